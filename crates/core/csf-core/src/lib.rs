@@ -1,0 +1,28 @@
+//! The words every part of ChronoFabric shares: identities, times, packets, components, errors and ports.
+//!
+//! Invariant: nothing here does I/O, reads a clock, starts a thread or knows an async runtime.
+
+mod component;
+mod error;
+mod id;
+mod message;
+mod packet;
+pub mod port;
+mod quantum;
+mod stamp;
+
+pub use component::*;
+pub use error::*;
+pub use id::*;
+pub use message::*;
+pub use packet::*;
+pub use quantum::*;
+pub use stamp::*;
+
+/// The common names in one import.
+pub mod prelude {
+    pub use crate::{
+        BusError, BusResult, Component, ComponentId, Context, Event, Fault, Header, Message, MessageId, NanoTime, PacketId,
+        Priority, Stamp, TaskId, TimeError, TimeResult, TimerId,
+    };
+}

@@ -1,0 +1,141 @@
+//! The contract of a message, and its erased form: name, schema and codecs by function pointer.
+//!
+//! One registry per node, built from the packs' registration, maps `name@version` to a [`MessageType`]. Postcard is the codec of
+//! the journal and of links, JSON that of the API.
+
+use std::any::{Any, TypeId};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Something that may travel on a topic.
+///
+/// Keep the serde form self-contained for postcard: no `untagged`, `flatten` or `skip_serializing_if`.
+pub trait Message: Clone + Send + Sync + Serialize + DeserializeOwned + JsonSchema + 'static {
+    /// `pack.words-with-hyphens`, unique in the node.
+    const NAME: &'static str;
+    /// Raised on every incompatible change of the fields.
+    const VERSION: u16;
+}
+
+/// A payload that could not be turned from or into bytes or JSON.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// Bytes that are no such message.
+    #[error("{len} bytes are no {name}@{version}: {reason}")]
+    Decode {
+        /// Message name.
+        name: &'static str,
+        /// Message version.
+        version: u16,
+        /// Length of the input.
+        len: usize,
+        /// The codec's words.
+        reason: String,
+    },
+    /// JSON that is no such message.
+    #[error("the JSON value is no {name}@{version}: {reason}")]
+    Json {
+        /// Message name.
+        name: &'static str,
+        /// Message version.
+        version: u16,
+        /// The codec's words.
+        reason: String,
+    },
+    /// A value of another Rust type than the topic's.
+    #[error("expected a value of {name}@{version}, got another type")]
+    WrongType {
+        /// Message name.
+        name: &'static str,
+        /// Message version.
+        version: u16,
+    },
+}
+
+/// A boxed payload of any message type.
+pub type AnyPayload = Box<dyn Any + Send + Sync>;
+
+/// The erased form of a [`Message`] type.
+#[derive(Clone, Copy)]
+pub struct MessageType {
+    /// [`Message::NAME`].
+    pub name: &'static str,
+    /// [`Message::VERSION`].
+    pub version: u16,
+    /// Identity of the Rust type.
+    pub type_id: TypeId,
+    /// JSON Schema of the message.
+    pub schema: fn() -> serde_json::Value,
+    /// Appends the postcard form to the buffer.
+    pub encode: fn(&dyn Any, &mut Vec<u8>) -> Result<(), CodecError>,
+    /// Reads the postcard form; all bytes must be used.
+    pub decode: fn(&[u8]) -> Result<AnyPayload, CodecError>,
+    /// The JSON form.
+    pub to_json: fn(&dyn Any) -> Result<serde_json::Value, CodecError>,
+    /// Reads the JSON form.
+    pub from_json: fn(serde_json::Value) -> Result<AnyPayload, CodecError>,
+}
+
+impl std::fmt::Debug for MessageType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+impl PartialEq for MessageType {
+    fn eq(&self, other: &Self) -> bool {
+        self.type_id == other.type_id && self.name == other.name && self.version == other.version
+    }
+}
+
+impl MessageType {
+    /// The erased form of `T`.
+    #[must_use]
+    pub fn of<T: Message>() -> Self {
+        Self {
+            name: T::NAME,
+            version: T::VERSION,
+            type_id: TypeId::of::<T>(),
+            schema: || schemars::schema_for!(T).to_value(),
+            encode: |value, out| {
+                let value = downcast::<T>(value)?;
+                let filled = postcard::to_extend(value, std::mem::take(out)).map_err(|e| decode_error::<T>(0, &e))?;
+                *out = filled;
+                Ok(())
+            },
+            decode: |bytes| {
+                let (value, rest) = postcard::take_from_bytes::<T>(bytes).map_err(|e| decode_error::<T>(bytes.len(), &e))?;
+                if !rest.is_empty() {
+                    let reason = format!("{} bytes are left over", rest.len());
+                    return Err(CodecError::Decode { name: T::NAME, version: T::VERSION, len: bytes.len(), reason });
+                }
+                Ok(Box::new(value))
+            },
+            to_json: |value| serde_json::to_value(downcast::<T>(value)?).map_err(|e| json_error::<T>(&e)),
+            from_json: |json| match serde_json::from_value::<T>(json) {
+                Ok(value) => Ok(Box::new(value)),
+                Err(e) => Err(json_error::<T>(&e)),
+            },
+        }
+    }
+
+    /// `name@version`.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+}
+
+fn downcast<T: Message>(value: &dyn Any) -> Result<&T, CodecError> {
+    value.downcast_ref::<T>().ok_or(CodecError::WrongType { name: T::NAME, version: T::VERSION })
+}
+
+fn decode_error<T: Message>(len: usize, error: &postcard::Error) -> CodecError {
+    CodecError::Decode { name: T::NAME, version: T::VERSION, len, reason: error.to_string() }
+}
+
+fn json_error<T: Message>(error: &serde_json::Error) -> CodecError {
+    CodecError::Json { name: T::NAME, version: T::VERSION, reason: error.to_string() }
+}

@@ -1,0 +1,74 @@
+//! What travels beside a payload: identity, time, cause, routing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LaneId, MeasuredAt, MessageId, Stamp};
+
+/// Queueing class; a later variant is served first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Bulk and background.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Before normal traffic.
+    High,
+    /// Safety.
+    Critical,
+}
+
+/// Every packet's header. The author is the lane's, so it is not repeated here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Identity, derived from the slot.
+    pub id: MessageId,
+    /// Entry into the fabric, hybrid logical time.
+    pub stamp: Stamp,
+    /// When the content was measured, where that is known.
+    pub measured_at: Option<MeasuredAt>,
+    /// The packet whose handling produced this one; further causes are found through the delivery log.
+    pub cause: Option<MessageId>,
+    /// Queueing class.
+    pub priority: Priority,
+    /// Latest useful processing time.
+    pub deadline: Option<Stamp>,
+    /// One bit per addressed component; all ones addresses everyone.
+    pub targets: u64,
+}
+
+impl Header {
+    /// A header with no measured time, cause or deadline, addressed to everyone.
+    #[must_use]
+    pub const fn new(id: MessageId, stamp: Stamp) -> Self {
+        Self { id, stamp, measured_at: None, cause: None, priority: Priority::Normal, deadline: None, targets: u64::MAX }
+    }
+
+    /// The lane of this packet.
+    #[must_use]
+    pub const fn lane(&self) -> LaneId {
+        self.id.lane
+    }
+}
+
+/// How hard the bus tries (FAB-013).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryOptions {
+    /// Retry until delivered or `max_retries` is spent.
+    pub guaranteed_delivery: bool,
+    /// Retries after the first attempt.
+    pub max_retries: u8,
+    /// Nanoseconds until an undelivered packet is given up; 0 = no limit.
+    pub timeout_ns: u64,
+    /// Whether vector instructions may be used for matching.
+    pub use_hardware_acceleration: bool,
+    /// Allowed optimisations, one bit each; 0xFF = all.
+    pub simd_flags: u8,
+}
+
+impl Default for DeliveryOptions {
+    fn default() -> Self {
+        Self { guaranteed_delivery: false, max_retries: 0, timeout_ns: 0, use_hardware_acceleration: true, simd_flags: 0xFF }
+    }
+}

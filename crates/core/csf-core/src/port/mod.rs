@@ -1,0 +1,10 @@
+//! Ports: small object-safe traits through which the fabric meets the world. Each has a real and a simulated adapter and one
+//! conformance suite (in `csf-sim`) that both pass.
+
+mod journal;
+mod rng;
+mod time_source;
+
+pub use journal::*;
+pub use rng::*;
+pub use time_source::*;
