@@ -92,10 +92,17 @@ pub struct Attributes {
 /// Where effects gather until the handler returned `Ok`. Implemented by the dispatcher, by replay and by test doubles.
 pub trait EffectSink {
     /// Takes the value out of `value` (an `Option<T>` of the type `type_id`) into the output's lane, invisible until commit.
+    /// `None` when the configuration connects the output to nothing.
     ///
     /// # Errors
     /// [`Fault::UnknownOutput`], [`Fault::WrongType`] or [`Fault::OutputLimit`].
-    fn stage(&mut self, output: &str, type_id: TypeId, value: &mut dyn Any, attributes: Attributes) -> Result<MessageId, Fault>;
+    fn stage(
+        &mut self,
+        output: &str,
+        type_id: TypeId,
+        value: &mut dyn Any,
+        attributes: Attributes,
+    ) -> Result<Option<MessageId>, Fault>;
 
     /// Wakes the component at `at` with `timer`.
     fn set_timer(&mut self, timer: TimerId, at: Stamp);
@@ -119,11 +126,11 @@ impl<'a> Context<'a> {
         self.now
     }
 
-    /// Publishes `value` on the output (the key in `writes`) once the handler returns `Ok`.
+    /// Publishes `value` on the output (the key in `writes`) once the handler returns `Ok`; `None` when it leads nowhere.
     ///
     /// # Errors
     /// See [`EffectSink::stage`].
-    pub fn publish<T: Message>(&mut self, output: &str, value: T) -> Result<MessageId, Fault> {
+    pub fn publish<T: Message>(&mut self, output: &str, value: T) -> Result<Option<MessageId>, Fault> {
         self.publish_with(output, value, Attributes::default())
     }
 
@@ -131,7 +138,12 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// See [`EffectSink::stage`].
-    pub fn publish_with<T: Message>(&mut self, output: &str, value: T, attributes: Attributes) -> Result<MessageId, Fault> {
+    pub fn publish_with<T: Message>(
+        &mut self,
+        output: &str,
+        value: T,
+        attributes: Attributes,
+    ) -> Result<Option<MessageId>, Fault> {
         let mut value = Some(value);
         self.sink.stage(output, TypeId::of::<T>(), &mut value, attributes)
     }

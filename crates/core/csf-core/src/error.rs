@@ -73,7 +73,9 @@ pub enum TimeError {
         what: &'static str,
     },
     /// A remote stamp is too far ahead to be believed; the local clock did not move.
-    #[error("stamp {remote_ns} is {ahead_ns} ns ahead of this node, more than the allowed {max_offset_ns} ns; check the sender's clock")]
+    #[error(
+        "stamp {remote_ns} is {ahead_ns} ns ahead of this node, more than the allowed {max_offset_ns} ns; check the sender's clock"
+    )]
     OffsetExceeded {
         /// The stamp received.
         remote_ns: u64,

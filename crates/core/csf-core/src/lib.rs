@@ -22,7 +22,7 @@ pub use stamp::*;
 /// The common names in one import.
 pub mod prelude {
     pub use crate::{
-        BusError, BusResult, Component, ComponentId, Context, Event, Fault, Header, Message, MessageId, NanoTime, PacketId,
-        Priority, Stamp, TaskId, TimeError, TimeResult, TimerId,
+        BusError, BusResult, Component, ComponentId, Context, Event, Fault, Header, Message, MessageId, NanoTime,
+        PacketId, Priority, Stamp, TaskId, TimeError, TimeResult, TimerId,
     };
 }

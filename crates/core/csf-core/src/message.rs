@@ -70,6 +70,8 @@ pub struct MessageType {
     pub schema: fn() -> serde_json::Value,
     /// Appends the postcard form to the buffer.
     pub encode: fn(&dyn Any, &mut Vec<u8>) -> Result<(), CodecError>,
+    /// The postcard form of the value inside an `Option<T>`, which is left `None`.
+    pub encode_option: fn(&mut dyn Any) -> Result<Vec<u8>, CodecError>,
     /// Reads the postcard form; all bytes must be used.
     pub decode: fn(&[u8]) -> Result<AnyPayload, CodecError>,
     /// The JSON form.
@@ -105,8 +107,14 @@ impl MessageType {
                 *out = filled;
                 Ok(())
             },
+            encode_option: |value| {
+                let slot = value.downcast_mut::<Option<T>>().and_then(Option::take);
+                let value = slot.ok_or(CodecError::WrongType { name: T::NAME, version: T::VERSION })?;
+                postcard::to_stdvec(&value).map_err(|e| decode_error::<T>(0, &e))
+            },
             decode: |bytes| {
-                let (value, rest) = postcard::take_from_bytes::<T>(bytes).map_err(|e| decode_error::<T>(bytes.len(), &e))?;
+                let (value, rest) =
+                    postcard::take_from_bytes::<T>(bytes).map_err(|e| decode_error::<T>(bytes.len(), &e))?;
                 if !rest.is_empty() {
                     let reason = format!("{} bytes are left over", rest.len());
                     return Err(CodecError::Decode { name: T::NAME, version: T::VERSION, len: bytes.len(), reason });

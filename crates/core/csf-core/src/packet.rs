@@ -42,7 +42,15 @@ impl Header {
     /// A header with no measured time, cause or deadline, addressed to everyone.
     #[must_use]
     pub const fn new(id: MessageId, stamp: Stamp) -> Self {
-        Self { id, stamp, measured_at: None, cause: None, priority: Priority::Normal, deadline: None, targets: u64::MAX }
+        Self {
+            id,
+            stamp,
+            measured_at: None,
+            cause: None,
+            priority: Priority::Normal,
+            deadline: None,
+            targets: u64::MAX,
+        }
     }
 
     /// The lane of this packet.
@@ -69,6 +77,12 @@ pub struct DeliveryOptions {
 
 impl Default for DeliveryOptions {
     fn default() -> Self {
-        Self { guaranteed_delivery: false, max_retries: 0, timeout_ns: 0, use_hardware_acceleration: true, simd_flags: 0xFF }
+        Self {
+            guaranteed_delivery: false,
+            max_retries: 0,
+            timeout_ns: 0,
+            use_hardware_acceleration: true,
+            simd_flags: 0xFF,
+        }
     }
 }

@@ -19,7 +19,9 @@ pub struct QuantumOffset {
 
 /// A value no offset can have.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("amplitude {amplitude}, frequency {frequency} Hz, phase {phase} rad: all must be finite and the frequency not negative")]
+#[error(
+    "amplitude {amplitude}, frequency {frequency} Hz, phase {phase} rad: all must be finite and the frequency not negative"
+)]
 pub struct InvalidOffset {
     /// As given.
     pub amplitude: f64,

@@ -1,0 +1,29 @@
+//! The Phase Coherence Bus: typed publish/subscribe inside a process, by reference, with time and cause on every packet.
+//!
+//! A topic is the union of its lanes; a lane is one producer's ring, so publishing shares no counter with any other producer.
+//! Subscribers read the slots in place and merge lanes by urgency or stamp, never an effect before its cause.
+//! Invariant: a blocking subscriber loses nothing; a lossy one knows how many packets it lost.
+
+#![expect(
+    unsafe_code,
+    reason = "slots are shared between one producer and its readers; all of it is in ring.rs and lane.rs"
+)]
+
+mod bus;
+mod doorbell;
+mod lane;
+mod publisher;
+mod ring;
+mod subscription;
+mod topic;
+
+pub use bus::{BusConfig, PhaseCoherenceBus, TopicError};
+pub use doorbell::Doorbell;
+pub use lane::LaneReader;
+pub use publisher::{EdgeError, EdgePublisher, EffectWriter, Publisher};
+pub use ring::{Policy, Start};
+pub use subscription::{Filter, Order, Subscriber, Subscription};
+pub use topic::{EdgeOpener, Topic, TopicSpec};
+
+/// Packets a component may publish on one output in one delivery; it gets an event only when this many slots are free.
+pub const CREDIT: usize = 16;

@@ -1,0 +1,13 @@
+//! Configuration: layers of TOML, environment and flags, every value with its place of origin.
+
+mod layers;
+mod problem;
+mod settings;
+mod tree;
+
+pub use layers::{Layers, environment_layer};
+pub use problem::{Location, Problem, Source, closest};
+pub use settings::{
+    ComponentSettings, Located, NodeSettings, RestartSettings, ServiceSettings, Settings, TopicSettings,
+};
+pub use tree::{Item, Tree};

@@ -1,0 +1,346 @@
+//! The sections of a configuration as plain data: node, services, components, topics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Item, Location, Problem, Tree};
+
+/// A value with its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub at: Location,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSettings {
+    /// Name shown to people.
+    pub name: String,
+    /// Address of the HTTP API; loopback only.
+    pub listen: String,
+    /// Journal directory, empty = chosen by the command.
+    pub journal: String,
+}
+
+/// `[source.NAME]` or `[service.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceSettings {
+    /// Its name in the node.
+    pub name: Located<String>,
+    /// Its type, such as `avionics.ulog`.
+    pub kind: Located<String>,
+    /// Output port → topic.
+    pub writes: BTreeMap<String, Located<String>>,
+    /// Names that must run before it.
+    pub after: Vec<Located<String>>,
+    /// Everything else, for the type's own configuration.
+    pub options: Item,
+}
+
+/// How often a component may be restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartSettings {
+    /// Restarts allowed…
+    pub at_most: u32,
+    /// … within this time.
+    pub within: Duration,
+}
+
+impl Default for RestartSettings {
+    fn default() -> Self {
+        Self { at_most: 5, within: Duration::from_secs(60) }
+    }
+}
+
+/// `[component.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComponentSettings {
+    /// Its name in the node.
+    pub name: Located<String>,
+    /// Its type, such as `avionics.fusion`.
+    pub kind: Located<String>,
+    /// Topics it reads.
+    pub reads: Vec<Located<String>>,
+    /// Of those, the ones that close a cycle on purpose.
+    pub feedback: Vec<Located<String>>,
+    /// Output port → topic.
+    pub writes: BTreeMap<String, Located<String>>,
+    /// Names that must run before it.
+    pub after: Vec<Located<String>>,
+    /// Restart budget.
+    pub restart: RestartSettings,
+    /// Everything else, for the type's own configuration.
+    pub options: Item,
+}
+
+/// `[topic."NAME"]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicSettings {
+    /// Slots per lane.
+    pub capacity: Option<usize>,
+    /// Packets kept for late readers.
+    pub history: Option<usize>,
+    /// Where the section stands.
+    pub at: Location,
+}
+
+/// A whole configuration, read but not yet checked against the packs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[node]`.
+    pub node: NodeSettings,
+    /// Sources and services, by name.
+    pub services: Vec<ServiceSettings>,
+    /// Components, by name.
+    pub components: Vec<ComponentSettings>,
+    /// Topic overrides, by name.
+    pub topics: BTreeMap<String, TopicSettings>,
+}
+
+const NODE_KEYS: [&str; 3] = ["name", "listen", "journal"];
+const TOPIC_KEYS: [&str; 2] = ["capacity", "history"];
+const SECTIONS: [&str; 5] = ["node", "source", "service", "component", "topic"];
+
+impl Settings {
+    /// Reads the sections and reports everything that does not fit.
+    #[must_use]
+    pub fn read(root: &Item) -> (Self, Vec<Problem>) {
+        let mut reader = Reader { problems: Vec::new() };
+        let settings = reader.settings(root);
+        (settings, reader.problems)
+    }
+}
+
+struct Reader {
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn settings(&mut self, root: &Item) -> Settings {
+        self.known_keys(root, &SECTIONS, "section");
+        let mut settings = Settings {
+            node: self.node(root.at(["node"])),
+            services: Vec::new(),
+            components: Vec::new(),
+            topics: BTreeMap::new(),
+        };
+        for section in ["source", "service"] {
+            for (name, item) in self.entries(root.at([section])) {
+                if let Some(service) = self.service(&name, &item) {
+                    settings.services.push(service);
+                }
+            }
+        }
+        for (name, item) in self.entries(root.at(["component"])) {
+            if let Some(component) = self.component(&name, &item) {
+                settings.components.push(component);
+            }
+        }
+        for (name, item) in self.entries(root.at(["topic"])) {
+            self.known_keys(&item, &TOPIC_KEYS, "key");
+            let topic = TopicSettings {
+                capacity: self.number(&item, "capacity", 2, 1 << 20),
+                history: self.number(&item, "history", 0, 1 << 19),
+                at: item.key.clone(),
+            };
+            settings.topics.insert(name, topic);
+        }
+        settings
+    }
+
+    fn node(&mut self, item: Option<&Item>) -> NodeSettings {
+        let mut node =
+            NodeSettings { name: "csf".to_owned(), listen: "127.0.0.1:8080".to_owned(), journal: String::new() };
+        let Some(item) = item else { return node };
+        self.known_keys(item, &NODE_KEYS, "key");
+        for (key, slot) in [("name", &mut node.name), ("listen", &mut node.listen), ("journal", &mut node.journal)] {
+            if let Some(text) = self.text(item, key) {
+                *slot = text.value;
+            }
+        }
+        node
+    }
+
+    fn service(&mut self, name: &str, item: &Item) -> Option<ServiceSettings> {
+        Some(ServiceSettings {
+            name: Located { value: name.to_owned(), at: item.key.clone() },
+            kind: self.required_text(item, name, "type")?,
+            writes: self.ports(item),
+            after: self.texts(item, "after"),
+            options: rest(item, &["type", "writes", "after"]),
+        })
+    }
+
+    fn component(&mut self, name: &str, item: &Item) -> Option<ComponentSettings> {
+        Some(ComponentSettings {
+            name: Located { value: name.to_owned(), at: item.key.clone() },
+            kind: self.required_text(item, name, "type")?,
+            reads: self.texts(item, "reads"),
+            feedback: self.texts(item, "feedback"),
+            writes: self.ports(item),
+            after: self.texts(item, "after"),
+            restart: self.restart(item),
+            options: rest(item, &["type", "reads", "feedback", "writes", "after", "restart"]),
+        })
+    }
+
+    fn restart(&mut self, item: &Item) -> RestartSettings {
+        let mut restart = RestartSettings::default();
+        let Some(section) = item.at(["restart"]) else {
+            return restart;
+        };
+        self.known_keys(section, &["at_most", "within"], "key");
+        if let Some(count) = self.number(section, "at_most", 0, 1_000_000) {
+            restart.at_most = u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        if let Some(text) = self.text(section, "within") {
+            match parse_duration(&text.value) {
+                Some(within) => restart.within = within,
+                None => self.problems.push(
+                    Problem::new("CSF-0104", format!("`{}` is no duration", text.value))
+                        .at(&text.at)
+                        .help("write a number with a unit: ns, us, ms, s, min or h, such as \"60s\""),
+                ),
+            }
+        }
+        restart
+    }
+
+    fn entries(&mut self, section: Option<&Item>) -> Vec<(String, Item)> {
+        let Some(section) = section else {
+            return Vec::new();
+        };
+        let Some(entries) = section.table() else {
+            self.wrong_kind(section, "a table");
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for (name, item) in entries {
+            if item.table().is_some() {
+                tables.push((name.clone(), item.clone()));
+            } else {
+                self.wrong_kind(item, "a table");
+            }
+        }
+        tables
+    }
+
+    fn ports(&mut self, item: &Item) -> BTreeMap<String, Located<String>> {
+        let Some(section) = item.at(["writes"]) else {
+            return BTreeMap::new();
+        };
+        let Some(entries) = section.table() else {
+            self.wrong_kind(section, "a table such as { state = \"nav.state\" }");
+            return BTreeMap::new();
+        };
+        let mut ports = BTreeMap::new();
+        for (port, topic) in entries {
+            match topic.text() {
+                Some(text) => {
+                    ports.insert(port.clone(), Located { value: text.to_owned(), at: topic.location.clone() });
+                }
+                None => self.wrong_kind(topic, "a topic name"),
+            }
+        }
+        ports
+    }
+
+    fn texts(&mut self, item: &Item, key: &str) -> Vec<Located<String>> {
+        let Some(list) = item.at([key]) else {
+            return Vec::new();
+        };
+        let Tree::Array(items) = &list.tree else {
+            self.wrong_kind(list, "a list of names");
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for item in items {
+            match item.text() {
+                Some(text) => texts.push(Located { value: text.to_owned(), at: item.location.clone() }),
+                None => self.wrong_kind(item, "a name"),
+            }
+        }
+        texts
+    }
+
+    fn text(&mut self, item: &Item, key: &str) -> Option<Located<String>> {
+        let found = item.at([key])?;
+        let Some(text) = found.text() else {
+            self.wrong_kind(found, "a string");
+            return None;
+        };
+        Some(Located { value: text.to_owned(), at: found.location.clone() })
+    }
+
+    fn required_text(&mut self, item: &Item, name: &str, key: &str) -> Option<Located<String>> {
+        if item.at([key]).is_none() {
+            self.problems.push(
+                Problem::new("CSF-0113", format!("`{name}` has no `{key}`"))
+                    .at(&item.key)
+                    .help(format!("add `{key} = \"…\"`; `csf graph` of the demo shows an example")),
+            );
+        }
+        self.text(item, key)
+    }
+
+    fn number(&mut self, item: &Item, key: &str, least: usize, most: usize) -> Option<usize> {
+        let found = item.at([key])?;
+        let Tree::Leaf(toml::Value::Integer(number)) = &found.tree else {
+            self.wrong_kind(found, "a whole number");
+            return None;
+        };
+        match usize::try_from(*number) {
+            Ok(number) if (least..=most).contains(&number) => Some(number),
+            _ => {
+                let message = format!("`{key}` = {number} is outside {least}..={most}");
+                self.problems.push(Problem::new("CSF-0104", message).at(&found.location));
+                None
+            }
+        }
+    }
+
+    fn known_keys(&mut self, item: &Item, known: &[&str], what: &str) {
+        for (key, entry) in item.table().into_iter().flatten() {
+            if !known.contains(&key.as_str()) {
+                let problem = Problem::new("CSF-0103", format!("unknown {what} `{key}`"))
+                    .at(&entry.key)
+                    .did_you_mean(key, known.iter().copied());
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    fn wrong_kind(&mut self, item: &Item, expected: &str) {
+        let message = format!("expected {expected}, found a {}", item.kind());
+        self.problems.push(Problem::new("CSF-0104", message).at(&item.location));
+    }
+}
+
+/// The entries of a table that are not in `taken`.
+fn rest(item: &Item, taken: &[&str]) -> Item {
+    let mut rest = item.clone();
+    if let Tree::Table(entries) = &mut rest.tree {
+        entries.retain(|key, _| !taken.contains(&key.as_str()));
+    }
+    rest
+}
+
+/// A number with a unit: `10ms`, `1.5s`, `2 min`.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = (text[..split].parse::<f64>().ok()?, text[split..].trim());
+    let seconds = match unit {
+        "ns" => 1e-9,
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number * seconds).ok()
+}

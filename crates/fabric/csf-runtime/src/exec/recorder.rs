@@ -1,0 +1,352 @@
+//! The recorder: one thread that reads every recorded lane and appends to the journal in causally closed batches.
+//!
+//! Invariant: after each commit, everything durable has its causes durable: a packet's trigger, a delivery's input, an effect's
+//! delivery. What is not closed yet waits for the next batch, so the journal is always the prefix of an execution.
+//! Positions follow the stamps inside a batch (a delivery before its effects), hence agree with causal order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use csf_bus::{Doorbell, LaneReader, Subscription};
+use csf_core::port::{Batch, Journal, JournalError, LaneBatch, NewEvent, StoredPacket};
+use csf_core::port::{LaneInfo, LaneKind};
+use csf_core::{Header, LaneId, MessageType, Stamp};
+use tokio::sync::oneshot;
+
+use super::watermark::{CommittedPacket, DurableFeed};
+use crate::{Delivery, Input};
+
+/// Longest time a packet waits for company before its commit, and the pause after a failed one.
+const GATHER: Duration = Duration::from_millis(10);
+/// Packets per commit at most; at about 100 bytes each a commit stays near 1 MiB.
+const BATCH: usize = 8192;
+
+type EventRequest = (NewEvent, oneshot::Sender<Result<u64, String>>);
+
+/// Reads lanes, writes the journal.
+pub struct Recorder {
+    journal: Box<dyn Journal>,
+    subscription: Subscription,
+    messages: BTreeMap<String, MessageType>,
+    lanes: BTreeMap<LaneId, LaneState>,
+    feed: Arc<DurableFeed>,
+    shared: Arc<Shared>,
+    events: Vec<EventRequest>,
+}
+
+struct Shared {
+    bell: Arc<Doorbell>,
+    stop: AtomicBool,
+    events: Mutex<Vec<EventRequest>>,
+}
+
+/// Talks to the recorder's thread.
+pub struct RecorderHandle {
+    feed: Arc<DurableFeed>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct LaneState {
+    info: Arc<LaneInfo>,
+    announced: bool,
+    encode: fn(&dyn std::any::Any, &mut Vec<u8>) -> Result<(), csf_core::CodecError>,
+    /// Delivery lane of the dispatcher that commits this lane's effects.
+    delivery_lane: Option<LaneId>,
+    recorded: u64,
+    pending: VecDeque<Pending>,
+}
+
+struct Pending {
+    packet: StoredPacket,
+    /// What must be durable first, beside the lane's own order.
+    needs: Option<csf_core::MessageId>,
+}
+
+impl Recorder {
+    /// Starts recording `subscription` (all recorded topics and the delivery logs, blocking).
+    /// `delivery_of` names the delivery lane of each component's effects, by author.
+    pub fn start(
+        journal: Box<dyn Journal>,
+        subscription: Subscription,
+        messages: BTreeMap<String, MessageType>,
+        delivery_of: BTreeMap<String, LaneId>,
+    ) -> std::io::Result<RecorderHandle> {
+        let feed = Arc::new(DurableFeed::new(journal.position()));
+        let bell = subscription.doorbell().clone();
+        let shared = Arc::new(Shared { bell, stop: AtomicBool::new(false), events: Mutex::default() });
+        let mut recorder = Self {
+            journal,
+            subscription,
+            messages,
+            lanes: BTreeMap::new(),
+            feed: feed.clone(),
+            shared: shared.clone(),
+            events: Vec::new(),
+        };
+        let thread =
+            std::thread::Builder::new().name("csf-recorder".to_owned()).spawn(move || recorder.run(&delivery_of))?;
+        Ok(RecorderHandle { feed, shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn run(&mut self, delivery_of: &BTreeMap<String, LaneId>) {
+        loop {
+            let stopping = self.shared.stop.load(Ordering::Acquire);
+            self.collect(delivery_of);
+            self.events.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
+            match self.commit() {
+                Ok(0) if stopping => return,
+                Ok(0) => self.idle(),
+                Ok(written) if written < BATCH / 8 && !stopping => self.gather(),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(%error, "journal refused a commit; trying again");
+                    self.feed.fail(Some(error.to_string()));
+                    if stopping {
+                        return;
+                    }
+                    self.gather();
+                }
+            }
+        }
+    }
+
+    fn idle(&mut self) {
+        let shared = self.shared.clone();
+        let subscription = &mut self.subscription;
+        shared.bell.wait(Duration::from_millis(250), || {
+            let has_events = !shared.events.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            has_events
+                || shared.stop.load(Ordering::Acquire)
+                || subscription.lanes().iter_mut().any(|l| l.peek().is_some())
+        });
+    }
+
+    /// A short rest after a small commit, so that a trickle of packets shares a disk flush. Ends at a stop request.
+    fn gather(&self) {
+        let shared = &self.shared;
+        let quiet = Doorbell::default();
+        quiet.wait(GATHER, || shared.stop.load(Ordering::Acquire));
+    }
+
+    /// Copies what the lanes hold now. Delivery logs last: an effect seen here has its delivery in the log by then.
+    fn collect(&mut self, delivery_of: &BTreeMap<String, LaneId>) {
+        for deliveries in [false, true] {
+            for reader in self.subscription.lanes() {
+                if (reader.info().kind == LaneKind::Delivery) != deliveries {
+                    continue;
+                }
+                let id = reader.info().id;
+                let state = match self.lanes.get_mut(&id) {
+                    Some(state) => state,
+                    None => {
+                        let Some(state) = LaneState::new(reader.info(), &self.messages, delivery_of) else {
+                            continue;
+                        };
+                        self.lanes.entry(id).or_insert(state)
+                    }
+                };
+                state.take(reader);
+            }
+        }
+    }
+
+    /// Writes the largest closed set of pending packets; returns how many.
+    fn commit(&mut self) -> Result<usize, JournalError> {
+        let cut = self.closed_cut();
+        let total: usize = cut.values().sum();
+        if total == 0 && self.events.is_empty() {
+            return Ok(0);
+        }
+        let batch = self.batch(&cut);
+        let receipt = match self.journal.append(&batch) {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                self.put_back(batch);
+                return Err(error);
+            }
+        };
+        self.feed.fail(None);
+        for info in &batch.lanes {
+            if let Some(state) = self.lanes.get_mut(&info.id) {
+                state.announced = true;
+            }
+        }
+        let mut commit = Vec::with_capacity(total);
+        for lane in batch.packets {
+            for packet in lane.packets {
+                if let Some(state) = self.lanes.get_mut(&packet.header.id.lane) {
+                    state.recorded = packet.header.id.seq + 1;
+                    commit.push(CommittedPacket { lane: state.info.clone(), packet: Arc::new(packet) });
+                }
+            }
+        }
+        commit.sort_by_key(|c| c.packet.position);
+        self.feed.publish(receipt, commit);
+        for (_, answer) in self.events.drain(..) {
+            let _ = answer.send(Ok(receipt.position));
+        }
+        Ok(total)
+    }
+
+    /// How many pending packets of each lane form a causally closed set: the fix-point of removing what is not covered.
+    fn closed_cut(&self) -> BTreeMap<LaneId, usize> {
+        let mut cut: BTreeMap<LaneId, usize> =
+            self.lanes.iter().map(|(id, s)| (*id, s.pending.len().min(BATCH))).collect();
+        loop {
+            let mut changed = false;
+            for (id, state) in &self.lanes {
+                let taken = cut[id];
+                // First stamp of this lane's dispatcher that is not in the batch.
+                let open_from = state.delivery_lane.and_then(|d| {
+                    let delivery = self.lanes.get(&d)?;
+                    delivery.pending.get(cut[&d]).map(|p| p.packet.header.stamp)
+                });
+                let closed = state.pending.iter().take(taken).position(|p| {
+                    let uncovered = p.needs.is_some_and(|need| !self.covers(need, &cut));
+                    uncovered || open_from.is_some_and(|open| p.packet.header.stamp >= open)
+                });
+                if let Some(closed) = closed {
+                    cut.insert(*id, closed);
+                    changed = true;
+                }
+            }
+            if !changed {
+                return cut;
+            }
+        }
+    }
+
+    /// Whether a packet is durable or in the cut. Packets of earlier starts and of unknown lanes are.
+    fn covers(&self, id: csf_core::MessageId, cut: &BTreeMap<LaneId, usize>) -> bool {
+        self.lanes.get(&id.lane).is_none_or(|state| id.seq < state.recorded + cut[&id.lane] as u64)
+    }
+
+    fn batch(&mut self, cut: &BTreeMap<LaneId, usize>) -> Batch {
+        let mut packets: Vec<(Stamp, bool, LaneId, StoredPacket)> = Vec::new();
+        let mut lanes = Vec::new();
+        for (id, state) in &mut self.lanes {
+            if cut[id] > 0 && !state.announced {
+                lanes.push((*state.info).clone());
+            }
+            let is_delivery = state.info.kind == LaneKind::Delivery;
+            packets
+                .extend(state.pending.drain(..cut[id]).map(|p| (p.packet.header.stamp, !is_delivery, *id, p.packet)));
+        }
+        packets.sort_by_key(|(stamp, after_delivery, lane, p)| (*stamp, *after_delivery, *lane, p.header.id.seq));
+        let mut position = self.journal.position();
+        let mut by_lane: BTreeMap<LaneId, LaneBatch> = BTreeMap::new();
+        for (_, _, lane, mut packet) in packets {
+            position += 1;
+            packet.position = position;
+            by_lane.entry(lane).or_default().packets.push(packet);
+        }
+        Batch {
+            lanes,
+            packets: by_lane.into_values().collect(),
+            events: self.events.iter().map(|(event, _)| event.clone()).collect(),
+        }
+    }
+
+    /// Returns the packets of a refused batch to the front of their lanes.
+    fn put_back(&mut self, batch: Batch) {
+        for lane in batch.packets {
+            for packet in lane.packets.into_iter().rev() {
+                if let Some(state) = self.lanes.get_mut(&packet.header.id.lane) {
+                    let needs = state.needs(&packet.header, &packet.payload);
+                    state.pending.push_front(Pending { packet, needs });
+                }
+            }
+        }
+    }
+}
+
+impl LaneState {
+    fn new(
+        info: &LaneInfo,
+        messages: &BTreeMap<String, MessageType>,
+        delivery_of: &BTreeMap<String, LaneId>,
+    ) -> Option<Self> {
+        let Some(message) = messages.get(&info.message) else {
+            tracing::error!(lane = %info.id, message = %info.message, "lane of an unregistered message type is not recorded");
+            return None;
+        };
+        let delivery_lane = (info.kind == LaneKind::Effect).then(|| delivery_of.get(&info.author).copied()).flatten();
+        Some(Self {
+            info: Arc::new(info.clone()),
+            announced: false,
+            encode: message.encode,
+            delivery_lane,
+            recorded: 0,
+            pending: VecDeque::new(),
+        })
+    }
+
+    fn take(&mut self, reader: &mut LaneReader) {
+        let until = reader.committed();
+        while self.pending.len() < BATCH {
+            let Some((header, payload)) = reader.peek() else {
+                break;
+            };
+            if header.id.seq >= until {
+                break;
+            }
+            let mut bytes = Vec::new();
+            match (self.encode)(payload, &mut bytes) {
+                Ok(()) => {
+                    let needs = self.needs(header, &bytes);
+                    let packet = StoredPacket { position: 0, header: header.clone(), payload: bytes };
+                    self.pending.push_back(Pending { packet, needs });
+                }
+                // A type that encodes today and not tomorrow is a bug of its pack; the gap would break the lane, so say it loudly.
+                Err(error) => tracing::error!(id = %header.id, %error, "packet cannot be recorded"),
+            }
+            reader.advance();
+        }
+    }
+
+    fn needs(&self, header: &Header, payload: &[u8]) -> Option<csf_core::MessageId> {
+        if self.info.kind != LaneKind::Delivery {
+            return header.cause;
+        }
+        let decode = MessageType::of::<Delivery>().decode;
+        let delivery = decode(payload).ok()?.downcast::<Delivery>().ok()?;
+        match delivery.input {
+            Input::Packet { lane, seq } => Some(lane.message(seq)),
+            Input::Timer(_) => None,
+        }
+    }
+}
+
+impl RecorderHandle {
+    /// What is durable.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<DurableFeed> {
+        &self.feed
+    }
+
+    /// Appends an event and waits until it is durable; the answer is its commit's position.
+    ///
+    /// # Errors
+    /// The journal's words.
+    pub async fn append(&self, event: NewEvent) -> Result<u64, String> {
+        let (answer, receiver) = oneshot::channel();
+        self.shared.events.lock().unwrap_or_else(PoisonError::into_inner).push((event, answer));
+        self.shared.bell.ring();
+        receiver.await.map_err(|_| "the recorder has stopped".to_owned())?
+    }
+
+    /// Writes everything that was published before the call, then ends the thread. A second call does nothing.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.bell.ring();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the recorder panicked");
+        }
+    }
+}

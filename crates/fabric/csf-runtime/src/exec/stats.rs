@@ -1,0 +1,205 @@
+//! What components and services report while they run.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// Life of a component or service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum RunState {
+    /// Not yet running.
+    Starting,
+    /// Handles events.
+    Running,
+    /// Its work is done.
+    Finished,
+    /// Between a failure and the next attempt.
+    Restarting,
+    /// Given up.
+    Failed,
+    /// Stopped with the node.
+    Stopped,
+}
+
+#[derive(Debug)]
+struct StateCell(AtomicU8);
+
+impl StateCell {
+    fn get(&self) -> RunState {
+        match self.0.load(Ordering::Acquire) {
+            0 => RunState::Starting,
+            1 => RunState::Running,
+            2 => RunState::Finished,
+            3 => RunState::Restarting,
+            4 => RunState::Failed,
+            _ => RunState::Stopped,
+        }
+    }
+
+    fn set(&self, state: RunState) {
+        self.0.store(state as u8, Ordering::Release);
+    }
+}
+
+/// A latency distribution, nanoseconds, three significant digits, up to one minute.
+#[derive(Debug)]
+pub struct Latency(Mutex<Histogram<u64>>);
+
+/// The usual points of a distribution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencySummary {
+    /// Samples.
+    pub count: u64,
+    /// Median, nanoseconds.
+    pub p50: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// 99.9th percentile.
+    pub p999: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        let histogram =
+            Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds are in order and 3 digits are allowed");
+        Self(Mutex::new(histogram))
+    }
+}
+
+impl Latency {
+    /// Adds a sample; beyond one minute it counts as one minute.
+    pub fn record(&self, nanos: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(nanos.max(1));
+    }
+
+    /// The distribution so far.
+    #[must_use]
+    pub fn summary(&self) -> LatencySummary {
+        let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if histogram.is_empty() {
+            return LatencySummary::default();
+        }
+        LatencySummary {
+            count: histogram.len(),
+            p50: histogram.value_at_quantile(0.5),
+            p99: histogram.value_at_quantile(0.99),
+            p999: histogram.value_at_quantile(0.999),
+            max: histogram.max(),
+        }
+    }
+}
+
+/// A component's counters.
+#[derive(Debug)]
+pub struct ComponentStats {
+    state: StateCell,
+    /// Deliveries handled, timers included.
+    pub handled: AtomicU64,
+    /// Packets published.
+    pub published: AtomicU64,
+    /// Deliveries that ended in a fault or panic.
+    pub faults: AtomicU64,
+    /// Times it was made anew.
+    pub restarts: AtomicU64,
+    /// Packets waiting.
+    pub queue: AtomicU64,
+    /// Trigger commit to effect commit.
+    pub latency: Latency,
+    last_fault: Mutex<String>,
+}
+
+impl Default for ComponentStats {
+    fn default() -> Self {
+        Self {
+            state: StateCell(AtomicU8::new(RunState::Starting as u8)),
+            handled: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            queue: AtomicU64::new(0),
+            latency: Latency::default(),
+            last_fault: Mutex::default(),
+        }
+    }
+}
+
+impl ComponentStats {
+    /// Where it is in its life.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        self.state.get()
+    }
+
+    pub(crate) fn set_state(&self, state: RunState) {
+        self.state.set(state);
+    }
+
+    pub(crate) fn set_last_fault(&self, text: String) {
+        *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// What the last fault said; empty when there was none.
+    #[must_use]
+    pub fn last_fault(&self) -> String {
+        self.last_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A service's state and progress.
+#[derive(Debug)]
+pub struct ServiceStats {
+    state: StateCell,
+    progress_millionths: AtomicU64,
+    /// Times it was started again.
+    pub restarts: AtomicU64,
+    last_error: Mutex<String>,
+}
+
+impl Default for ServiceStats {
+    fn default() -> Self {
+        Self {
+            state: StateCell(AtomicU8::new(RunState::Starting as u8)),
+            progress_millionths: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            last_error: Mutex::default(),
+        }
+    }
+}
+
+impl ServiceStats {
+    /// Where it is in its life.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        self.state.get()
+    }
+
+    pub(crate) fn set_state(&self, state: RunState) {
+        self.state.set(state);
+    }
+
+    /// Share of the work done, 0..1; 0 when the service does not say.
+    #[must_use]
+    pub fn progress(&self) -> f64 {
+        self.progress_millionths.load(Ordering::Relaxed) as f64 / 1e6
+    }
+
+    pub(crate) fn set_progress(&self, share: f64) {
+        self.progress_millionths.store((share.clamp(0.0, 1.0) * 1e6) as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_last_error(&self, text: String) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// What the last failure said; empty when there was none.
+    #[must_use]
+    pub fn last_error(&self) -> String {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

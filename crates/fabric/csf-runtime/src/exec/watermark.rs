@@ -1,0 +1,133 @@
+//! The durable feed: everything that may leave the node, in journal order, after the journal made it durable.
+//!
+//! This is the output-commit rule in one place: links, gateways and acknowledgements read here and nowhere else.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use csf_core::port::LaneInfo;
+use csf_core::port::{Receipt, StoredPacket};
+use csf_core::{LaneId, MessageId};
+use tokio::sync::{broadcast, watch};
+
+/// A durable packet with its lane's description.
+#[derive(Clone, Debug)]
+pub struct CommittedPacket {
+    /// Who wrote it where.
+    pub lane: Arc<LaneInfo>,
+    /// The packet.
+    pub packet: Arc<StoredPacket>,
+}
+
+/// What one commit made durable, ascending in position.
+pub type Committed = Arc<Vec<CommittedPacket>>;
+
+/// What is durable so far.
+#[derive(Clone, Debug, Default)]
+struct Durable {
+    position: u64,
+    next_seq: BTreeMap<LaneId, u64>,
+}
+
+/// Broadcasts commits and answers "is it durable yet?".
+#[derive(Debug)]
+pub struct DurableFeed {
+    commits: broadcast::Sender<Committed>,
+    durable: watch::Sender<Durable>,
+    last: Mutex<BTreeMap<String, CommittedPacket>>,
+    failure: watch::Sender<Option<String>>,
+}
+
+/// Commits a reader may fall behind before it must continue from the journal.
+const BACKLOG: usize = 256;
+
+impl DurableFeed {
+    pub(crate) fn new(position: u64) -> Self {
+        Self {
+            commits: broadcast::channel(BACKLOG).0,
+            durable: watch::channel(Durable { position, next_seq: BTreeMap::new() }).0,
+            last: Mutex::default(),
+            failure: watch::channel(None).0,
+        }
+    }
+
+    /// Commits from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Committed> {
+        self.commits.subscribe()
+    }
+
+    /// Newest durable position.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.durable.borrow().position
+    }
+
+    /// The newest durable packet of each topic.
+    #[must_use]
+    pub fn last_values(&self) -> BTreeMap<String, CommittedPacket> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Number of packets of a lane that are durable.
+    #[must_use]
+    pub fn durable_seq(&self, lane: LaneId) -> u64 {
+        self.durable.borrow().next_seq.get(&lane).copied().unwrap_or(0)
+    }
+
+    /// Waits until a packet is durable. Cancel safe.
+    ///
+    /// # Errors
+    /// The journal's words when it failed for good.
+    pub async fn durable(&self, id: MessageId) -> Result<u64, String> {
+        let mut durable = self.durable.subscribe();
+        let mut failure = self.failure.subscribe();
+        loop {
+            {
+                let state = durable.borrow_and_update();
+                if state.next_seq.get(&id.lane).is_some_and(|next| *next > id.seq) {
+                    return Ok(state.position);
+                }
+            }
+            if let Some(reason) = failure.borrow_and_update().clone() {
+                return Err(reason);
+            }
+            tokio::select! {
+                changed = durable.changed() => changed.map_err(|_| "the recorder has stopped".to_owned())?,
+                changed = failure.changed() => changed.map_err(|_| "the recorder has stopped".to_owned())?,
+            }
+        }
+    }
+
+    /// The failure that stopped recording, while it lasts.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    pub(crate) fn fail(&self, reason: Option<String>) {
+        self.failure.send_replace(reason);
+    }
+
+    pub(crate) fn publish(&self, receipt: Receipt, commit: Vec<CommittedPacket>) {
+        {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            for packet in &commit {
+                match last.get_mut(&packet.lane.topic) {
+                    Some(slot) => *slot = packet.clone(),
+                    None => {
+                        last.insert(packet.lane.topic.clone(), packet.clone());
+                    }
+                }
+            }
+        }
+        self.durable.send_modify(|durable| {
+            durable.position = receipt.position;
+            for packet in &commit {
+                durable.next_seq.insert(packet.packet.header.id.lane, packet.packet.header.id.seq + 1);
+            }
+        });
+        // Nobody listening is fine.
+        let _ = self.commits.send(Arc::new(commit));
+    }
+}

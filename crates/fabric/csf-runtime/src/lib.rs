@@ -1,0 +1,24 @@
+//! Runs a checked topology.
+//!
+//! A configuration is read with the place of every value ([`config`]), checked against what the packs registered ([`topology`]) and
+//! run: components on dispatcher threads, services on tokio, the recorder beside them ([`exec`]). What was recorded can be replayed
+//! through the same components and compared bit for bit ([`replay`]), and asked for its causes ([`provenance`]).
+//! Invariant: a component's outputs depend on its configuration and its deliveries alone.
+
+mod delivery;
+mod pack;
+mod service;
+
+pub mod config;
+pub mod exec;
+pub mod node;
+pub mod provenance;
+pub mod replay;
+pub mod topology;
+
+pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};
+pub use pack::{
+    Catalogue, ComponentBuilder, ComponentFactory, ComponentType, Manifest, NoOptions, Options, OutputPort, Pack,
+    Registrar, ServiceBuilder, ServiceFactory, ServiceType,
+};
+pub use service::{BoxFuture, Service, ServiceContext, ServiceError};

@@ -1,0 +1,513 @@
+//! A running node as others see it: what it is made of, how it does, and how to reach its bus and journal.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use csf_bus::{EdgePublisher, PhaseCoherenceBus, TopicError};
+use csf_core::port::{JournalError, JournalReader, TimeSource};
+use csf_core::{MessageId, Stamp};
+use serde::{Deserialize, Serialize};
+
+use super::boot::Phase;
+use super::health::{HealthCheck, HealthCriticality, HealthResult, SystemHealthReport, check_system_health};
+use super::hub::{CoordinationHub, HealthStatus};
+use crate::Catalogue;
+use crate::exec::{
+    ComponentStats, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
+    ServiceStats,
+};
+use crate::replay::ReplayReport;
+use crate::topology::{Graph, Topology};
+
+/// Opens another reader of the node's journal.
+pub type ReaderFactory = Arc<dyn Fn() -> Result<Box<dyn JournalReader>, JournalError> + Send + Sync>;
+
+/// A node. Made by [`super::boot`]; shared by the API and the command line.
+pub struct Node {
+    pub(super) bus: PhaseCoherenceBus,
+    pub(super) topology: Topology,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) graph: Graph,
+    pub(super) hub: CoordinationHub,
+    pub(super) recorder: RecorderHandle,
+    pub(super) dispatchers: Mutex<Vec<DispatcherHandle>>,
+    pub(super) component_stats: Vec<Arc<ComponentStats>>,
+    pub(super) service_stats: Vec<Arc<ServiceStats>>,
+    pub(super) paths: Arc<PathLatencies>,
+    pub(super) open_reader: ReaderFactory,
+    pub(super) directory: PathBuf,
+    pub(super) build_id: String,
+    pub(super) started_at: Stamp,
+    pub(super) phases: Mutex<Vec<Phase>>,
+    pub(super) boot_ms: Mutex<f64>,
+    pub(super) state: Mutex<NodeState>,
+    pub(super) edges: Mutex<BTreeMap<String, Box<dyn EdgePublisher>>>,
+    pub(super) resumed: Option<ReplayReport>,
+    pub(super) rates: Mutex<Rates>,
+}
+
+/// Where the node is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// Starting.
+    Starting,
+    /// Up.
+    Running,
+    /// Stopping.
+    Stopping,
+    /// Down.
+    Stopped,
+}
+
+/// The node in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Name shown to people.
+    pub name: String,
+    /// Number in the fabric.
+    pub node_id: u16,
+    /// This start.
+    pub incarnation: u32,
+    /// Build id; replay holds for one of these.
+    pub build_id: String,
+    /// Life.
+    pub state: NodeState,
+    /// Nanoseconds since the Unix epoch, as text.
+    pub started_at: String,
+    /// Nanoseconds, as text.
+    pub uptime_ns: String,
+    /// Milliseconds from process start to ready.
+    pub boot_ms: f64,
+    /// What the start did.
+    pub phases: Vec<Phase>,
+    /// The journal.
+    pub journal: JournalReport,
+    /// What was repeated to go on from an earlier start.
+    pub resumed: Option<ReplayReport>,
+}
+
+/// The journal in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalReport {
+    /// Where it is.
+    pub directory: String,
+    /// Bytes on storage.
+    pub bytes: u64,
+    /// Newest durable position.
+    pub durable_position: u64,
+    /// The failure that stops recording, while it lasts.
+    pub failure: Option<String>,
+}
+
+/// A topic in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TopicReport {
+    /// Name.
+    pub name: String,
+    /// Message type, `name@version`.
+    #[serde(rename = "type")]
+    pub message: String,
+    /// One line for people.
+    pub doc: String,
+    /// Packets of this start.
+    pub packets: u64,
+    /// Packets per second, over the last second or so.
+    pub rate_hz: f64,
+    /// Newest durable stamp, as text.
+    pub last_stamp: Option<String>,
+    /// Whether the journal records it.
+    pub recorded: bool,
+    /// Names.
+    pub writers: Vec<String>,
+    /// Names.
+    pub readers: Vec<String>,
+}
+
+/// A component or service in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComponentReport {
+    /// Name in the node.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind_name: String,
+    /// The pack that brought it.
+    pub pack: String,
+    /// `component` or `service`.
+    pub kind: String,
+    /// Life.
+    pub state: RunState,
+    /// Topics.
+    pub reads: Vec<String>,
+    /// Topics.
+    pub writes: Vec<String>,
+    /// Deliveries handled.
+    pub handled: u64,
+    /// Packets published.
+    pub published: u64,
+    /// Failed deliveries.
+    pub faults: u64,
+    /// Times made anew.
+    pub restarts: u64,
+    /// Packets waiting.
+    pub queue: u64,
+    /// Deliveries per second (services: packets published per second).
+    pub rate_hz: f64,
+    /// Trigger commit to effect commit.
+    pub latency_ns: LatencySummary,
+    /// Share of the work done, for services that say so.
+    pub progress: f64,
+    /// The last failure in words, empty if none.
+    pub last_failure: String,
+}
+
+/// An end-to-end path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathReport {
+    /// Topic of the trigger.
+    pub from: String,
+    /// Topic of the effect.
+    pub to: String,
+    /// Commit to commit.
+    #[serde(flatten)]
+    pub latency: LatencySummary,
+}
+
+/// Counts at the last two looks, for rates.
+#[derive(Default)]
+pub(super) struct Rates {
+    at_ns: u64,
+    counts: BTreeMap<String, u64>,
+    per_second: BTreeMap<String, f64>,
+}
+
+/// Rates are computed over at least this long.
+const RATE_WINDOW_NS: u64 = 700_000_000;
+
+impl Node {
+    /// The bus.
+    #[must_use]
+    pub fn bus(&self) -> &PhaseCoherenceBus {
+        &self.bus
+    }
+
+    /// What it runs.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Everything the packs brought.
+    #[must_use]
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
+    /// The laid-out component graph.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Subsystems.
+    #[must_use]
+    pub fn hub(&self) -> &CoordinationHub {
+        &self.hub
+    }
+
+    /// What is durable, and everything that may leave the node.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<DurableFeed> {
+        self.recorder.feed()
+    }
+
+    /// Writes events to the journal.
+    #[must_use]
+    pub fn recorder(&self) -> &RecorderHandle {
+        &self.recorder
+    }
+
+    /// A reader of the journal.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
+        (self.open_reader)()
+    }
+
+    /// Journal directory.
+    #[must_use]
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
+    /// Component names by number in the delivery log.
+    #[must_use]
+    pub fn component_names(&self) -> Vec<String> {
+        self.topology.components.iter().map(|c| c.settings.name.value.clone()).collect()
+    }
+
+    /// Life.
+    #[must_use]
+    pub fn state(&self) -> NodeState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_state(&self, state: NodeState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn now_ns(&self) -> u64 {
+        let clock: &Arc<dyn TimeSource> = &self.bus.config().time_source;
+        clock.now_ns().map_or(0, |t| t.as_nanos())
+    }
+
+    /// Publishes JSON on a topic as the author `api`.
+    ///
+    /// # Errors
+    /// When the topic is unknown, the payload does not fit, or the bus is full.
+    pub fn publish_json(&self, topic: &str, payload: serde_json::Value) -> Result<(MessageId, Stamp), PublishError> {
+        let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        let edge = match edges.get_mut(topic) {
+            Some(edge) => edge,
+            None => {
+                let spec = self.bus.topic(topic)?.spec().clone();
+                let edge = (spec.edge)(&self.bus, topic, "api")?;
+                edges.entry(topic.to_owned()).or_insert(edge)
+            }
+        };
+        Ok(edge.try_publish_json(payload)?)
+    }
+
+    /// The node in numbers.
+    #[must_use]
+    pub fn report(&self) -> NodeReport {
+        let bytes = self.reader().and_then(|mut r| r.size()).map_or(0, |s| s.bytes);
+        NodeReport {
+            name: self.topology.settings.node.name.clone(),
+            node_id: self.bus.config().node,
+            incarnation: self.bus.config().incarnation,
+            build_id: self.build_id.clone(),
+            state: self.state(),
+            started_at: self.started_at.to_string(),
+            uptime_ns: self.now_ns().saturating_sub(self.started_at.0).to_string(),
+            boot_ms: *self.boot_ms.lock().unwrap_or_else(PoisonError::into_inner),
+            phases: self.phases.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            journal: JournalReport {
+                directory: self.directory.display().to_string(),
+                bytes,
+                durable_position: self.feed().position(),
+                failure: self.feed().failure(),
+            },
+            resumed: self.resumed.clone(),
+        }
+    }
+
+    /// Every topic in numbers.
+    #[must_use]
+    pub fn topics(&self) -> Vec<TopicReport> {
+        let rates = self.rates();
+        let last = self.feed().last_values();
+        self.bus
+            .topics()
+            .iter()
+            .filter(|t| t.spec().name != crate::DELIVERY_TOPIC)
+            .map(|topic| {
+                let spec = topic.spec();
+                TopicReport {
+                    name: spec.name.clone(),
+                    message: spec.message.full_name(),
+                    doc: spec.doc.clone(),
+                    packets: topic.packets(),
+                    rate_hz: rates.get(&format!("topic {}", spec.name)).copied().unwrap_or(0.0),
+                    last_stamp: last.get(&spec.name).map(|p| p.packet.header.stamp.to_string()),
+                    recorded: spec.recorded,
+                    writers: self.topology.writers(&spec.name).map(str::to_owned).collect(),
+                    readers: self.topology.readers(&spec.name).map(str::to_owned).collect(),
+                }
+            })
+            .collect()
+    }
+
+    /// Every component and service in numbers.
+    #[must_use]
+    pub fn components(&self) -> Vec<ComponentReport> {
+        let rates = self.rates();
+        let services = self.topology.services.iter().zip(&self.service_stats).map(|(service, stats)| {
+            let name = &service.settings.name.value;
+            let published = self.published_by(name);
+            ComponentReport {
+                name: name.clone(),
+                kind_name: service.kind.name.clone(),
+                pack: service.kind.pack.to_owned(),
+                kind: "service".to_owned(),
+                state: stats.state(),
+                reads: Vec::new(),
+                writes: service.settings.writes.values().map(|t| t.value.clone()).collect(),
+                handled: 0,
+                published,
+                faults: 0,
+                restarts: stats.restarts.load(Ordering::Relaxed),
+                queue: 0,
+                rate_hz: rates.get(&format!("service {name}")).copied().unwrap_or(0.0),
+                latency_ns: LatencySummary::default(),
+                progress: stats.progress(),
+                last_failure: stats.last_error(),
+            }
+        });
+        let components = self.topology.components.iter().zip(&self.component_stats).map(|(component, stats)| {
+            let name = &component.settings.name.value;
+            ComponentReport {
+                name: name.clone(),
+                kind_name: component.kind.name.clone(),
+                pack: component.kind.pack.to_owned(),
+                kind: "component".to_owned(),
+                state: stats.state(),
+                reads: component.settings.reads.iter().map(|t| t.value.clone()).collect(),
+                writes: component.settings.writes.values().map(|t| t.value.clone()).collect(),
+                handled: stats.handled.load(Ordering::Relaxed),
+                published: stats.published.load(Ordering::Relaxed),
+                faults: stats.faults.load(Ordering::Relaxed),
+                restarts: stats.restarts.load(Ordering::Relaxed),
+                queue: stats.queue.load(Ordering::Relaxed),
+                rate_hz: rates.get(&format!("component {name}")).copied().unwrap_or(0.0),
+                latency_ns: stats.latency.summary(),
+                progress: 0.0,
+                last_failure: stats.last_fault(),
+            }
+        });
+        services.chain(components).collect()
+    }
+
+    fn published_by(&self, author: &str) -> u64 {
+        let reader_of = |topic: &Arc<csf_bus::Topic>| topic.packets_by(author);
+        self.bus.topics().iter().map(reader_of).sum()
+    }
+
+    /// End-to-end paths.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<PathReport> {
+        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        paths
+            .iter()
+            .map(|((from, to), latency)| PathReport { from: from.clone(), to: to.clone(), latency: latency.summary() })
+            .collect()
+    }
+
+    /// A service's state and progress.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Arc<ServiceStats>> {
+        let index = self.topology.services.iter().position(|s| s.settings.name.value == name)?;
+        self.service_stats.get(index)
+    }
+
+    /// The node's health from its subsystems, components and services.
+    #[must_use]
+    pub fn health(&self) -> SystemHealthReport {
+        let mut checks = Vec::new();
+        for (id, status) in self.hub.health() {
+            let result = match status {
+                HealthStatus::Healthy => HealthResult::Healthy,
+                HealthStatus::Degraded(text) => HealthResult::Degraded(text),
+                HealthStatus::Unhealthy(text) => HealthResult::Unhealthy(text),
+            };
+            checks.push(HealthCheck { name: id, criticality: HealthCriticality::Critical, result });
+        }
+        for report in self.components() {
+            let result = match report.state {
+                RunState::Failed => HealthResult::Unhealthy(report.last_failure),
+                RunState::Restarting => HealthResult::Degraded(report.last_failure),
+                _ => HealthResult::Healthy,
+            };
+            checks.push(HealthCheck { name: report.name, criticality: HealthCriticality::NonCritical, result });
+        }
+        check_system_health(&checks, self.now_ns().to_string())
+    }
+
+    /// Waits until everything published so far is handled, and everything that followed from it is durable. Streams that go on do
+    /// not keep it waiting. Cancel safe.
+    pub async fn settle(&self) {
+        // Two idle rounds: the second began after the first saw that nothing was left.
+        let rounds: Vec<u64> = self.with_dispatchers(|d| d.iter().map(DispatcherHandle::idle_rounds).collect());
+        loop {
+            let done = self.with_dispatchers(|d| {
+                d.iter().for_each(DispatcherHandle::nudge);
+                d.iter().zip(&rounds).all(|(d, before)| d.idle_rounds() >= before + 2)
+            });
+            if done {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+        }
+        for topic in self.bus.topics().iter().filter(|t| t.spec().recorded) {
+            for (lane, committed) in topic.committed() {
+                if committed > 0 && self.feed().durable(lane.message(committed - 1)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn with_dispatchers<R>(&self, f: impl FnOnce(&[DispatcherHandle]) -> R) -> R {
+        f(&self.dispatchers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for topic in self.bus.topics() {
+            counts.insert(format!("topic {}", topic.spec().name), topic.packets());
+        }
+        for service in &self.topology.services {
+            let name = &service.settings.name.value;
+            counts.insert(format!("service {name}"), self.published_by(name));
+        }
+        for (component, stats) in self.topology.components.iter().zip(&self.component_stats) {
+            let handled = stats.handled.load(Ordering::Relaxed);
+            counts.insert(format!("component {}", component.settings.name.value), handled);
+        }
+        counts
+    }
+
+    fn rates(&self) -> BTreeMap<String, f64> {
+        let now = self.now_ns();
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = now.saturating_sub(rates.at_ns);
+        if elapsed >= RATE_WINDOW_NS {
+            let counts = self.counts();
+            let first_look = rates.at_ns == 0;
+            let seconds = elapsed as f64 / 1e9;
+            rates.per_second = counts
+                .iter()
+                .map(|(name, count)| {
+                    let before = rates.counts.get(name).copied().unwrap_or(0);
+                    (name.clone(), if first_look { 0.0 } else { count.saturating_sub(before) as f64 / seconds })
+                })
+                .collect();
+            rates.counts = counts;
+            rates.at_ns = now;
+        }
+        rates.per_second.clone()
+    }
+
+    /// Stops everything in reverse start order; what was published before is handled and durable afterwards.
+    pub async fn shutdown(&self) {
+        self.set_state(NodeState::Stopping);
+        self.hub.stop_all(std::time::Duration::from_secs(10)).await;
+        self.set_state(NodeState::Stopped);
+    }
+}
+
+/// A packet refused at the edge.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// No such topic, or no lane left.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// Not of the topic's type, or no room.
+    #[error(transparent)]
+    Edge(#[from] csf_bus::EdgeError),
+}

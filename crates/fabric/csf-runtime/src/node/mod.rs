@@ -1,0 +1,18 @@
+//! A running node: subsystems started in order, watched, and stopped in reverse.
+
+mod boot;
+mod handle;
+mod health;
+mod hub;
+mod preflight;
+mod subsystems;
+
+pub use boot::{Attachment, BootError, BootOptions, Phase, RUN_STREAM, boot};
+pub use handle::{
+    ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError, ReaderFactory, TopicReport,
+};
+pub use health::{
+    ComponentHealth, HealthCheck, HealthCriticality, HealthResult, Status, SystemHealthReport, check_system_health,
+};
+pub use hub::{CoordinationError, CoordinationHub, HealthStatus, Subsystem, SubsystemError};
+pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};

@@ -1,0 +1,289 @@
+//! Packs and their registration: what component and service types exist, what they read and write, how they are made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use csf_bus::{EffectWriter, PhaseCoherenceBus, TopicError, TopicSpec};
+use csf_core::{Component, Message, MessageType};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::config::{Item, Problem};
+use crate::service::Service;
+
+/// Name and purpose of a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Short name, also the first segment of its types' names.
+    pub name: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+}
+
+/// A domain: its types are registered by a plain function and used by name from the configuration.
+pub trait Pack: Send + Sync {
+    /// Name and purpose.
+    fn manifest(&self) -> Manifest;
+
+    /// Declares component and service types.
+    fn register(&self, registrar: &mut Registrar<'_>);
+}
+
+/// Plain-data configuration of a component or service type.
+pub trait Options: DeserializeOwned + JsonSchema + Send + 'static {
+    /// All that is wrong with the values, one sentence each; empty when usable.
+    fn validate(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// No options at all.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoOptions {}
+
+impl Options for NoOptions {}
+
+/// A component's output as its type declares it.
+#[derive(Clone)]
+pub struct OutputPort {
+    /// The key in `writes`.
+    pub port: &'static str,
+    /// What it carries.
+    pub message: MessageType,
+    /// The topic's declaration.
+    pub spec: fn(&str) -> TopicSpec,
+    /// Opens the output's lane.
+    pub open: fn(&PhaseCoherenceBus, &str, &str) -> Result<Box<dyn EffectWriter>, TopicError>,
+}
+
+impl OutputPort {
+    fn of<T: Message>(port: &'static str) -> Self {
+        Self {
+            port,
+            message: MessageType::of::<T>(),
+            spec: |topic| TopicSpec::new::<T>(topic),
+            open: |bus, topic, author| bus.effect_writer::<T>(topic, author),
+        }
+    }
+}
+
+type Make<M> = Arc<dyn Fn(&Item) -> Result<M, Vec<Problem>> + Send + Sync>;
+
+/// Makes a fresh component; called at start and at each restart.
+pub type ComponentFactory = Arc<dyn Fn() -> Box<dyn Component> + Send + Sync>;
+/// Makes a fresh service; called at start and at each restart.
+pub type ServiceFactory = Arc<dyn Fn() -> Box<dyn Service> + Send + Sync>;
+
+/// A registered component type.
+#[derive(Clone)]
+pub struct ComponentType {
+    /// `pack.words`.
+    pub name: String,
+    /// The pack that brought it.
+    pub pack: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+    /// Message types it understands; empty means any.
+    pub reads: Vec<MessageType>,
+    /// Its outputs.
+    pub writes: Vec<OutputPort>,
+    /// JSON Schema of its options.
+    pub schema: fn() -> serde_json::Value,
+    /// Reads the options, then makes components.
+    pub make: Make<ComponentFactory>,
+}
+
+/// A registered service type.
+#[derive(Clone)]
+pub struct ServiceType {
+    /// `pack.words`.
+    pub name: String,
+    /// The pack that brought it.
+    pub pack: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+    /// Its outputs.
+    pub writes: Vec<OutputPort>,
+    /// JSON Schema of its options.
+    pub schema: fn() -> serde_json::Value,
+    /// Reads the options, then makes services.
+    pub make: Make<ServiceFactory>,
+}
+
+/// Everything the packs brought.
+#[derive(Clone, Default)]
+pub struct Catalogue {
+    /// Packs in order of registration.
+    pub packs: Vec<Manifest>,
+    /// Component types by name.
+    pub components: BTreeMap<String, ComponentType>,
+    /// Service types by name.
+    pub services: BTreeMap<String, ServiceType>,
+    /// Message types by `name@version`, to decode what the journal holds.
+    pub messages: BTreeMap<String, MessageType>,
+}
+
+impl Catalogue {
+    /// Registers all packs.
+    #[must_use]
+    pub fn of(packs: &[Box<dyn Pack>]) -> Self {
+        let mut catalogue = Self::default();
+        catalogue.message::<crate::Delivery>();
+        for pack in packs {
+            let manifest = pack.manifest();
+            catalogue.packs.push(manifest);
+            pack.register(&mut Registrar { catalogue: &mut catalogue, manifest });
+        }
+        catalogue
+    }
+
+    fn message<T: Message>(&mut self) {
+        let message = MessageType::of::<T>();
+        self.messages.insert(message.full_name(), message);
+    }
+}
+
+/// A pack's way to declare its types.
+pub struct Registrar<'a> {
+    catalogue: &'a mut Catalogue,
+    manifest: Manifest,
+}
+
+impl Registrar<'_> {
+    /// Declares the component type `{pack}.{name}`; `make` is called at start and at each restart.
+    pub fn component<O, C>(&mut self, name: &str, doc: &'static str, make: fn(&O) -> C) -> ComponentBuilder<'_>
+    where
+        O: Options + Sync,
+        C: Component + 'static,
+    {
+        let kind = ComponentType {
+            name: format!("{}.{name}", self.manifest.name),
+            pack: self.manifest.name,
+            doc,
+            reads: Vec::new(),
+            writes: Vec::new(),
+            schema: || schemars::schema_for!(O).to_value(),
+            make: Arc::new(move |item| {
+                let options = Arc::new(read_options::<O>(item)?);
+                Ok(Arc::new(move || Box::new(make(&options)) as Box<dyn Component>))
+            }),
+        };
+        ComponentBuilder { catalogue: self.catalogue, kind: Some(kind) }
+    }
+
+    /// Declares the service type `{pack}.{name}`.
+    pub fn service<O, S>(&mut self, name: &str, doc: &'static str, make: fn(&O) -> S) -> ServiceBuilder<'_>
+    where
+        O: Options + Sync,
+        S: Service + 'static,
+    {
+        let kind = ServiceType {
+            name: format!("{}.{name}", self.manifest.name),
+            pack: self.manifest.name,
+            doc,
+            writes: Vec::new(),
+            schema: || schemars::schema_for!(O).to_value(),
+            make: Arc::new(move |item| {
+                let options = Arc::new(read_options::<O>(item)?);
+                Ok(Arc::new(move || Box::new(make(&options)) as Box<dyn Service>))
+            }),
+        };
+        ServiceBuilder { catalogue: self.catalogue, kind: Some(kind) }
+    }
+}
+
+/// Completes a component type; it is registered when this is dropped.
+pub struct ComponentBuilder<'a> {
+    catalogue: &'a mut Catalogue,
+    kind: Option<ComponentType>,
+}
+
+impl ComponentBuilder<'_> {
+    /// It understands `T`.
+    #[must_use]
+    pub fn reads<T: Message>(mut self) -> Self {
+        self.catalogue.message::<T>();
+        if let Some(kind) = &mut self.kind {
+            kind.reads.push(MessageType::of::<T>());
+        }
+        self
+    }
+
+    /// It writes `T` on `port`.
+    #[must_use]
+    pub fn writes<T: Message>(mut self, port: &'static str) -> Self {
+        self.catalogue.message::<T>();
+        if let Some(kind) = &mut self.kind {
+            kind.writes.push(OutputPort::of::<T>(port));
+        }
+        self
+    }
+
+    /// Registers the type.
+    pub fn done(self) {}
+}
+
+impl Drop for ComponentBuilder<'_> {
+    fn drop(&mut self) {
+        if let Some(kind) = self.kind.take() {
+            self.catalogue.components.insert(kind.name.clone(), kind);
+        }
+    }
+}
+
+/// Completes a service type; it is registered when this is dropped.
+pub struct ServiceBuilder<'a> {
+    catalogue: &'a mut Catalogue,
+    kind: Option<ServiceType>,
+}
+
+impl ServiceBuilder<'_> {
+    /// It writes `T` on `port`.
+    #[must_use]
+    pub fn writes<T: Message>(mut self, port: &'static str) -> Self {
+        self.catalogue.message::<T>();
+        if let Some(kind) = &mut self.kind {
+            kind.writes.push(OutputPort::of::<T>(port));
+        }
+        self
+    }
+
+    /// Registers the type.
+    pub fn done(self) {}
+}
+
+impl Drop for ServiceBuilder<'_> {
+    fn drop(&mut self) {
+        if let Some(kind) = self.kind.take() {
+            self.catalogue.services.insert(kind.name.clone(), kind);
+        }
+    }
+}
+
+fn read_options<O: Options>(item: &Item) -> Result<O, Vec<Problem>> {
+    let options: O =
+        serde_path_to_error::deserialize(item.value()).map_err(|error| vec![option_problem(item, &error)])?;
+    let problems: Vec<Problem> =
+        options.validate().into_iter().map(|text| Problem::new("CSF-0104", text).at(&item.key)).collect();
+    if problems.is_empty() { Ok(options) } else { Err(problems) }
+}
+
+/// Finds the place of a serde error and turns its list of fields into a did-you-mean.
+fn option_problem(item: &Item, error: &serde_path_to_error::Error<toml::de::Error>) -> Problem {
+    let path = error.path().to_string();
+    let keys: Vec<&str> = path.split('.').filter(|k| !k.is_empty()).collect();
+    let text = error.inner().message().to_owned();
+    let mut quoted = text.split('`').skip(1).step_by(2);
+    if text.starts_with("unknown field") {
+        let unknown = quoted.next().unwrap_or_default();
+        let parent = keys.strip_suffix(&[unknown]).unwrap_or(&keys);
+        let place = item.at(parent.iter().copied().chain([unknown])).map_or(&item.key, |i| &i.key);
+        return Problem::new("CSF-0103", format!("unknown key `{unknown}`")).at(place).did_you_mean(unknown, quoted);
+    }
+    if text.starts_with("missing field") {
+        return Problem::new("CSF-0113", text).at(&item.key);
+    }
+    let place = item.at(keys.iter().copied()).map_or(&item.key, |i| &i.location);
+    Problem::new("CSF-0104", text).at(place)
+}

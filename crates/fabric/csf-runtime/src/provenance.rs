@@ -1,0 +1,290 @@
+//! Provenance: which packets made this one come about.
+//!
+//! An effect names the packet that triggered its handler. The delivery log adds what the same component was given since its previous
+//! output, because that shaped its state too. Joined recursively this is the causal ancestry of a packet, down to the sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use csf_core::port::{JournalError, JournalReader, LaneInfo, LaneKind, Scan, StoredPacket};
+use csf_core::{LaneId, MessageId};
+use serde::{Deserialize, Serialize};
+
+use crate::{Catalogue, Delivery, Input};
+
+/// Deliveries looked at backwards to find the previous output of a component.
+const LOOK_BACK: usize = 2048;
+/// Consumed packets listed per effect.
+const MOST_CAUSES: usize = 12;
+
+/// How a cause relates to the effect above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relation {
+    /// The packet asked about.
+    Root,
+    /// Its handler ran because of it.
+    Trigger,
+    /// Read by the same component since its previous output.
+    Consumed,
+    /// Caused by the packet above (in a trace forward).
+    Effect,
+}
+
+/// A packet as people see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PacketView {
+    /// `node.incarnation.lane-sequence`.
+    pub id: String,
+    /// Topic.
+    pub topic: String,
+    /// Message type, `name@version`.
+    #[serde(rename = "type")]
+    pub message: String,
+    /// Who published it.
+    pub author: String,
+    /// Hybrid logical time, nanoseconds since the Unix epoch, as text.
+    pub stamp: String,
+    /// When it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_at: Option<MeasuredView>,
+    /// Its trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Queueing class.
+    pub priority: csf_core::Priority,
+    /// Position in the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// Content.
+    pub payload: serde_json::Value,
+}
+
+/// A measured time as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeasuredView {
+    /// Clock domain.
+    pub clock: String,
+    /// Nanoseconds on it, as text.
+    pub ns: String,
+}
+
+impl PacketView {
+    /// A stored packet with its payload decoded; `null` where that fails.
+    #[must_use]
+    pub fn of(lane: &LaneInfo, packet: &StoredPacket, catalogue: &Catalogue) -> Self {
+        let message = catalogue.messages.get(&lane.message);
+        let payload = message
+            .and_then(|m| (m.decode)(&packet.payload).and_then(|v| (m.to_json)(v.as_ref())).ok())
+            .unwrap_or(serde_json::Value::Null);
+        let header = &packet.header;
+        Self {
+            id: header.id.to_string(),
+            topic: lane.topic.clone(),
+            message: lane.message.clone(),
+            author: lane.author.clone(),
+            stamp: header.stamp.to_string(),
+            measured_at: header
+                .measured_at
+                .as_ref()
+                .map(|m| MeasuredView { clock: m.clock.to_string(), ns: m.ns.to_string() }),
+            cause: header.cause.map(|c| c.to_string()),
+            priority: header.priority,
+            position: (packet.position > 0).then_some(packet.position),
+            payload,
+        }
+    }
+}
+
+/// A packet with its causes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WhyNode {
+    /// The packet.
+    pub packet: PacketView,
+    /// How it relates to the effect above.
+    pub relation: Relation,
+    /// The effect's stamp minus this one's; 0 at the root.
+    pub elapsed_ns: u64,
+    /// Causes left out by depth or count.
+    pub truncated: u64,
+    /// Trigger first, then what was consumed, newest first.
+    pub causes: Vec<WhyNode>,
+}
+
+/// Answers questions about one journal.
+pub struct Provenance<'a> {
+    reader: &'a mut dyn JournalReader,
+    catalogue: &'a Catalogue,
+    lanes: BTreeMap<LaneId, LaneInfo>,
+    components: Vec<String>,
+}
+
+impl<'a> Provenance<'a> {
+    /// `components` are the names by number in the delivery log.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn new(
+        reader: &'a mut dyn JournalReader,
+        catalogue: &'a Catalogue,
+        components: Vec<String>,
+    ) -> Result<Self, JournalError> {
+        let lanes = reader.lanes()?.into_iter().map(|l| (l.id, l)).collect();
+        Ok(Self { reader, catalogue, lanes, components })
+    }
+
+    /// One packet, or `None` when it is not in the journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn packet(&mut self, id: MessageId) -> Result<Option<PacketView>, JournalError> {
+        let Some(lane) = self.lanes.get(&id.lane) else {
+            return Ok(None);
+        };
+        Ok(self.reader.packet(id)?.map(|p| PacketView::of(lane, &p, self.catalogue)))
+    }
+
+    /// The causal ancestry of a packet to `depth` generations; `None` when it is not in the journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn why(&mut self, id: MessageId, depth: usize) -> Result<Option<WhyNode>, JournalError> {
+        let mut seen = BTreeSet::new();
+        self.node(id, Relation::Root, None, depth, &mut seen)
+    }
+
+    fn node(
+        &mut self,
+        id: MessageId,
+        relation: Relation,
+        effect_stamp: Option<u64>,
+        depth: usize,
+        seen: &mut BTreeSet<MessageId>,
+    ) -> Result<Option<WhyNode>, JournalError> {
+        let Some(lane) = self.lanes.get(&id.lane).cloned() else {
+            return Ok(None);
+        };
+        let Some(packet) = self.reader.packet(id)? else {
+            return Ok(None);
+        };
+        let stamp = packet.header.stamp.0;
+        let mut node = WhyNode {
+            packet: PacketView::of(&lane, &packet, self.catalogue),
+            relation,
+            elapsed_ns: effect_stamp.map_or(0, |e| e.saturating_sub(stamp)),
+            truncated: 0,
+            causes: Vec::new(),
+        };
+        let first_visit = seen.insert(id);
+        if lane.kind != LaneKind::Effect || !first_visit {
+            return Ok(Some(node));
+        }
+        let causes = self.causes(&lane, &packet)?;
+        if depth == 0 {
+            node.truncated = causes.len() as u64;
+            return Ok(Some(node));
+        }
+        for (position, (cause, relation)) in causes.iter().enumerate() {
+            if position >= MOST_CAUSES {
+                node.truncated = (causes.len() - MOST_CAUSES) as u64;
+                break;
+            }
+            if let Some(cause) = self.node(*cause, *relation, Some(stamp), depth - 1, seen)? {
+                node.causes.push(cause);
+            }
+        }
+        Ok(Some(node))
+    }
+
+    /// Trigger first, then what the component was given since its previous output on any lane, newest first.
+    fn causes(&mut self, lane: &LaneInfo, packet: &StoredPacket) -> Result<Vec<(MessageId, Relation)>, JournalError> {
+        let trigger = packet.header.cause;
+        let mut causes: Vec<(MessageId, Relation)> = trigger.map(|t| (t, Relation::Trigger)).into_iter().collect();
+        let Some(component) = self.components.iter().position(|c| *c == lane.author) else {
+            return Ok(causes);
+        };
+        let logs: Vec<LaneId> = self
+            .lanes
+            .values()
+            .filter(|l| l.kind == LaneKind::Delivery && l.id.incarnation == lane.id.incarnation)
+            .map(|l| l.id)
+            .collect();
+        let previous = self.previous_output(lane, packet)?;
+        let from = packet.position.saturating_sub(16 * LOOK_BACK as u64).max(previous);
+        let deliveries = self.reader.scan(&Scan { from_position: from + 1, limit: 16 * LOOK_BACK, lanes: logs })?;
+        for entry in deliveries.iter().rev().filter(|d| d.position < packet.position) {
+            let Some(delivery) = self.delivery(entry) else {
+                continue;
+            };
+            if usize::from(delivery.component) != component {
+                continue;
+            }
+            if let Input::Packet { lane, seq } = delivery.input
+                && Some(lane.message(seq)) != trigger
+            {
+                causes.push((lane.message(seq), Relation::Consumed));
+            }
+        }
+        Ok(causes)
+    }
+
+    /// Position of the component's newest earlier output, or of its trigger's own delivery's predecessor when there is none.
+    fn previous_output(&mut self, lane: &LaneInfo, packet: &StoredPacket) -> Result<u64, JournalError> {
+        let own: Vec<LaneId> = self
+            .lanes
+            .values()
+            .filter(|l| {
+                l.author == lane.author && l.kind == LaneKind::Effect && l.id.incarnation == lane.id.incarnation
+            })
+            .map(|l| l.id)
+            .collect();
+        let mut newest = 0;
+        for id in own {
+            let earlier = if id == packet.header.id.lane && packet.header.id.seq > 0 {
+                self.reader.packet(id.message(packet.header.id.seq - 1))?
+            } else {
+                None
+            };
+            if let Some(earlier) = earlier.filter(|e| e.position < packet.position) {
+                newest = newest.max(earlier.position);
+            }
+        }
+        Ok(newest)
+    }
+
+    fn delivery(&self, packet: &StoredPacket) -> Option<Delivery> {
+        let lane = self.lanes.get(&packet.header.id.lane)?;
+        let message = self.catalogue.messages.get(&lane.message)?;
+        (message.decode)(&packet.payload).ok()?.downcast::<Delivery>().ok().map(|d| *d)
+    }
+
+    /// What this packet caused, to `depth` generations, at most `limit` packets per generation.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn effects(&mut self, id: MessageId, depth: usize, limit: usize) -> Result<Vec<WhyNode>, JournalError> {
+        let Some(packet) = self.reader.packet(id)? else {
+            return Ok(Vec::new());
+        };
+        if depth == 0 {
+            return Ok(Vec::new());
+        }
+        let lanes: Vec<LaneId> = self.lanes.values().filter(|l| l.kind == LaneKind::Effect).map(|l| l.id).collect();
+        let scan = Scan { from_position: packet.position + 1, limit: LOOK_BACK, lanes };
+        let direct: Vec<StoredPacket> =
+            self.reader.scan(&scan)?.into_iter().filter(|p| p.header.cause == Some(id)).take(limit).collect();
+        let mut nodes = Vec::new();
+        for effect in direct {
+            let Some(lane) = self.lanes.get(&effect.header.id.lane).cloned() else {
+                continue;
+            };
+            nodes.push(WhyNode {
+                packet: PacketView::of(&lane, &effect, self.catalogue),
+                relation: Relation::Effect,
+                elapsed_ns: effect.header.stamp.since(packet.header.stamp),
+                truncated: 0,
+                causes: self.effects(effect.header.id, depth - 1, limit)?,
+            });
+        }
+        Ok(nodes)
+    }
+}

@@ -1,0 +1,509 @@
+//! Replay: the recorded deliveries through the same components on virtual time, every output compared with the recorded one.
+//!
+//! The journal is read once in position order. A source packet waits in a window until it was delivered; a delivery runs its component
+//! at the recorded stamp; an effect must equal the oldest output the component made for that lane, header and payload, bit for bit.
+//! No clock is read. Reference for the idea: Schneider, "Implementing Fault-Tolerant Services Using the State Machine Approach" (1990).
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use csf_bus::EffectWriter;
+use csf_core::port::{JournalError, JournalReader, LaneInfo, LaneKind, Scan, StoredPacket};
+use csf_core::{
+    AnyPayload, Attributes, Component, Event, Fault, Header, LaneId, MessageId, MessageType, Stamp, TimerId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::exec::{Parts, Timers, handle};
+use crate::topology::Topology;
+use crate::{Catalogue, Delivery, Input, Outcome};
+
+/// Packets read from the journal at once.
+const CHUNK: usize = 4096;
+
+/// A replay that could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal speaks of something the topology lacks.
+    #[error("the journal does not fit the topology: {reason}")]
+    Mismatch {
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// The first place where a replayed output differs from the recorded one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Journal position of the recorded packet.
+    pub position: u64,
+    /// Its id.
+    pub id: String,
+    /// Its topic.
+    pub topic: String,
+    /// The component that wrote it.
+    pub author: String,
+    /// What differs: `header`, `payload`, `outcome`, `missing` or `unexpected`.
+    pub what: String,
+    /// As recorded (JSON where it can be decoded).
+    pub recorded: serde_json::Value,
+    /// As replayed.
+    pub replayed: serde_json::Value,
+}
+
+/// What a replay found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayReport {
+    /// Packets read from the journal.
+    pub packets: u64,
+    /// Source packets among them.
+    pub inputs: u64,
+    /// Deliveries repeated.
+    pub deliveries: u64,
+    /// Outputs compared.
+    pub compared: u64,
+    /// Outputs equal bit for bit.
+    pub equal: u64,
+    /// Outputs made again that the journal no longer got before it ended.
+    pub unrecorded: u64,
+    /// The first difference.
+    pub first_difference: Option<Difference>,
+}
+
+/// A component as it stands after its recorded deliveries.
+pub struct Replayed {
+    /// The state machine.
+    pub component: Box<dyn Component>,
+    /// Its timers.
+    pub timers: Timers,
+    /// Recorded packets it reads that were not delivered, in stamp order.
+    pub undelivered: Vec<(LaneInfo, Header, AnyPayload)>,
+}
+
+/// The end of a replay: the report and what a node needs to go on from there.
+pub struct Resumption {
+    /// What was found.
+    pub report: ReplayReport,
+    /// Components by index.
+    pub components: Vec<Replayed>,
+    /// Outputs that were made before the crash but not recorded: to be appended to their old lanes.
+    pub missing: Vec<StoredPacket>,
+    /// Newest stamp seen.
+    pub newest: Stamp,
+    /// Source packets by (author, topic): where each source goes on.
+    pub recorded: BTreeMap<(String, String), u64>,
+}
+
+/// Replays a journal through `topology`, up to and including `until`. `progress` gets the position from time to time.
+///
+/// # Errors
+/// [`ReplayError`]. A difference is not an error; it is in the report.
+pub fn replay(
+    reader: &mut dyn JournalReader,
+    topology: &Topology,
+    catalogue: &Catalogue,
+    until: Option<Stamp>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Resumption, ReplayError> {
+    let lanes: BTreeMap<LaneId, LaneInfo> = reader.lanes()?.into_iter().map(|l| (l.id, l)).collect();
+    let mut engine = Engine::new(lanes, topology, catalogue);
+    let mut from_position = 1;
+    loop {
+        let packets = reader.scan(&Scan { from_position, limit: CHUNK, lanes: Vec::new() })?;
+        let Some(last) = packets.last() else { break };
+        from_position = last.position + 1;
+        for packet in packets {
+            if until.is_none_or(|until| packet.header.stamp <= until) {
+                engine.take(packet)?;
+            }
+        }
+        progress(from_position - 1);
+    }
+    engine.finish()
+}
+
+struct Engine<'a> {
+    lanes: BTreeMap<LaneId, LaneInfo>,
+    catalogue: &'a Catalogue,
+    topology: &'a Topology,
+    players: Vec<Player>,
+    /// Decoded packets not yet delivered to all their readers.
+    window: BTreeMap<LaneId, VecDeque<(Header, AnyPayload)>>,
+    /// Components that read a topic.
+    readers: BTreeMap<String, Vec<usize>>,
+    books: Books,
+    report: ReplayReport,
+    newest: Stamp,
+    recorded: BTreeMap<(String, String), u64>,
+}
+
+/// Outputs made and not yet compared, by lane. Shared with the writers.
+type Books = Arc<Mutex<BTreeMap<LaneId, LaneBook>>>;
+
+#[derive(Default)]
+struct LaneBook {
+    next_seq: u64,
+    staged: Vec<(Header, Vec<u8>)>,
+    made: VecDeque<(Header, Vec<u8>)>,
+}
+
+struct Player {
+    name: String,
+    component: Box<dyn Component>,
+    timers: Timers,
+    ports: Vec<&'static str>,
+    outputs: Vec<(String, Box<dyn EffectWriter>)>,
+    incarnation: u32,
+    /// Next sequence this component has not been given, by lane.
+    seen: BTreeMap<LaneId, u64>,
+}
+
+impl<'a> Engine<'a> {
+    fn new(lanes: BTreeMap<LaneId, LaneInfo>, topology: &'a Topology, catalogue: &'a Catalogue) -> Self {
+        let mut readers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut players = Vec::new();
+        for (index, node) in topology.components.iter().enumerate() {
+            for topic in &node.settings.reads {
+                readers.entry(topic.value.clone()).or_default().push(index);
+            }
+            players.push(Player {
+                name: node.settings.name.value.clone(),
+                component: (node.factory)(),
+                timers: Timers::default(),
+                ports: node.kind.writes.iter().map(|p| p.port).collect(),
+                outputs: Vec::new(),
+                incarnation: 0,
+                seen: BTreeMap::new(),
+            });
+        }
+        Self {
+            lanes,
+            catalogue,
+            topology,
+            players,
+            window: BTreeMap::new(),
+            readers,
+            books: Books::default(),
+            report: ReplayReport::default(),
+            newest: Stamp::ZERO,
+            recorded: BTreeMap::new(),
+        }
+    }
+
+    fn message(&self, lane: &LaneInfo) -> Result<MessageType, ReplayError> {
+        self.catalogue.messages.get(&lane.message).copied().ok_or_else(|| ReplayError::Mismatch {
+            reason: format!("no pack brings the message type {} of topic `{}`", lane.message, lane.topic),
+        })
+    }
+
+    fn take(&mut self, packet: StoredPacket) -> Result<(), ReplayError> {
+        self.report.packets += 1;
+        self.newest = self.newest.max(packet.header.stamp);
+        let id = packet.header.id.lane;
+        let lane =
+            self.lanes.get(&id).cloned().ok_or_else(|| ReplayError::Mismatch {
+                reason: format!("lane {id} is not described in the journal"),
+            })?;
+        match lane.kind {
+            LaneKind::Delivery => return self.deliver(&lane, &packet),
+            LaneKind::Effect => self.compare(&lane, &packet)?,
+            LaneKind::Source => {
+                self.report.inputs += 1;
+                *self.recorded.entry((lane.author.clone(), lane.topic.clone())).or_default() += 1;
+            }
+        }
+        if self.readers.contains_key(&lane.topic) {
+            let payload = self.decode(&lane, &packet)?;
+            self.window.entry(id).or_default().push_back((packet.header, payload));
+        }
+        Ok(())
+    }
+
+    fn decode(&self, lane: &LaneInfo, packet: &StoredPacket) -> Result<AnyPayload, ReplayError> {
+        (self.message(lane)?.decode)(&packet.payload)
+            .map_err(|e| ReplayError::Mismatch { reason: format!("packet {}: {e}", packet.header.id) })
+    }
+
+    fn deliver(&mut self, lane: &LaneInfo, packet: &StoredPacket) -> Result<(), ReplayError> {
+        let payload = self.decode(lane, packet)?;
+        let Some(delivery) = payload.downcast_ref::<Delivery>() else {
+            return Err(ReplayError::Mismatch { reason: format!("packet {} is no delivery", packet.header.id) });
+        };
+        self.report.deliveries += 1;
+        let index = usize::from(delivery.component);
+        if index >= self.players.len() {
+            return Err(ReplayError::Mismatch { reason: format!("there is no component number {index}") });
+        }
+        self.open_outputs(index, packet.header.id.lane.incarnation)?;
+        let at = packet.header.stamp;
+        let outcome = match delivery.input {
+            Input::Timer(timer) => self.run_timer(index, timer, at),
+            Input::Packet { lane, seq } => self.run_packet(index, lane.message(seq), at)?,
+        };
+        if outcome != delivery.outcome {
+            self.differ(Difference {
+                position: packet.position,
+                id: packet.header.id.to_string(),
+                topic: lane.topic.clone(),
+                author: self.players[index].name.clone(),
+                what: "outcome".to_owned(),
+                recorded: serde_json::json!(delivery.outcome),
+                replayed: serde_json::json!(outcome),
+            });
+        }
+        if outcome == Outcome::Panic {
+            self.players[index].component = (self.topology.components[index].factory)();
+            self.players[index].timers = Timers::default();
+        }
+        Ok(())
+    }
+
+    fn run_timer(&mut self, index: usize, timer: TimerId, at: Stamp) -> Outcome {
+        let player = &mut self.players[index];
+        player.timers.clear(timer);
+        let parts = Parts {
+            component: player.component.as_mut(),
+            outputs: &mut player.outputs,
+            ports: &player.ports,
+            timers: &mut player.timers,
+        };
+        let handled = handle(parts, |c, cx| c.on_timer(cx, timer), at, None);
+        player.commit();
+        handled.outcome
+    }
+
+    fn run_packet(&mut self, index: usize, id: MessageId, at: Stamp) -> Result<Outcome, ReplayError> {
+        let lane = self.lanes.get(&id.lane).ok_or_else(|| ReplayError::Mismatch {
+            reason: format!("delivered packet {id} is on a lane the journal does not describe"),
+        })?;
+        let found = self.window.get(&id.lane).and_then(|w| {
+            let first = w.front()?.0.id.seq;
+            w.get(usize::try_from(id.seq.checked_sub(first)?).ok()?)
+        });
+        let Some((header, payload)) = found else {
+            return Err(ReplayError::Mismatch {
+                reason: format!("packet {id} was delivered but is not in the journal"),
+            });
+        };
+        let player = &mut self.players[index];
+        let event = Event::new(&lane.topic, header, payload.as_ref());
+        let parts = Parts {
+            component: player.component.as_mut(),
+            outputs: &mut player.outputs,
+            ports: &player.ports,
+            timers: &mut player.timers,
+        };
+        let handled = handle(parts, |c, cx| c.on_event(cx, &event), at, Some(id));
+        player.commit();
+        player.seen.insert(id.lane, id.seq + 1);
+        let topic = lane.topic.clone();
+        self.trim(&topic, id.lane);
+        Ok(handled.outcome)
+    }
+
+    /// Forgets packets that every reader was given.
+    fn trim(&mut self, topic: &str, lane: LaneId) {
+        let readers = self.readers.get(topic).map_or(&[][..], Vec::as_slice);
+        let done = readers.iter().map(|r| self.players[*r].seen.get(&lane).copied().unwrap_or(0)).min().unwrap_or(0);
+        if let Some(window) = self.window.get_mut(&lane) {
+            while window.front().is_some_and(|(header, _)| header.id.seq < done) {
+                window.pop_front();
+            }
+        }
+    }
+
+    /// Points a component's outputs at the lanes of the start that is being replayed.
+    fn open_outputs(&mut self, index: usize, incarnation: u32) -> Result<(), ReplayError> {
+        if self.players[index].incarnation == incarnation {
+            return Ok(());
+        }
+        let node = &self.topology.components[index];
+        let name = &node.settings.name.value;
+        let mut outputs: Vec<(String, Box<dyn EffectWriter>)> = Vec::new();
+        for (port, topic) in &node.settings.writes {
+            let Some(output) = node.kind.writes.iter().find(|o| o.port == port) else {
+                continue;
+            };
+            let recorded = self
+                .lanes
+                .values()
+                .find(|l| l.id.incarnation == incarnation && l.author == *name && l.topic == topic.value);
+            // A lane without a recorded packet is not in the journal; what is written there is counted as unrecorded.
+            let info = recorded.cloned().unwrap_or_else(|| LaneInfo {
+                id: LaneId { node: 0, incarnation, lane: u16::MAX - u16::try_from(index).unwrap_or(0) },
+                topic: topic.value.clone(),
+                author: name.clone(),
+                message: output.message.full_name(),
+                kind: LaneKind::Effect,
+            });
+            let writer = ReplayWriter { info, message: output.message, books: self.books.clone() };
+            outputs.push((port.clone(), Box::new(writer)));
+        }
+        self.players[index].outputs = outputs;
+        self.players[index].incarnation = incarnation;
+        Ok(())
+    }
+
+    fn compare(&mut self, lane: &LaneInfo, packet: &StoredPacket) -> Result<(), ReplayError> {
+        self.report.compared += 1;
+        let made = self
+            .books
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_mut(&lane.id)
+            .and_then(|b| b.made.pop_front());
+        let what = match &made {
+            Some((header, payload)) if *header == packet.header && *payload == packet.payload => {
+                self.report.equal += 1;
+                return Ok(());
+            }
+            Some((header, _)) if *header != packet.header => "header",
+            Some(_) => "payload",
+            None => "missing",
+        };
+        let message = self.message(lane)?;
+        let json = |bytes: &[u8]| {
+            (message.decode)(bytes).and_then(|v| (message.to_json)(v.as_ref())).unwrap_or(serde_json::Value::Null)
+        };
+        let show = |header: &Header, bytes: &[u8]| {
+            if what == "header" { serde_json::json!(header) } else { json(bytes) }
+        };
+        self.differ(Difference {
+            position: packet.position,
+            id: packet.header.id.to_string(),
+            topic: lane.topic.clone(),
+            author: lane.author.clone(),
+            what: what.to_owned(),
+            recorded: show(&packet.header, &packet.payload),
+            replayed: made.map_or(serde_json::Value::Null, |(header, bytes)| show(&header, &bytes)),
+        });
+        Ok(())
+    }
+
+    fn differ(&mut self, difference: Difference) {
+        self.report.first_difference.get_or_insert(difference);
+    }
+
+    fn finish(mut self) -> Result<Resumption, ReplayError> {
+        let mut missing = Vec::new();
+        for book in self.books.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
+            self.report.unrecorded += book.made.len() as u64;
+            missing.extend(book.made.drain(..).map(|(header, payload)| StoredPacket { position: 0, header, payload }));
+        }
+        missing.retain(|p| p.header.id.lane.node != 0);
+        missing.sort_by_key(|p| (p.header.stamp, p.header.id));
+        let mut lost: BTreeMap<LaneId, VecDeque<(Header, Vec<u8>)>> = BTreeMap::new();
+        for packet in &missing {
+            lost.entry(packet.header.id.lane).or_default().push_back((packet.header.clone(), packet.payload.clone()));
+            self.newest = self.newest.max(packet.header.stamp);
+        }
+        let components =
+            (0..self.players.len()).map(|index| self.undelivered(index, &lost)).collect::<Result<Vec<_>, _>>()?;
+        let players = std::mem::take(&mut self.players);
+        let components = players
+            .into_iter()
+            .zip(components)
+            .map(|(player, undelivered)| Replayed { component: player.component, timers: player.timers, undelivered })
+            .collect();
+        Ok(Resumption { report: self.report, components, missing, newest: self.newest, recorded: self.recorded })
+    }
+
+    /// Packets on a component's topics that it was not given, in stamp order. Decoded anew, since several components may want one.
+    fn undelivered(
+        &self,
+        index: usize,
+        lost: &BTreeMap<LaneId, VecDeque<(Header, Vec<u8>)>>,
+    ) -> Result<Vec<(LaneInfo, Header, AnyPayload)>, ReplayError> {
+        let reads: BTreeSet<&str> =
+            self.topology.components[index].settings.reads.iter().map(|t| t.value.as_str()).collect();
+        let mut packets = Vec::new();
+        for (id, lane) in self.lanes.iter().filter(|(_, l)| reads.contains(l.topic.as_str())) {
+            let from = self.players[index].seen.get(id).copied().unwrap_or(0);
+            let message = self.message(lane)?;
+            let copy = |bytes: &[u8]| {
+                (message.decode)(bytes).map_err(|e| ReplayError::Mismatch { reason: format!("lane {id}: {e}") })
+            };
+            for (header, payload) in self.window.get(id).into_iter().flatten().filter(|(h, _)| h.id.seq >= from) {
+                let mut bytes = Vec::new();
+                (message.encode)(payload.as_ref(), &mut bytes)
+                    .map_err(|e| ReplayError::Mismatch { reason: format!("lane {id}: {e}") })?;
+                packets.push((lane.clone(), header.clone(), copy(&bytes)?));
+            }
+            for (header, bytes) in lost.get(id).into_iter().flatten() {
+                packets.push((lane.clone(), header.clone(), copy(bytes)?));
+            }
+        }
+        packets.sort_by_key(|(_, header, _)| (header.stamp, header.id));
+        Ok(packets)
+    }
+}
+
+impl Player {
+    fn commit(&mut self) {
+        for (_, output) in &mut self.outputs {
+            output.commit();
+        }
+    }
+}
+
+/// A component's output during replay: encodes what the component publishes and keeps it for comparison.
+struct ReplayWriter {
+    info: LaneInfo,
+    message: MessageType,
+    books: Books,
+}
+
+impl EffectWriter for ReplayWriter {
+    fn info(&self) -> &LaneInfo {
+        &self.info
+    }
+
+    fn has_room(&mut self, _count: u64) -> bool {
+        true
+    }
+
+    fn stage(
+        &mut self,
+        type_id: TypeId,
+        value: &mut dyn Any,
+        stamp: Stamp,
+        attributes: Attributes,
+        cause: Option<MessageId>,
+    ) -> Result<MessageId, Fault> {
+        let wrong = || Fault::WrongType { topic: self.info.topic.clone(), expected: self.message.name };
+        if type_id != self.message.type_id {
+            return Err(wrong());
+        }
+        let bytes = (self.message.encode_option)(value).map_err(|_| wrong())?;
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let book = books.entry(self.info.id).or_default();
+        let id = self.info.id.message(book.next_seq + book.staged.len() as u64);
+        let header = Header {
+            measured_at: attributes.measured_at,
+            cause,
+            priority: attributes.priority,
+            deadline: attributes.deadline,
+            ..Header::new(id, stamp)
+        };
+        book.staged.push((header, bytes));
+        Ok(id)
+    }
+
+    fn commit(&mut self) {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let book = books.entry(self.info.id).or_default();
+        book.next_seq += book.staged.len() as u64;
+        let staged = std::mem::take(&mut book.staged);
+        book.made.extend(staged);
+    }
+
+    fn rollback(&mut self) {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.entry(self.info.id).or_default().staged.clear();
+    }
+}

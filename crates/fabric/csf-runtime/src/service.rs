@@ -1,0 +1,119 @@
+//! The async I/O shell around the outside world: a socket, a device, a file.
+//!
+//! A service is supervised like a component but not replayed: what it brought in was recorded.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use csf_bus::{PhaseCoherenceBus, Publisher, TopicError};
+use csf_core::port::LaneKind;
+use csf_core::port::TimeSource;
+use csf_core::{Message, Stamp};
+use tokio::sync::watch;
+
+/// A boxed future, so that the trait stays object-safe without a macro.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a service ended before its work was done.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// The outside world refused; a restart may help.
+    #[error("[{code}] {message}")]
+    Failed {
+        /// `CSF-nnnn`.
+        code: &'static str,
+        /// What happened, where, and what to do.
+        message: String,
+    },
+    /// An output that the type does not declare, or of another type.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The bus refused a packet.
+    #[error(transparent)]
+    Bus(#[from] csf_core::BusError),
+}
+
+/// The async shell.
+pub trait Service: Send {
+    /// Runs until the work is done, the node stops, or something fails. `Ok` means finished for good.
+    fn run(self: Box<Self>, cx: ServiceContext) -> BoxFuture<'static, Result<(), ServiceError>>;
+}
+
+/// What a service gets from its node.
+pub struct ServiceContext {
+    pub(crate) name: String,
+    pub(crate) bus: PhaseCoherenceBus,
+    pub(crate) writes: BTreeMap<String, String>,
+    pub(crate) recorded: Arc<BTreeMap<String, u64>>,
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) progress: Arc<crate::exec::ServiceStats>,
+}
+
+impl ServiceContext {
+    /// The service's name in the node.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Opens the output `port` as configured in `writes`; `None` when the configuration leaves it out.
+    ///
+    /// # Errors
+    /// [`TopicError`] when the topic carries another type.
+    pub fn publisher<T: Message>(&self, port: &str) -> Result<Option<Publisher<T>>, TopicError> {
+        let Some(topic) = self.writes.get(port) else {
+            return Ok(None);
+        };
+        self.bus.publisher::<T>(topic, &self.name, LaneKind::Source).map(Some)
+    }
+
+    /// Packets this service had recorded on `port` in earlier starts on the same journal: where to go on.
+    #[must_use]
+    pub fn recorded(&self, port: &str) -> u64 {
+        self.writes.get(port).and_then(|topic| self.recorded.get(topic)).copied().unwrap_or(0)
+    }
+
+    /// Physical time, for pacing and for naming measured times.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn TimeSource> {
+        self.bus.config().time_source.clone()
+    }
+
+    /// Physical nanoseconds now.
+    #[must_use]
+    pub fn now(&self) -> Stamp {
+        Stamp(self.bus.config().time_source.now_ns().map_or(0, |t| t.as_nanos()))
+    }
+
+    /// Tells people how far the work is, 0..1.
+    pub fn progress(&self, share: f64) {
+        self.progress.set_progress(share);
+    }
+
+    /// Whether the node is stopping.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Waits for the node to stop. Cancel safe.
+    pub async fn stopping(&mut self) {
+        while !*self.stop.borrow_and_update() {
+            if self.stop.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits `nanos` of real time, or less when the node stops. Returns false when stopping.
+    pub async fn pause(&mut self, nanos: u64) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stopping() => false,
+            () = tokio::time::sleep(std::time::Duration::from_nanos(nanos)) => true,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The checked topology: who reads and writes what, in which order things start, and how it looks as a graph.
+
+mod check;
+mod graph;
+mod layout;
+mod order;
+
+pub use check::{ComponentNode, ServiceNode, Topology};
+pub use graph::{Edge, Graph, GraphNode, NodeKind};
+pub use order::{CycleError, start_levels};
