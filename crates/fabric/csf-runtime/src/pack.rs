@@ -127,7 +127,7 @@ pub struct Catalogue {
 impl Catalogue {
     /// Registers all packs.
     #[must_use]
-    pub fn of(packs: &[Box<dyn Pack>]) -> Self {
+    pub fn of<'p>(packs: impl IntoIterator<Item = &'p Box<dyn Pack>>) -> Self {
         let mut catalogue = Self::default();
         catalogue.message::<crate::Delivery>();
         for pack in packs {

@@ -329,7 +329,7 @@ fn rest(item: &Item, taken: &[&str]) -> Item {
 }
 
 /// A number with a unit: `10ms`, `1.5s`, `2 min`.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = (text[..split].parse::<f64>().ok()?, text[split..].trim());

@@ -1,0 +1,303 @@
+//! The command line: every command, every flag, with the words people read in `--help`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// One bus where every message has a provable time, a provable cause and a provable author.
+#[derive(Debug, Parser)]
+#[command(name = "csf", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Say more on stderr (`CSF_LOG=debug` says everything)
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node from csf.toml, or the demo with no configuration at all
+    Up(Up),
+    /// Write a component of your own, ready to build and run
+    New(New),
+    /// Check a configuration and report everything that is wrong
+    Validate(ConfigArgs),
+    /// Draw the component graph
+    Graph(GraphArgs),
+    /// Show how a running node does
+    Status(Remote),
+    /// Publish one packet
+    Pub(Pub),
+    /// Follow topics of a running node, last value first
+    Sub(Sub),
+    /// Follow topics by pattern, filtered by the fields of the payload
+    Tap(Tap),
+    /// Show why a packet exists: its causes, with times and authors
+    Why(Why),
+    /// Show a packet's way from its sources to its effects
+    Trace(Why),
+    /// Replay a recorded journal and compare every output bit for bit
+    Replay(Replay),
+    /// Write a recorded journal in another format
+    Export(Export),
+    /// Check this machine and the configuration
+    Doctor(Doctor),
+    /// Explain an error code
+    Explain(Explain),
+    /// Look at the configuration
+    Config(ConfigCommand),
+    /// Print a completion script for your shell
+    Completions(Completions),
+}
+
+/// Which configuration.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file [default: csf.toml]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Also read csf.{ENVIRONMENT}.toml
+    #[arg(long, env = "CSF_ENVIRONMENT", value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    /// Override one value, such as --set node.name='"ground"'
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Use the demo's built-in configuration
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Fly this recording in the demo: a PX4 .ulg or an ANSFL *_GT.csv.gz
+    #[arg(long, value_name = "FILE")]
+    pub(crate) flight: Option<PathBuf>,
+    /// Pace of the recording: 1, 20, … or max
+    #[arg(long, default_value = "1", value_parser = parse_speed)]
+    pub(crate) speed: Speed,
+    /// Stop after this long, such as 30s
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    pub(crate) limit: Option<std::time::Duration>,
+    /// 1-sigma of the degraded fixes made from RTK, metres (ANSFL only)
+    #[arg(long, default_value_t = 1.5)]
+    pub(crate) fix_sigma: f64,
+    /// Noise seeds averaged over, from 0 (ANSFL only)
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seeds: u64,
+    /// Address of the HTTP API; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Journal directory; an existing one is continued
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
+}
+
+/// Pace of a recording.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Speed {
+    /// Times real time.
+    Times(f64),
+    /// As fast as it goes.
+    Max,
+}
+
+fn parse_speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    match text.parse::<f64>() {
+        Ok(times) if times.is_finite() && (0.01..=10_000.0).contains(&times) => Ok(Speed::Times(times)),
+        _ => Err("expected a number from 0.01 to 10000, or max".to_owned()),
+    }
+}
+
+fn parse_time(text: &str) -> Result<std::time::Duration, String> {
+    csf_runtime::config::parse_duration(text).ok_or_else(|| "expected a number with a unit, such as 30s or 5min".to_owned())
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct New {
+    /// Name of the new project, such as my-detector
+    pub(crate) name: String,
+    /// Where to put it [default: a folder of that name]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
+    /// Print what was written as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only say what would be written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Form of the drawing
+    #[arg(long, value_enum, default_value_t = GraphForm::Text)]
+    pub(crate) format: GraphForm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphForm {
+    Text,
+    Dot,
+    Mermaid,
+}
+
+/// Which running node.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Remote {
+    /// Address of the node [default: the newest one on this machine]
+    #[arg(long, env = "CSF_NODE", value_name = "ADDRESS")]
+    pub(crate) node: Option<String>,
+    /// Print JSON, one document per line where there are several
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Pub {
+    /// Topic
+    pub(crate) topic: String,
+    /// Payload as JSON; `-` reads it from stdin
+    pub(crate) payload: String,
+    /// Return before the packet is durable
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Only check the payload against the topic's schema
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Sub {
+    /// Topics; `*` stands for one segment, `>` for the rest
+    #[arg(required = true)]
+    pub(crate) topics: Vec<String>,
+    /// End after this many packets
+    #[arg(long, short = 'n')]
+    pub(crate) count: Option<u64>,
+    /// At most this many packets per second and topic
+    #[arg(long, value_name = "HZ")]
+    pub(crate) max_hz: Option<f64>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Tap {
+    #[command(flatten)]
+    pub(crate) sub: Sub,
+    /// Keep packets whose payload fits, such as 'position_ned_m.2 < -1 && mode == "running"'
+    #[arg(long = "where", value_name = "EXPR")]
+    pub(crate) filter: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Why {
+    /// Packet id, such as 1.1.3-42
+    pub(crate) id: String,
+    /// Generations shown
+    #[arg(long, default_value_t = 6)]
+    pub(crate) depth: usize,
+    /// Read a journal directory instead of asking a running node
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Replay {
+    /// Journal directory [default: the newest demo run]
+    pub(crate) journal: Option<PathBuf>,
+    /// Stop after this stamp (nanoseconds since the Unix epoch)
+    #[arg(long, value_name = "STAMP")]
+    pub(crate) until: Option<u64>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Export {
+    /// Journal directory [default: the newest demo run]
+    pub(crate) journal: Option<PathBuf>,
+    /// Write MCAP (JSON messages with their schemas) to this file
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) mcap: PathBuf,
+    /// Only topics that fit this pattern
+    #[arg(long, value_name = "PATTERN", default_value = ">")]
+    pub(crate) topics: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// What to look at
+    #[arg(value_enum, default_value_t = DoctorScope::All)]
+    pub(crate) scope: DoctorScope,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DoctorScope {
+    All,
+    Machine,
+    Config,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Explain {
+    /// Code, such as CSF-0107; without one all codes are listed
+    pub(crate) code: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigCommand {
+    #[command(subcommand)]
+    pub(crate) action: ConfigAction,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print the configuration as it will be used
+    Show(ConfigShow),
+    /// Print the JSON Schema of every component and service type's options
+    Schema,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigShow {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Say where each value comes from
+    #[arg(long)]
+    pub(crate) origin: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Completions {
+    /// Shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+    /// Print one JSON document with the script in it
+    #[arg(long)]
+    pub(crate) json: bool,
+}

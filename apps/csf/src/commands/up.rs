@@ -1,0 +1,326 @@
+//! `csf up`: a node from a configuration, or the demo.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use csf_core::Stamp;
+use csf_core::port::TimeSource;
+use csf_gateway::{Access, Gateway};
+use csf_runtime::Catalogue;
+use csf_runtime::config::{Item, Settings};
+use csf_runtime::exec::RunState;
+use csf_runtime::node::{Node, Phase};
+use csf_time::SystemClock;
+
+use super::Outcome;
+use crate::cli::{ConfigArgs, Speed, Up};
+use crate::client::NodeFile;
+use crate::diagnostic::Failure;
+use crate::node::{self, Start};
+use crate::summary::{Flown, Summary};
+use crate::{demo, packs, paths};
+
+/// Runs of the flight that `speed_factor` is the median of.
+const TIMED_RUNS: usize = 5;
+/// Length of the paced phase that latencies come from, seconds of flight.
+const PACED_S: f64 = 3.0;
+
+pub(crate) fn run(args: Up, process_start: Stamp) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let clock: Arc<dyn TimeSource> = SystemClock::detect().map_err(|e| Failure::new("CSF-0208", e.to_string()))?;
+    let up = Session { catalogue: packs::catalogue(), clock, process_start, args };
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = up.run() => outcome,
+            () = second_interrupt() => {
+                eprintln!("interrupted twice; not waiting for the orderly stop (what was acknowledged is durable)");
+                std::process::exit(130)
+            }
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    outcome
+}
+
+async fn interrupt() {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(_) => return std::future::pending().await,
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn second_interrupt() {
+    interrupt().await;
+    interrupt().await;
+}
+
+struct Session {
+    catalogue: Arc<Catalogue>,
+    clock: Arc<dyn TimeSource>,
+    process_start: Stamp,
+    args: Up,
+}
+
+/// A running node with what must go when it stops.
+struct Running {
+    node: Arc<Node>,
+    address: Option<SocketAddr>,
+    files: Vec<PathBuf>,
+    login: String,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.node.shutdown().await;
+        for file in &self.files {
+            // Gone already is as good.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+impl Session {
+    fn now(&self) -> Stamp {
+        Stamp(self.clock.now_ns().map_or(0, |t| t.as_nanos()))
+    }
+
+    async fn run(&self) -> Outcome {
+        if self.args.config.demo || self.args.flight.is_some() { self.demo().await } else { self.configured().await }
+    }
+
+    fn listen(&self, item: &Item) -> Result<SocketAddr, Failure> {
+        let (settings, _) = Settings::read(item);
+        let text = self.args.listen.clone().unwrap_or(settings.node.listen);
+        text.parse().map_err(|_| Failure::new("CSF-0104", format!("`{text}` is no address; write 127.0.0.1:8080")))
+    }
+
+    async fn configured(&self) -> Outcome {
+        let item = node::load(&self.args.config)?;
+        let (settings, _) = Settings::read(&item);
+        let configured = (!settings.node.journal.is_empty()).then(|| PathBuf::from(&settings.node.journal));
+        let directory = self
+            .args
+            .journal
+            .clone()
+            .or(configured)
+            .unwrap_or_else(|| paths::state_directory().join("journal").join(&settings.node.name));
+        let running = self.boot(&item, directory, Some(self.listen(&item)?), true, self.process_start).await?;
+        self.announce(&running);
+        self.until_told(Duration::ZERO).await;
+        running.stop().await;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Waits for Ctrl-C or the end of `--for`, of which `spent` is over already.
+    async fn until_told(&self, spent: Duration) {
+        match self.args.limit {
+            Some(limit) => tokio::select! {
+                () = tokio::time::sleep(limit.saturating_sub(spent)) => {}
+                () = interrupt() => {}
+            },
+            None => interrupt().await,
+        }
+    }
+
+    async fn boot(
+        &self,
+        item: &Item,
+        directory: PathBuf,
+        listen: Option<SocketAddr>,
+        tells: bool,
+        process_start: Stamp,
+    ) -> Result<Running, Failure> {
+        std::fs::create_dir_all(&directory).map_err(|e| {
+            let message = format!("{} cannot be made: {e}; choose another with --journal", directory.display());
+            Failure::new("CSF-0202", message)
+        })?;
+        let access = Access::new().map_err(|e| Failure::new("CSF-0210", format!("no randomness for the token: {e}")))?;
+        let mut attachments: Vec<csf_runtime::node::Attachment> = Vec::new();
+        let mut address = None;
+        // The address is checked by the pre-flight first, so that its refusal comes before anything is touched.
+        if let Some(listen) = listen {
+            check_address(listen)?;
+            let bound = Gateway::bind(listen, access.clone()).map_err(|e| Failure::new("CSF-0201", e.to_string()))?;
+            address = Some(bound.address());
+            attachments.push(Box::new(move |node| bound.attach(node)));
+        }
+        let quiet = self.args.config.json || !tells;
+        let start = Start {
+            directory: directory.clone(),
+            clock: self.clock.clone(),
+            process_start,
+            listen: None,
+            attachments,
+            on_phase: Box::new(move |phase| {
+                if !quiet {
+                    print_phase(phase);
+                }
+            }),
+        };
+        let node = node::start(item, &self.catalogue, start).await?;
+        let mut running = Running { node, address, files: Vec::new(), login: String::new() };
+        if let Some(address) = address {
+            let code = access.one_time_code().map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
+            running.login = format!("http://{address}/login?code={code}");
+            running.files = write_node_files(&running.node, address, access.token(), &directory)?;
+        }
+        Ok(running)
+    }
+
+    fn announce(&self, running: &Running) {
+        let report = running.node.report();
+        if self.args.config.json {
+            return;
+        }
+        eprintln!("ready in {:.0} ms; journal in {}", report.boot_ms, report.journal.directory);
+        if running.address.is_some() {
+            println!("console  {}", running.login);
+        }
+        if let Some(resumed) = &report.resumed {
+            eprintln!("continued: {} packets read, {} of {} outputs equal", resumed.packets, resumed.equal, resumed.compared);
+        }
+        eprintln!("Ctrl-C stops it; `csf status`, `csf tap 'nav.>'` and `csf why ID` look into it");
+    }
+
+    async fn demo(&self) -> Outcome {
+        let recording = demo::recording(self.args.flight.as_deref())?;
+        let started = self.now();
+        let is_headless = self.args.config.json || self.args.limit.is_some();
+        let directory = match &self.args.journal {
+            Some(directory) => directory.clone(),
+            None => paths::new_demo_run(started)?,
+        };
+        let item = self.demo_item(&recording, self.args.speed, 0, 0.0)?;
+        let listen = self.listen(&item)?;
+        let running = self.boot(&item, directory, Some(listen), true, self.process_start).await?;
+        self.announce(&running);
+        let flown = self.fly(&running, is_headless.then_some(self.args.limit).flatten()).await;
+        let mut summary = Summary::new(&running.node, &flown);
+        if self.args.speed == Speed::Max && flown.is_complete {
+            self.measure_more(&recording, &mut summary).await?;
+        }
+        if self.args.seeds > 1 {
+            summary.add_seeds(&recording, self.args.fix_sigma, self.args.seeds)?;
+        }
+        if is_headless {
+            let spent = Duration::from_nanos(self.now().since(started));
+            if self.args.limit.is_some() {
+                self.until_told(spent).await;
+            }
+        } else if flown.is_complete {
+            summary.finish(&running.node);
+            summary.print();
+            eprintln!("the flight is over; this machine's own streams go on until Ctrl-C");
+            self.until_told(Duration::ZERO).await;
+        }
+        let node = running.node.clone();
+        running.stop().await;
+        summary.finish(&node);
+        if self.args.config.json {
+            super::print_json(&summary.json())?;
+        } else if is_headless {
+            summary.print();
+        }
+        if let Some(failure) = flown.failure {
+            return Err(Failure::new(super::known_code(failure_code(&failure)), failure));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn demo_item(&self, recording: &Path, speed: Speed, seed: u64, duration_s: f64) -> Result<Item, Failure> {
+        let mut set = demo::flight_pairs(recording, speed, self.args.fix_sigma, seed, duration_s);
+        set.extend(self.args.config.set.iter().cloned());
+        node::load(&ConfigArgs { demo: true, set, ..self.args.config.clone() })
+    }
+
+    /// Waits for the flight's end (or the limit, or Ctrl-C), then until all of it is handled and durable.
+    async fn fly(&self, running: &Running, limit: Option<Duration>) -> Flown {
+        let node = &running.node;
+        let landed = async {
+            while let Some(stats) = node.service("flight") {
+                match stats.state() {
+                    RunState::Finished => return (true, None),
+                    RunState::Failed => return (false, Some(stats.last_error())),
+                    _ => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
+            (false, Some("there is no source called `flight`".to_owned()))
+        };
+        let (is_complete, failure) = tokio::select! {
+            ended = landed => ended,
+            () = async { match limit { Some(limit) => tokio::time::sleep(limit).await, None => std::future::pending().await } } => (false, None),
+            () = interrupt() => (false, None),
+        };
+        node.settle().await;
+        Flown { is_complete, failure, settled_at: self.now() }
+    }
+
+    /// Four more saturated runs for the median, and a paced one for the latency, each on a journal of its own.
+    async fn measure_more(&self, recording: &Path, summary: &mut Summary) -> Result<(), Failure> {
+        let scratch = paths::state_directory().join("scratch").join(std::process::id().to_string());
+        for number in 1..=TIMED_RUNS {
+            let paced = number == TIMED_RUNS;
+            let (speed, duration_s) = if paced { (Speed::Times(1.0), PACED_S) } else { (Speed::Max, 0.0) };
+            let item = self.demo_item(recording, speed, 0, duration_s)?;
+            let directory = scratch.join(number.to_string());
+            let running = self.boot(&item, directory, None, false, self.now()).await?;
+            let flown = self.fly(&running, None).await;
+            if paced {
+                summary.add_paced(&running.node);
+            } else {
+                summary.add_timed(&running.node, &flown);
+            }
+            running.stop().await;
+        }
+        // Scratch that stays behind is only disk space.
+        let _ = std::fs::remove_dir_all(&scratch);
+        Ok(())
+    }
+}
+
+fn failure_code(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|t| t.split(']').next()).unwrap_or("")
+}
+
+fn check_address(address: SocketAddr) -> Result<(), Failure> {
+    if !address.ip().is_loopback() {
+        let message =
+            format!("{address} is not a loopback address; the API serves this machine only, use 127.0.0.1:{}", address.port());
+        return Err(Failure::new("CSF-0207", message));
+    }
+    Ok(())
+}
+
+fn print_phase(phase: &Phase) {
+    eprintln!("  {:>2}  {:<22} {:>8.1} ms  {}", phase.number, phase.name, phase.ms, phase.detail);
+}
+
+/// Writes the token and the node's address where `csf pub` and friends find them, readable by this user only.
+fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let file = NodeFile {
+        address: address.to_string(),
+        token: token.to_owned(),
+        journal: directory.display().to_string(),
+        name: node.topology().settings.node.name.clone(),
+    };
+    let nodes = paths::nodes_directory();
+    std::fs::create_dir_all(&nodes)?;
+    let own = nodes.join(format!("{}.json", std::process::id()));
+    let text = serde_json::to_string(&file).map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
+    let token_file = directory.join("api.token");
+    for (path, content) in [(&own, text.as_str()), (&token_file, token)] {
+        let _ = std::fs::remove_file(path);
+        let mut open = std::fs::OpenOptions::new();
+        let mut file = open.write(true).create_new(true).mode(0o600).open(path)?;
+        std::io::Write::write_all(&mut file, content.as_bytes())?;
+    }
+    Ok(vec![own, token_file])
+}

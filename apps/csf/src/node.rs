@@ -1,0 +1,173 @@
+//! From a configuration to a running node: layers, check, boot.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use csf_core::Stamp;
+use csf_core::port::{Journal, JournalReader, TimeSource};
+use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
+use csf_runtime::Catalogue;
+use csf_runtime::config::{Item, Layers, Problem, Settings, Source, environment_layer};
+use csf_runtime::node::{Attachment, BootOptions, Node, Phase, boot};
+use csf_runtime::topology::Topology;
+
+use crate::cli::ConfigArgs;
+use crate::diagnostic::Failure;
+use crate::{demo, paths};
+
+/// How long an idle dispatcher spins before it parks. A wake costs tens of microseconds, so a spin of that order hides it for
+/// traffic that is dense enough to matter and costs nothing noticeable when it is not.
+const SPIN_NS: u64 = 50_000;
+
+/// The layers of a command's configuration, merged.
+pub(crate) fn load(args: &ConfigArgs) -> Result<Item, Failure> {
+    let base = if args.demo { demo::CONFIG } else { "" };
+    let mut layers = Layers::new(base);
+    let named = args.config.clone();
+    let default = PathBuf::from("csf.toml");
+    let file = named.clone().or_else(|| (!args.demo && default.exists()).then_some(default));
+    match file {
+        Some(file) => {
+            add_file(&mut layers, &file)?;
+            if let Some(environment) = &args.environment {
+                let beside = file.with_extension(format!("{environment}.toml"));
+                if beside.exists() {
+                    add_file(&mut layers, &beside)?;
+                }
+            }
+        }
+        None if args.demo => {}
+        None => {
+            let message = "there is no csf.toml here; write one, name one with --config, or try `csf up --demo`";
+            return Err(Failure::new("CSF-0101", message));
+        }
+    }
+    layers.add_pairs("environment", &environment_layer(std::env::vars()));
+    layers.add_pairs("flags", &flag_pairs(&args.set)?);
+    let (item, problems) = layers.finish();
+    if problems.is_empty() { Ok(item) } else { Err(Failure::Config(problems)) }
+}
+
+fn add_file(layers: &mut Layers, file: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::new("CSF-0101", format!("{} cannot be read: {e}", file.display())))?;
+    layers.add(&Arc::new(Source { name: file.display().to_string(), text }));
+    Ok(())
+}
+
+fn flag_pairs(set: &[String]) -> Result<Vec<(Vec<String>, String)>, Failure> {
+    set.iter()
+        .map(|pair| {
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| Failure::new("CSF-0104", format!("--set wants KEY=VALUE, got `{pair}`")))?;
+            Ok((split_key(key.trim()), value.trim().to_owned()))
+        })
+        .collect()
+}
+
+/// Splits `topic."nav.state".capacity` at dots outside quotes.
+fn split_key(key: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut quoted = false;
+    for c in key.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(String::new()),
+            c => parts.last_mut().expect("never empty").push(c),
+        }
+    }
+    parts
+}
+
+/// Reads and checks a merged configuration.
+pub(crate) fn check(item: &Item, catalogue: &Catalogue) -> Result<Topology, Failure> {
+    let (settings, mut problems) = Settings::read(item);
+    match Topology::check(settings, catalogue) {
+        Ok(topology) if problems.is_empty() => Ok(topology),
+        Ok(_) => Err(Failure::Config(problems)),
+        Err(mut more) => {
+            problems.append(&mut more);
+            problems.sort_by_key(place);
+            Err(Failure::Config(problems))
+        }
+    }
+}
+
+fn place(problem: &Problem) -> (String, usize) {
+    problem.location.as_ref().map_or_else(Default::default, |l| (l.source.name.clone(), l.span.start))
+}
+
+/// What `up` decides beside the configuration.
+pub(crate) struct Start {
+    pub(crate) directory: PathBuf,
+    pub(crate) clock: Arc<dyn TimeSource>,
+    pub(crate) process_start: Stamp,
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) on_phase: Box<dyn FnMut(&Phase) + Send>,
+}
+
+/// Boots a node on the embedded journal.
+pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start) -> Result<Arc<Node>, Failure> {
+    let topology = check(item, catalogue)?;
+    let config_text = toml::to_string(&item.value()).unwrap_or_default();
+    let (write, read) = (start.directory.clone(), start.directory.clone());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let options = BootOptions {
+        topology,
+        config_text,
+        catalogue: catalogue.clone(),
+        clock: start.clock,
+        process_start: start.process_start,
+        directory: start.directory,
+        open_journal: Box::new(move || {
+            let journal = SqliteJournal::open(&write, &JournalOptions::default())?;
+            Ok(Box::new(journal) as Box<dyn Journal>)
+        }),
+        open_reader: Arc::new(move || Ok(Box::new(SqliteReader::open_read_only(&read)?) as Box<dyn JournalReader>)),
+        listen: start.listen,
+        build_id: paths::build_id(),
+        spin_ns: if cores > 1 { SPIN_NS } else { 0 },
+        attachments: start.attachments,
+        on_phase: start.on_phase,
+    };
+    boot(options).await.map_err(|error| Failure::new(error.code(), error.to_string()))
+}
+
+/// The configuration and build a journal was last written with.
+pub(crate) struct RecordedRun {
+    pub(crate) item: Item,
+    pub(crate) build_id: String,
+    pub(crate) components: Vec<String>,
+}
+
+/// Reads the newest start from a journal.
+pub(crate) fn recorded_run(reader: &mut dyn JournalReader, directory: &Path) -> Result<RecordedRun, Failure> {
+    let runs = reader.events(csf_runtime::node::RUN_STREAM, 1, 1_000_000)?;
+    let Some(run) = runs.last() else {
+        return Err(Failure::new("CSF-0206", format!("{} holds no run", directory.display())));
+    };
+    let text = run.data["config"].as_str().unwrap_or_default().to_owned();
+    let name = format!("{} (recorded configuration)", directory.display());
+    let item = Item::parse(&Arc::new(Source { name, text })).map_err(Failure::Config)?;
+    let components = run.data["components"].as_array().into_iter().flatten();
+    Ok(RecordedRun {
+        item,
+        build_id: run.data["build_id"].as_str().unwrap_or_default().to_owned(),
+        components: components.filter_map(|c| c.as_str().map(str::to_owned)).collect(),
+    })
+}
+
+/// Opens a journal for reading.
+pub(crate) fn open_journal(directory: &Path) -> Result<SqliteReader, Failure> {
+    Ok(SqliteReader::open_read_only(directory)?)
+}
+
+/// The directory given, or the newest demo run.
+pub(crate) fn journal_or_newest(directory: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    directory.or_else(paths::newest_demo_run).ok_or_else(|| {
+        Failure::new("CSF-0206", "there is no recorded run yet; make one with `csf up --demo`, or name a journal directory")
+    })
+}

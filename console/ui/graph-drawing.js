@@ -1,0 +1,110 @@
+// @ts-check
+/** Draws the component graph that the node laid out: boxes, arrows, and one label per pair of boxes with the live rates. */
+import { html, cls, useMemo } from './html.js';
+import { stateKind } from './basics.js';
+import { hertz, text } from '../lib/format.js';
+
+/** More topics than this between two boxes are summed up in one line. */
+const LINES_MAX = 4;
+const LINE = 14;
+const LETTER = 5.3;
+const CLEARANCE = 5;
+
+/** @typedef {{key: string, from: string, to: string, edges: any[]}} Group */
+
+/** Edges between the same two nodes share one label. @param {any[]} edges @returns {Group[]} */
+function grouped(edges) {
+  /** @type {Map<string, Group>} */
+  const groups = new Map();
+  for (const edge of edges) {
+    const key = `${edge.from}→${edge.to}`;
+    const group = groups.get(key) ?? { key, from: edge.from, to: edge.to, edges: /** @type {any[]} */ ([]) };
+    group.edges.push(edge);
+    groups.set(key, group);
+  }
+  return [...groups.values()];
+}
+
+/** The curve of an arrow: level at both ends; a polyline keeps its corners, rounded by the stroke. @param {[number, number][]} points */
+function curve(points) {
+  const [a, b] = [points[0], points[points.length - 1]];
+  if (points.length > 2) return points.map(([x, y], i) => `${i ? 'L' : 'M'}${x} ${y}`).join('');
+  const bend = Math.max(24, Math.min(90, Math.abs(b[0] - a[0]) / 2));
+  return `M${a[0]} ${a[1]}C${a[0] + bend} ${a[1]} ${b[0] - bend} ${b[1]} ${b[0]} ${b[1]}`;
+}
+
+/** What a label says, short where the gap between the boxes is narrow. @param {Group} group @param {(t: string) => number | null} rateOf @param {number} room */
+function words(group, rateOf, room) {
+  const total = group.edges.reduce((s, e) => s + (rateOf(e.topic) ?? 0), 0);
+  const lines = group.edges.length > LINES_MAX
+    ? [{ id: group.to, name: `${group.edges.length} topics`, rate: text(hertz(total)) }]
+    : group.edges.map((e) => ({ id: e.topic, name: e.topic, rate: text(hertz(rateOf(e.topic))) }));
+  const width = () => Math.max(...lines.map((l) => (l.name.length + l.rate.length + 2) * LETTER)) + 12;
+  if (width() > room) for (const l of lines) l.name = /** @type {string} */ (l.name.split('.').pop());
+  return { lines, width: width(), height: lines.length * LINE + 6 };
+}
+
+/**
+ * Labels stand in the gap before their target, pushed down where two would overlap.
+ * @param {Group[]} groups @param {any[]} nodes @param {(t: string) => number | null} rateOf
+ */
+function labels(groups, nodes, rateOf) {
+  const node = (/** @type {string} */ id) => nodes.find((n) => n.id === id);
+  const placed = groups.map((group) => {
+    const [from, to] = [node(group.from), node(group.to)];
+    const left = Math.max(from ? from.x + from.w : 0, ...nodes.map((n) => (to && n.x + n.w < to.x ? n.x + n.w : -Infinity)));
+    const room = to ? to.x - left : Infinity;
+    const said = words(group, rateOf, room - 2 * CLEARANCE);
+    const ends = group.edges.map((e) => e.points[e.points.length - 1]);
+    const y = ends.reduce((s, p) => s + p[1], 0) / ends.length;
+    const x = to ? (left + to.x) / 2 : ends[0][0] - said.width;
+    // One row of a group's arrows comes from above or below; half way up the last bend is where the eye meets it.
+    const start = group.edges[0].points[0];
+    return { group, ...said, x: x - said.width / 2, y: (from && to && left <= from.x + from.w + 1 ? (y + start[1]) / 2 : y) - said.height / 2, column: Math.round(x) };
+  });
+  for (const column of new Set(placed.map((p) => p.column))) {
+    let floor = -Infinity;
+    for (const p of placed.filter((q) => q.column === column).sort((a, b) => a.y - b.y)) {
+      p.y = Math.max(p.y, floor);
+      floor = p.y + p.height + CLEARANCE;
+    }
+  }
+  return placed;
+}
+
+/** @param {{data: any, components: any[], rateOf: (t: string) => number | null, selected: string, choose: (id: string) => void}} props */
+export function Drawing({ data, components, rateOf, selected, choose }) {
+  /** @type {Group[]} */
+  const groups = useMemo(() => grouped(data.edges), [data]);
+  const chosen = (/** @type {any} */ e) => e.from === selected || e.to === selected || e.topic === selected;
+  /** @type {Set<string>} */
+  const near = new Set(data.edges.flatMap((/** @type {any} */ e) => (chosen(e) ? [e.from, e.to] : [])));
+  const press = (/** @type {string} */ id) => (/** @type {KeyboardEvent} */ event) => {
+    if (event.key !== 'Enter' && event.key !== ' ') return;
+    event.preventDefault();
+    event.stopPropagation();
+    choose(id);
+  };
+  return html`<g>
+    <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto"><path class="arrow-head" d="M0 .8L7 4L0 7.2z" /></marker></defs>
+    ${data.edges.map((/** @type {any} */ e) => html`<path class=${cls('edge', e.feedback && 'feedback', (rateOf(e.topic) ?? 0) > 0.05 && 'active', selected && (chosen(e) ? 'near' : 'far'))} d=${curve(e.points)} marker-end="url(#arrow)" />`)}
+    ${labels(groups, data.nodes, rateOf).map((l) => html`<${Label} key=${l.group.key} label=${l} far=${selected && !l.group.edges.some(chosen)} choose=${choose} press=${press} />`)}
+    ${data.nodes.map((/** @type {any} */ n) => html`<${Box} key=${n.id} node=${n} component=${components.find((k) => k.name === n.id)} on=${selected === n.id} far=${selected && selected !== n.id && !near.has(n.id)} choose=${choose} press=${press} />`)}
+  </g>`;
+}
+
+/** @param {any} props */
+const Box = ({ node: n, component, on, far, choose, press }) => html`<g class=${cls('node', `node-${n.kind}`, on && 'on', far && 'far')} transform=${`translate(${n.x} ${n.y})`} tabindex="0" role="button" data-row=""
+    aria-pressed=${on} aria-description=${`${n.kind}, ${component?.state ?? 'state unknown'}`} onClick=${() => choose(n.id)} onKeyDown=${press(n.id)}>
+    <rect class="node-box" width=${n.w} height=${n.h} rx=${n.kind === 'service' ? n.h / 2 : 6} />
+    <circle class=${`node-state state-${stateKind(component?.state ?? '')}`} cx="16" cy=${n.h / 2} r="4" />
+    <text class="node-label" x="29" y=${n.h / 2 - 3}>${n.label}</text><text class="node-detail" x="29" y=${n.h / 2 + 12}>${n.detail}</text>
+  </g>`;
+
+/** @param {any} props */
+const Label = ({ label: l, far, choose, press }) => html`<g class=${cls('edge-label', far && 'far')} transform=${`translate(${l.x} ${l.y})`}>
+    <rect width=${l.width} height=${l.height} rx="4" />
+    ${l.lines.map((/** @type {any} */ line, /** @type {number} */ i) => html`<g role="button" tabindex="0" aria-description="topic" onClick=${() => choose(line.id)} onKeyDown=${press(line.id)}>
+      <text x="6" y=${LINE * i + LINE}>${line.name}</text><text class="edge-rate" x=${l.width - 6} y=${LINE * i + LINE} text-anchor="end">${line.rate}</text>
+    </g>`)}
+  </g>`;

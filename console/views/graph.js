@@ -1,0 +1,61 @@
+// @ts-check
+/** The component graph, laid out by the node: pan, zoom, select; edges carry their live rate. */
+import { html } from '../ui/html.js';
+import { Panel } from '../ui/panel.js';
+import { Empty, Failure, Q, State, stateKind, TopicLink } from '../ui/basics.js';
+import { useApi, useComponents, useTopics } from '../lib/api.js';
+import { router, makeHash } from '../lib/router.js';
+import { useStores } from '../lib/store.js';
+import { count, duration, hertz, text } from '../lib/format.js';
+import { curl } from '../lib/commands.js';
+import { PanZoom } from '../ui/panzoom.js';
+import { Drawing } from '../ui/graph-drawing.js';
+
+export function Graph() {
+  useStores(router);
+  const graph = useApi('/graph', 0);
+  const components = useComponents().data ?? [];
+  const topics = useTopics().data ?? [];
+  const selected = router.route.arg;
+  const data = graph.data;
+  const rateOf = (/** @type {string} */ topic) => topics.find((/** @type {any} */ t) => t.name === topic)?.rate_hz ?? null;
+  const choose = (/** @type {string} */ id) => router.go('graph', id === selected ? '' : id);
+  return html`<h1 class="offscreen">Graph</h1>
+  <div class="with-aside graph-page">
+    <${Panel} title="Component graph" csf="csf graph" curl=${curl('/graph')} flush>
+      ${graph.error && html`<${Failure} error=${graph.error} />`}
+      ${data && html`<${PanZoom} width=${data.width} height=${data.height} label="Component graph">
+        <${Drawing} data=${data} components=${components} rateOf=${rateOf} selected=${selected} choose=${choose} />
+      </${PanZoom}>`}
+    </${Panel}>
+    <${Details} selected=${selected} data=${data} components=${components} topics=${topics} />
+  </div>`;
+}
+
+/** @param {{selected: string, data: any, components: any[], topics: any[]}} props */
+function Details({ selected, data, components, topics }) {
+  const component = components.find((c) => c.name === selected);
+  const topic = topics.find((t) => t.name === selected);
+  if (!component && !topic) {
+    const services = data?.nodes.filter((/** @type {any} */ n) => n.kind === 'service').length ?? 0;
+    return html`<${Panel} title="Details"><${Empty}>Select a node or a topic.</${Empty}>
+      <dl class="facts"><dt>Nodes</dt><dd>${count(data?.nodes.length)}, of them ${count(services)} services</dd><dt>Edges</dt><dd>${count(data?.edges.length)}</dd></dl></${Panel}>`;
+  }
+  if (topic) {
+    return html`<${Panel} title=${topic.name} csf=${`csf tap ${topic.name}`} curl=${curl(`/topics/${topic.name}/last`)}>
+      <p class="muted">${topic.doc}</p><dl class="facts"><dt>Type</dt><dd class="mono">${topic.type}</dd><dt>Rate</dt><dd><${Q} v=${hertz(topic.rate_hz)} /></dd><dt>Packets</dt><dd>${count(topic.packets)}</dd>
+      <dt>Writers</dt><dd>${names(topic.writers)}</dd><dt>Readers</dt><dd>${names(topic.readers)}</dd></dl><p><a href=${makeHash('topics', topic.name)}>Open the topic</a></p></${Panel}>`;
+  }
+  return html`<${Panel} title=${component.name} csf="csf status" curl=${curl('/components')}>
+    <p class="muted">${component.kind} of type <span class="mono">${component.type}</span>, pack ${component.pack}</p>
+    <dl class="facts"><dt>State</dt><dd><${State} kind=${stateKind(component.state)}>${component.state}</${State}></dd>
+    <dt>Rate</dt><dd><${Q} v=${hertz(component.rate_hz)} /></dd><dt>Handled</dt><dd>${count(component.handled)}</dd><dt>Published</dt><dd>${count(component.published)}</dd>
+    <dt>Latency</dt><dd>p50 ${text(duration(component.latency_ns?.p50))}, p99 ${text(duration(component.latency_ns?.p99))}</dd>
+    <dt>Restarts</dt><dd>${count(component.restarts)}, faults ${count(component.faults)}</dd><dt>Queue</dt><dd>${count(component.queue)}</dd>
+    <dt>Reads</dt><dd>${topicLinks(component.reads)}</dd><dt>Writes</dt><dd>${topicLinks(component.writes)}</dd></dl></${Panel}>`;
+}
+
+/** @param {string[]} list */
+const names = (list) => (list?.length ? html`<ul class="plain">${list.map((n) => html`<li><a href=${makeHash('graph', n)}>${n}</a></li>`)}</ul>` : html`<span class="muted">none</span>`);
+/** @param {string[]} list */
+const topicLinks = (list) => (list?.length ? html`<ul class="plain">${list.map((n) => html`<li><${TopicLink} name=${n} /></li>`)}</ul>` : html`<span class="muted">none</span>`);

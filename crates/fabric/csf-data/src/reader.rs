@@ -1,0 +1,233 @@
+//! The reading side: any number of connections, in this process or another, each call on one consistent view.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use csf_core::port::{JournalError, JournalReader, JournalSize, LaneInfo, Scan, StoredEvent, StoredPacket};
+use csf_core::{Incarnation, LaneId, MessageId, Stamp};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::{Action, damaged, from_sqlite};
+use crate::journal::{LANE_STREAM, newest_position, signed};
+use crate::scan;
+use crate::schema;
+use crate::unpack::BlockReader;
+
+/// Reads a journal, whether its node runs or not.
+#[derive(Debug)]
+pub struct SqliteReader {
+    directory: PathBuf,
+    connection: Connection,
+}
+
+/// A failed read, before it is told where.
+pub(crate) enum ReadError {
+    Sqlite(rusqlite::Error),
+    Damaged { place: String, reason: String },
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl SqliteReader {
+    /// Opens the journal in `directory` for reading, beside any writer.
+    ///
+    /// # Errors
+    /// [`JournalError::Storage`] when there is no journal, [`JournalError::NewerFormat`], [`JournalError::Damaged`].
+    pub fn open_read_only(directory: &Path) -> Result<Self, JournalError> {
+        Ok(Self { directory: directory.to_owned(), connection: schema::open_reader(directory)? })
+    }
+
+    /// Number of the newest start on this journal; 0 before the first.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn incarnation(&mut self) -> Result<Incarnation, JournalError> {
+        let value = self.consistently(|connection| Ok(schema::meta(connection, "incarnation")?))?;
+        Ok(value.and_then(|v| Incarnation::try_from(v).ok()).unwrap_or(0))
+    }
+
+    /// Position of the first packet of the first block that may hold packets stamped at or after `stamp`, or `None` when all
+    /// blocks are older. A scan from there misses no such packet.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn position_at(&mut self, stamp: Stamp) -> Result<Option<u64>, JournalError> {
+        let sql = "SELECT min(first_position) FROM block WHERE stamp_max >= ?1";
+        let read = |connection: &Connection| {
+            Ok(connection.prepare_cached(sql)?.query_row([signed(stamp.as_nanos())], |row| {
+                Ok(row.get::<_, Option<i64>>(0)?.map(i64::cast_unsigned))
+            })?)
+        };
+        self.consistently(read)
+    }
+
+    /// Runs `read` on one view of the database: a writer's commit in between is not seen.
+    fn consistently<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, JournalError> {
+        let result = self.connection.transaction().map_err(ReadError::from).and_then(|transaction| read(&transaction));
+        result.map_err(|e| match e {
+            ReadError::Sqlite(e) => from_sqlite(&self.directory, Action::Read, &e),
+            ReadError::Damaged { place, reason } => damaged(&self.directory, place, reason),
+        })
+    }
+}
+
+impl JournalReader for SqliteReader {
+    fn lanes(&mut self) -> Result<Vec<LaneInfo>, JournalError> {
+        let events = self.events(LANE_STREAM, 1, usize::MAX)?;
+        let parse = |event: StoredEvent| {
+            serde_json::from_value(event.data)
+                .map_err(|e| damaged(&self.directory, format!("event {}", event.position), e))
+        };
+        events.into_iter().map(parse).collect()
+    }
+
+    fn scan(&mut self, scan: &Scan) -> Result<Vec<StoredPacket>, JournalError> {
+        self.consistently(|connection| scan::scan(connection, scan))
+    }
+
+    fn lane(&mut self, lane: LaneId, from_seq: u64, limit: usize) -> Result<Vec<StoredPacket>, JournalError> {
+        self.consistently(|connection| read_lane(connection, lane, from_seq, limit))
+    }
+
+    fn lane_tail(&mut self, lane: LaneId, limit: usize) -> Result<Vec<StoredPacket>, JournalError> {
+        self.consistently(|connection| read_lane_tail(connection, lane, limit))
+    }
+
+    fn events(&mut self, stream: &str, from_version: u64, limit: usize) -> Result<Vec<StoredEvent>, JournalError> {
+        self.consistently(|connection| read_events(connection, stream, from_version, limit))
+    }
+
+    fn size(&mut self) -> Result<JournalSize, JournalError> {
+        let position = self.consistently(|connection| Ok(newest_position(connection)?))?;
+        let bytes_of = |name: &str| fs::metadata(self.directory.join(name)).map_or(0, |meta| meta.len());
+        let bytes = ["journal.db", "journal.db-wal", "journal.db-shm"].into_iter().map(bytes_of).sum();
+        Ok(JournalSize { position, bytes })
+    }
+}
+
+/// A body from its row, checked; `place` names the row.
+pub(crate) fn open_block(last_position: u64, body: Vec<u8>) -> Result<BlockReader<Vec<u8>>, ReadError> {
+    BlockReader::new(body).map_err(|e| damaged_block(last_position, e))
+}
+
+pub(crate) fn damaged_block(last_position: u64, reason: impl ToString) -> ReadError {
+    ReadError::Damaged { place: format!("block {last_position}"), reason: reason.to_string() }
+}
+
+/// A block of a lane, whose index entry must agree with its body.
+fn open_lane_block(row: &rusqlite::Row<'_>, lane: LaneId) -> Result<(u64, BlockReader<Vec<u8>>), ReadError> {
+    let last_position = row.get::<_, i64>(0)?.cast_unsigned();
+    let block = open_block(last_position, row.get(2)?)?;
+    if block.header().lane != lane || block.header().first_seq != row.get::<_, i64>(1)?.cast_unsigned() {
+        return Err(damaged_block(last_position, "the index names another lane or sequence than the block"));
+    }
+    Ok((last_position, block))
+}
+
+fn read_lane(
+    connection: &Connection,
+    lane: LaneId,
+    from_seq: u64,
+    limit: usize,
+) -> Result<Vec<StoredPacket>, ReadError> {
+    let mut packets = Vec::new();
+    let Ok(from) = i64::try_from(from_seq) else { return Ok(packets) };
+    if limit == 0 {
+        return Ok(packets);
+    }
+    let before = "SELECT first_seq FROM block WHERE node = ?1 AND incarnation = ?2 AND lane = ?3 AND first_seq <= ?4
+                  ORDER BY first_seq DESC LIMIT 1";
+    let start: Option<i64> = connection
+        .prepare_cached(before)?
+        .query_row(params![lane.node, lane.incarnation, lane.lane, from], |row| row.get(0))
+        .optional()?;
+    let onward = "SELECT last_position, first_seq, body FROM block
+                  WHERE node = ?1 AND incarnation = ?2 AND lane = ?3 AND first_seq >= ?4 ORDER BY first_seq";
+    let mut statement = connection.prepare_cached(onward)?;
+    let mut rows = statement.query(params![lane.node, lane.incarnation, lane.lane, start.unwrap_or(from)])?;
+    while let Some(row) = rows.next()? {
+        let (place, mut block) = open_lane_block(row, lane)?;
+        while let Some(packet) = block.find(|_, id| id.seq >= from_seq) {
+            packets.push(packet.map_err(|e| damaged_block(place, e))?);
+            if packets.len() == limit {
+                return Ok(packets);
+            }
+        }
+    }
+    Ok(packets)
+}
+
+fn read_lane_tail(connection: &Connection, lane: LaneId, limit: usize) -> Result<Vec<StoredPacket>, ReadError> {
+    let mut packets = Vec::new();
+    if limit == 0 {
+        return Ok(packets);
+    }
+    let backward = "SELECT last_position, first_seq, body FROM block
+                    WHERE node = ?1 AND incarnation = ?2 AND lane = ?3 ORDER BY first_seq DESC";
+    let mut statement = connection.prepare_cached(backward)?;
+    let mut rows = statement.query(params![lane.node, lane.incarnation, lane.lane])?;
+    while let Some(row) = rows.next()? {
+        let (place, mut block) = open_lane_block(row, lane)?;
+        // Only the wanted tail of the block is copied.
+        let wanted = (limit - packets.len()) as u64;
+        let end = block.header().first_seq.saturating_add(u64::from(block.header().count));
+        let mut tail = Vec::new();
+        while let Some(packet) = block.find(|_, id: MessageId| id.seq >= end.saturating_sub(wanted)) {
+            tail.push(packet.map_err(|e| damaged_block(place, e))?);
+        }
+        packets.extend(tail.into_iter().rev());
+        if packets.len() >= limit {
+            break;
+        }
+    }
+    Ok(packets)
+}
+
+fn read_events(
+    connection: &Connection,
+    stream: &str,
+    from_version: u64,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, ReadError> {
+    let Ok(from) = i64::try_from(from_version) else { return Ok(Vec::new()) };
+    let sql = "SELECT position, version, kind, stamp, data, checksum FROM event WHERE stream = ?1 AND version >= ?2
+               ORDER BY version LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![stream, from, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.push(read_event(stream, row)?);
+    }
+    Ok(events)
+}
+
+fn read_event(stream: &str, row: &rusqlite::Row<'_>) -> Result<StoredEvent, ReadError> {
+    let position = row.get::<_, i64>(0)?.cast_unsigned();
+    let version = row.get::<_, i64>(1)?.cast_unsigned();
+    let kind: String = row.get(2)?;
+    let stamp = Stamp(row.get::<_, i64>(3)?.cast_unsigned());
+    let data: String = row.get(4)?;
+    let fail = |reason: String| ReadError::Damaged { place: format!("event {position}"), reason };
+    if event_checksum(position, stream, version, &kind, stamp, &data) != row.get::<_, u32>(5)? {
+        return Err(fail("the checksum does not fit the content".into()));
+    }
+    let data = serde_json::from_str(&data).map_err(|e| fail(e.to_string()))?;
+    Ok(StoredEvent { position, stream: stream.to_owned(), version, kind, stamp, data })
+}
+
+/// CRC-32 over position, version and stamp (8 bytes each, little-endian), then stream, kind and data, each ended by a zero byte.
+pub(crate) fn event_checksum(position: u64, stream: &str, version: u64, kind: &str, stamp: Stamp, data: &str) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for number in [position, version, stamp.as_nanos()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    for text in [stream, kind, data] {
+        hasher.update(text.as_bytes());
+        hasher.update(&[0]);
+    }
+    hasher.finalize()
+}

@@ -1,0 +1,189 @@
+//! The database file: its tables, how it comes into being and how connections to it are set up.
+//!
+//! A new journal is built under another name and renamed into place, so `journal.db` exists only whole; an empty or half file of
+//! that name is damage.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use csf_core::port::JournalError;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use crate::checkpointer::BACKSTOP;
+use crate::error::{Action, damaged, from_io, from_sqlite};
+use crate::options::JournalOptions;
+
+/// The newest format this build reads and the one it writes.
+pub(crate) const FORMAT: u32 = 1;
+/// `csfj`, in the database header, so that `file` and `sqlite3` can tell what it is.
+const APPLICATION_ID: u32 = 0x6373_666a;
+/// Larger than SQLite's default: a block of 64 KiB then has 8 overflow pages instead of 16.
+const PAGE_BYTES: u64 = 8192;
+/// A reader may meet the moment in which a closing writer has the file to itself.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Distinct statements per connection, with room to spare.
+const STATEMENTS_MAX: usize = 32;
+
+const TABLES: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE event (
+  position INTEGER PRIMARY KEY,
+  stream   TEXT NOT NULL,
+  version  INTEGER NOT NULL,
+  kind     TEXT NOT NULL,
+  stamp    INTEGER NOT NULL,
+  data     TEXT NOT NULL,
+  checksum INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX event_by_stream ON event (stream, version);
+CREATE TABLE block (
+  last_position  INTEGER PRIMARY KEY,
+  first_position INTEGER NOT NULL,
+  append_end     INTEGER NOT NULL,
+  node           INTEGER NOT NULL,
+  incarnation    INTEGER NOT NULL,
+  lane           INTEGER NOT NULL,
+  first_seq      INTEGER NOT NULL,
+  packets        INTEGER NOT NULL,
+  stamp_min      INTEGER NOT NULL,
+  stamp_max      INTEGER NOT NULL,
+  body           BLOB NOT NULL
+) STRICT;
+CREATE INDEX block_by_sequence ON block (node, incarnation, lane, first_seq);
+CREATE INDEX block_by_position ON block (node, incarnation, lane, last_position);
+CREATE INDEX block_by_stamp ON block (stamp_max, stamp_min);
+";
+
+/// Path of the database in a journal directory.
+pub(crate) fn database(directory: &Path) -> PathBuf {
+    directory.join("journal.db")
+}
+
+/// Creates the database when the directory has none.
+pub(crate) fn create_if_absent(directory: &Path) -> Result<(), JournalError> {
+    let io = |e| from_io(directory, Action::Write, &e);
+    if database(directory).exists() {
+        return Ok(());
+    }
+    let fresh = directory.join("journal.db.new");
+    for name in ["journal.db.new", "journal.db.new-journal"] {
+        match fs::remove_file(directory.join(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(e)),
+            _ => {}
+        }
+    }
+    let sqlite = |e| from_sqlite(directory, Action::Write, &e);
+    let mut connection = Connection::open(&fresh).map_err(sqlite)?;
+    fill(&mut connection).map_err(sqlite)?;
+    connection.close().map_err(|(_, e)| sqlite(e))?;
+    File::open(&fresh).and_then(|file| file.sync_all()).map_err(io)?;
+    fs::rename(&fresh, database(directory)).map_err(io)?;
+    sync_directory(directory)
+}
+
+fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.execute("INSERT INTO meta VALUES ('format', ?1), ('incarnation', 0)", [FORMAT])?;
+    transaction.commit()
+}
+
+/// Makes names in `directory`, and the directory's own name, survive a power failure.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), JournalError> {
+    for place in [Some(directory), directory.parent().filter(|p| !p.as_os_str().is_empty())].into_iter().flatten() {
+        File::open(place).and_then(|file| file.sync_all()).map_err(|e| from_io(directory, Action::Write, &e))?;
+    }
+    Ok(())
+}
+
+/// The writer's connection.
+pub(crate) fn open_writer(directory: &Path, options: &JournalOptions) -> Result<Connection, JournalError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = open(directory, flags)?;
+    check_format(directory, &connection)?;
+    set_up_writer(&connection, options).map_err(|e| from_sqlite(directory, Action::Write, &e))?;
+    Ok(connection)
+}
+
+fn set_up_writer(connection: &Connection, options: &JournalOptions) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // FULL: the write-ahead file is synced before a commit returns.
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "wal_autocheckpoint", pages(options.checkpoint_bytes * BACKSTOP))?;
+    // A write-ahead file that grew beyond twice that (a reader held it) is cut back at the next chance.
+    connection.pragma_update(
+        None,
+        "journal_size_limit",
+        i64::try_from(options.checkpoint_bytes * 2).unwrap_or(i64::MAX),
+    )?;
+    if let Some(bytes) = options.size_bytes_max {
+        connection.pragma_update(None, "max_page_count", pages(bytes))?;
+    }
+    Ok(())
+}
+
+fn pages(bytes: u64) -> i64 {
+    i64::try_from((bytes / PAGE_BYTES).max(1)).unwrap_or(i64::MAX)
+}
+
+/// A connection that only reads.
+pub(crate) fn open_reader(directory: &Path) -> Result<Connection, JournalError> {
+    let connection = open(directory, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    check_format(directory, &connection)?;
+    Ok(connection)
+}
+
+/// A connection that folds the write-ahead file.
+pub(crate) fn open_checkpointer(directory: &Path) -> Result<Connection, JournalError> {
+    let connection = open(directory, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let set_up = connection.pragma_update(None, "synchronous", "full");
+    set_up.map_err(|e| from_sqlite(directory, Action::Write, &e))?;
+    Ok(connection)
+}
+
+fn open(directory: &Path, flags: OpenFlags) -> Result<Connection, JournalError> {
+    let path = database(directory);
+    // SQLite takes an empty file for a new database; here it is one that was lost.
+    let len = fs::metadata(&path).map_err(|e| from_io(directory, Action::Read, &e))?.len();
+    if len == 0 {
+        return Err(damaged(directory, "journal.db", "the file is empty"));
+    }
+    let connect = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(&path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        Ok(connection)
+    };
+    connect().map_err(|e| from_sqlite(directory, Action::Read, &e))
+}
+
+fn check_format(directory: &Path, connection: &Connection) -> Result<(), JournalError> {
+    match meta(connection, "format").map_err(|e| foreign(directory, &e))? {
+        None => Err(damaged(directory, "meta", "the row `format` is missing")),
+        Some(found) if found > i64::from(FORMAT) => {
+            let found = u32::try_from(found).unwrap_or(u32::MAX);
+            Err(JournalError::NewerFormat { directory: directory.to_owned(), found, supported: FORMAT })
+        }
+        Some(found) if found < 1 => Err(damaged(directory, "meta", format!("format {found} never was"))),
+        Some(_) => Ok(()),
+    }
+}
+
+/// A database without our tables is as good as damaged; the rest is what SQLite says.
+fn foreign(directory: &Path, error: &rusqlite::Error) -> JournalError {
+    match error {
+        rusqlite::Error::SqliteFailure(code, Some(text)) if code.extended_code == rusqlite::ffi::SQLITE_ERROR => {
+            damaged(directory, "meta", text)
+        }
+        rusqlite::Error::SqlInputError { msg, .. } => damaged(directory, "meta", msg),
+        _ => from_sqlite(directory, Action::Read, error),
+    }
+}
+
+/// A number of the table `meta`.
+pub(crate) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
+}

@@ -1,0 +1,9 @@
+//! One suite per port. An adapter passes by calling it from a test; a failure panics with the claim that does not hold.
+
+mod hlc;
+mod journal;
+mod time_source;
+
+pub use hlc::hlc;
+pub use journal::{journal, journal_restart};
+pub use time_source::time_source;

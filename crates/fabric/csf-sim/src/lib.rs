@@ -1,0 +1,13 @@
+//! The simulated world: adapters of the ports of [`csf_core::port`] that need no machine, and one conformance suite per port.
+//!
+//! A real adapter and its simulated twin pass the same suite, so what holds in simulation holds on the machine. The suites are
+//! plain functions that panic with a claim; each adapter's crate calls them from its `tests/it`.
+//! Invariant: everything here repeats from its seed and its inputs.
+
+pub mod conformance;
+mod memory_journal;
+mod memory_state;
+mod seeded_rng;
+
+pub use memory_journal::{MemoryJournal, MemoryStore};
+pub use seeded_rng::SeededRng;

@@ -1,0 +1,190 @@
+//! What a memory journal holds, and the rules an append must obey. Pure: no lock, no handle.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use csf_core::port::{Batch, ExpectedVersion, JournalError, LaneInfo, Scan, StoredEvent, StoredPacket};
+use csf_core::{Incarnation, LaneId, Stamp};
+
+/// Stream that holds the lanes.
+const LANE_STREAM: &str = "csf.lane";
+/// What a packet costs besides its payload, for the capacity.
+const PACKET_BYTES: u64 = 64;
+
+/// Everything a journal remembers.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    packets: Vec<StoredPacket>,
+    /// Indices into `packets`, by lane.
+    by_lane: BTreeMap<LaneId, Vec<usize>>,
+    lanes: Vec<LaneInfo>,
+    streams: BTreeMap<String, Vec<StoredEvent>>,
+    pub(crate) position: u64,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) is_open: bool,
+    pub(crate) bytes: u64,
+    pub(crate) capacity_bytes: Option<u64>,
+}
+
+pub(crate) fn directory() -> PathBuf {
+    PathBuf::from("memory")
+}
+
+impl State {
+    /// Appends everything or nothing.
+    pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), JournalError> {
+        self.check_packets(batch)?;
+        let lanes = self.new_lanes(batch)?;
+        self.check_versions(batch, lanes.len() as u64)?;
+        let bytes = cost_bytes(batch);
+        if self.capacity_bytes.is_some_and(|capacity| self.bytes + bytes > capacity) {
+            let reason = format!("{bytes} bytes do not fit into the simulated disk");
+            return Err(JournalError::Storage { directory: directory(), action: "written", reason, full: true });
+        }
+        self.bytes += bytes;
+        self.keep_packets(batch);
+        self.keep_lanes(batch, lanes);
+        for event in &batch.events {
+            self.keep_event(&event.stream, &event.kind, event.stamp, event.data.clone());
+        }
+        Ok(())
+    }
+
+    fn check_packets(&self, batch: &Batch) -> Result<(), JournalError> {
+        let mut positions: Vec<u64> = batch.packets.iter().flat_map(|lane| &lane.packets).map(|p| p.position).collect();
+        positions.sort_unstable();
+        for (expected, got) in (self.position + 1..).zip(positions) {
+            if got != expected {
+                return Err(not_contiguous("position", expected, got));
+            }
+        }
+        let mut next: BTreeMap<LaneId, (u64, u64)> = BTreeMap::new();
+        for lane in &batch.packets {
+            let Some(first) = lane.packets.first() else { continue };
+            let id = first.header.id.lane;
+            for packet in &lane.packets {
+                if packet.header.id.lane != id {
+                    let what = format!("packet of lane {} among those of lane {id}", packet.header.id.lane);
+                    return Err(not_contiguous(&what, u64::from(id.lane), u64::from(packet.header.id.lane.lane)));
+                }
+                let seq = packet.header.id.seq;
+                let known = next.get(&id).copied().or_else(|| self.next_of(id));
+                let (expected, after) = known.unwrap_or((seq, 0));
+                if seq != expected {
+                    return Err(not_contiguous(&format!("lane {id}"), expected, seq));
+                }
+                if packet.position <= after {
+                    return Err(not_contiguous(&format!("position on lane {id}"), after + 1, packet.position));
+                }
+                next.insert(id, (seq + 1, packet.position));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lane's next sequence number and its newest position.
+    fn next_of(&self, lane: LaneId) -> Option<(u64, u64)> {
+        let newest = &self.packets[*self.by_lane.get(&lane)?.last()?];
+        Some((newest.header.id.seq + 1, newest.position))
+    }
+
+    /// The batch's lanes without those known already; a lane cannot change what it is.
+    fn new_lanes(&self, batch: &Batch) -> Result<Vec<LaneInfo>, JournalError> {
+        let mut new: Vec<LaneInfo> = Vec::new();
+        for info in &batch.lanes {
+            match self.lanes.iter().chain(&new).find(|known| known.id == info.id) {
+                None => new.push(info.clone()),
+                Some(known) if known == info => {}
+                Some(_) => return Err(not_contiguous(&format!("lane {} announced again, differently", info.id), 0, 1)),
+            }
+        }
+        Ok(new)
+    }
+
+    fn check_versions(&self, batch: &Batch, new_lanes: u64) -> Result<(), JournalError> {
+        let mut versions: BTreeMap<&str, u64> = BTreeMap::from([(LANE_STREAM, self.version(LANE_STREAM) + new_lanes)]);
+        for event in &batch.events {
+            let actual = versions.entry(&event.stream).or_insert_with(|| self.version(&event.stream));
+            let holds = match event.expected {
+                ExpectedVersion::Any => true,
+                ExpectedVersion::NoStream => *actual == 0,
+                ExpectedVersion::Exactly(n) => *actual == n,
+            };
+            if !holds {
+                let (stream, expected, actual) = (event.stream.clone(), event.expected, *actual);
+                return Err(JournalError::WrongVersion { stream, expected, actual });
+            }
+            *actual += 1;
+        }
+        Ok(())
+    }
+
+    fn version(&self, stream: &str) -> u64 {
+        self.streams.get(stream).map_or(0, |events| events.len() as u64)
+    }
+
+    fn keep_packets(&mut self, batch: &Batch) {
+        let mut packets: Vec<StoredPacket> =
+            batch.packets.iter().flat_map(|lane| lane.packets.iter().cloned()).collect();
+        packets.sort_unstable_by_key(|p| p.position);
+        self.position += packets.len() as u64;
+        for packet in packets {
+            self.by_lane.entry(packet.header.id.lane).or_default().push(self.packets.len());
+            self.packets.push(packet);
+        }
+    }
+
+    fn keep_lanes(&mut self, batch: &Batch, lanes: Vec<LaneInfo>) {
+        for info in lanes {
+            let first = batch.packets.iter().filter_map(|l| l.packets.first()).find(|p| p.header.id.lane == info.id);
+            let stamp = first.map_or(Stamp::ZERO, |p| p.header.stamp);
+            let data = serde_json::to_value(&info).expect("a lane has a JSON form");
+            self.keep_event(LANE_STREAM, LANE_STREAM, stamp, data);
+            self.lanes.push(info);
+        }
+    }
+
+    fn keep_event(&mut self, stream: &str, kind: &str, stamp: Stamp, data: serde_json::Value) {
+        self.position += 1;
+        let events = self.streams.entry(stream.to_owned()).or_default();
+        let version = events.len() as u64 + 1;
+        let (stream, kind) = (stream.to_owned(), kind.to_owned());
+        events.push(StoredEvent { position: self.position, stream, version, kind, stamp, data });
+    }
+
+    pub(crate) fn lanes(&self) -> Vec<LaneInfo> {
+        self.lanes.clone()
+    }
+
+    pub(crate) fn scan(&self, scan: &Scan) -> Vec<StoredPacket> {
+        let start = self.packets.partition_point(|p| p.position < scan.from_position);
+        let is_wanted = |p: &&StoredPacket| scan.lanes.is_empty() || scan.lanes.contains(&p.header.id.lane);
+        self.packets[start..].iter().filter(is_wanted).take(scan.limit).cloned().collect()
+    }
+
+    pub(crate) fn lane(&self, lane: LaneId, from_seq: u64, limit: usize) -> Vec<StoredPacket> {
+        let indices = self.by_lane.get(&lane).map_or(&[][..], Vec::as_slice);
+        let start = indices.partition_point(|&i| self.packets[i].header.id.seq < from_seq);
+        indices[start..].iter().take(limit).map(|&i| self.packets[i].clone()).collect()
+    }
+
+    pub(crate) fn lane_tail(&self, lane: LaneId, limit: usize) -> Vec<StoredPacket> {
+        let indices = self.by_lane.get(&lane).map_or(&[][..], Vec::as_slice);
+        indices.iter().rev().take(limit).map(|&i| self.packets[i].clone()).collect()
+    }
+
+    pub(crate) fn events(&self, stream: &str, from_version: u64, limit: usize) -> Vec<StoredEvent> {
+        let events = self.streams.get(stream).map_or(&[][..], Vec::as_slice);
+        events.iter().filter(|e| e.version >= from_version).take(limit).cloned().collect()
+    }
+}
+
+fn cost_bytes(batch: &Batch) -> u64 {
+    let packets = batch.packets.iter().flat_map(|lane| &lane.packets).map(|p| PACKET_BYTES + p.payload.len() as u64);
+    let events = batch.events.iter().map(|e| PACKET_BYTES + e.data.to_string().len() as u64);
+    packets.chain(events).sum()
+}
+
+fn not_contiguous(what: &str, expected: u64, got: u64) -> JournalError {
+    JournalError::NotContiguous { what: what.to_owned(), expected, got }
+}

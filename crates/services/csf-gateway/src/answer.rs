@@ -1,0 +1,61 @@
+//! Answers: JSON, and errors with a code, a message and a remedy.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// A refused request.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    help: &'static str,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>, help: &'static str) -> Self {
+        Self { status, code, message: message.into(), help }
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        let help = "send `Authorization: Bearer TOKEN` with the token from the journal directory's api.token, or open the printed address";
+        Self::new(StatusCode::UNAUTHORIZED, "CSF-0301", "this needs the node's token", help)
+    }
+
+    pub(crate) fn unknown_topic(name: &str, known: impl IntoIterator<Item = String>) -> Self {
+        let known: Vec<String> = known.into_iter().collect();
+        let near = csf_runtime::config::closest(name, known.iter().map(String::as_str));
+        let hint = near.map_or(String::new(), |near| format!(", did you mean `{near}`?"));
+        Self::new(StatusCode::NOT_FOUND, "CSF-0304", format!("no topic is called `{name}`{hint}"), "GET /api/v1/topics lists them")
+    }
+
+    pub(crate) fn unknown_packet(id: &str) -> Self {
+        let message = format!("packet {id} is not in the journal");
+        Self::new(StatusCode::NOT_FOUND, "CSF-0306", message, "ids look like 1.1.3-42; a packet is found once it is durable")
+    }
+
+    pub(crate) fn query(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "CSF-0307", message, "docs/formats/http-api.md lists the parameters")
+    }
+
+    pub(crate) fn journal(error: &impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "CSF-0206", error.to_string(), "see the node's log")
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "code": self.code, "message": self.message, "help": self.help } });
+        (self.status, Json(body)).into_response()
+    }
+}
+
+/// What handlers return.
+pub(crate) type Answer = Result<Response, Refusal>;
+
+/// A value as JSON.
+pub(crate) fn json_answer(value: &impl serde::Serialize) -> Answer {
+    Ok(Json(serde_json::to_value(value).map_err(|e| Refusal::journal(&e))?).into_response())
+}

@@ -1,0 +1,18 @@
+//! The public face of a node: its HTTP API and the console, on loopback, behind a token.
+//!
+//! Everything read here was made durable first (the output-commit rule): live data comes from the durable feed, the rest from the
+//! journal. The bytes of the interface are described in `docs/formats/http-api.md`.
+
+mod access;
+mod answer;
+mod console;
+mod filter;
+mod pattern;
+mod routes;
+mod server;
+mod subscribe;
+
+pub use access::Access;
+pub use filter::{Filter, FilterError};
+pub use pattern::Pattern;
+pub use server::{BoundGateway, Gateway, GatewayError};

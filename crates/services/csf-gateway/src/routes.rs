@@ -1,0 +1,327 @@
+//! The routes of version 1.
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use csf_core::port::{JournalError, JournalReader, LaneInfo, Scan, StoredPacket};
+use csf_core::{LaneId, MessageId};
+use csf_runtime::node::{Node, NodeState, PublishError};
+use csf_runtime::provenance::{PacketView, Provenance};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::access::{Access, guard};
+use crate::answer::{Answer, Refusal, json_answer};
+use crate::{console, subscribe};
+
+/// Largest request body, bytes.
+const MOST_BODY: usize = 1 << 20;
+/// Most packets in one history answer.
+const MOST_HISTORY: usize = 5000;
+/// Deepest ancestry in one answer.
+const DEEPEST: usize = 32;
+/// Effects per packet in a trace.
+const MOST_EFFECTS: usize = 32;
+
+/// What handlers see.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) node: Arc<Node>,
+    pub(crate) access: Access,
+}
+
+impl Api {
+    pub(crate) fn topic_names(&self) -> Vec<String> {
+        self.node.bus().topics().iter().map(|t| t.spec().name.clone()).collect()
+    }
+
+    fn topic(&self, name: &str) -> Result<Arc<csf_bus::Topic>, Refusal> {
+        self.node.bus().topic(name).map_err(|_| Refusal::unknown_topic(name, self.topic_names()))
+    }
+
+    /// Runs a question against the journal off the async threads.
+    async fn ask<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Node, &mut dyn JournalReader) -> Result<R, JournalError> + Send + 'static,
+    ) -> Result<R, Refusal> {
+        let node = self.node.clone();
+        blocking(move || {
+            let mut reader = node.reader()?;
+            question(&node, reader.as_mut())
+        })
+        .await
+        .map_err(|e| Refusal::journal(&e))
+    }
+}
+
+/// Runs blocking work; a panic in it becomes a storage error.
+pub(crate) async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, JournalError> + Send + 'static,
+) -> Result<R, JournalError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+        Err(JournalError::Damaged { directory: Default::default(), place: "reader".to_owned(), reason: panic.to_string() })
+    })
+}
+
+/// All routes behind the guard.
+pub(crate) fn router(api: Api) -> Router {
+    let access = api.access.clone();
+    Router::new()
+        .route("/health/startup", get(startup))
+        .route("/health/live", get(async || Json(json!({ "status": "ok" }))))
+        .route("/health/ready", get(ready))
+        .route("/login", get(login))
+        .route("/api/v1/node", get(node))
+        .route("/api/v1/health", get(health))
+        .route("/api/v1/topics", get(topics))
+        .route("/api/v1/topics/{topic}", axum::routing::post(publish))
+        .route("/api/v1/topics/{topic}/schema", get(schema))
+        .route("/api/v1/topics/{topic}/last", get(last))
+        .route("/api/v1/topics/{topic}/history", get(history))
+        .route("/api/v1/subscribe", get(subscribe::subscribe))
+        .route("/api/v1/components", get(components))
+        .route("/api/v1/graph", get(graph))
+        .route("/api/v1/latencies", get(latencies))
+        .route("/api/v1/packets/{id}", get(packet))
+        .route("/api/v1/packets/{id}/why", get(why))
+        .route("/api/v1/packets/{id}/trace", get(trace))
+        .fallback(get(console::file))
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(axum::middleware::from_fn_with_state(access, guard))
+        .with_state(api)
+}
+
+fn status(is_ok: bool) -> Response {
+    if is_ok {
+        Json(json!({ "status": "ok" })).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "starting or stopping" }))).into_response()
+    }
+}
+
+/// Turns good once and stays so.
+async fn startup(State(api): State<Api>) -> Response {
+    status(api.node.state() != NodeState::Starting)
+}
+
+/// Good only while work is accepted.
+async fn ready(State(api): State<Api>) -> Response {
+    status(api.node.state() == NodeState::Running && api.node.feed().failure().is_none())
+}
+
+#[derive(Deserialize)]
+struct Login {
+    #[serde(default)]
+    code: String,
+}
+
+async fn login(State(api): State<Api>, Query(login): Query<Login>) -> Response {
+    api.access.login(&login.code)
+}
+
+async fn node(State(api): State<Api>) -> Answer {
+    let node = api.node.clone();
+    let report = blocking(move || Ok(node.report())).await.map_err(|e| Refusal::journal(&e))?;
+    let mut value = serde_json::to_value(report).map_err(|e| Refusal::journal(&e))?;
+    value["version"] = json!(env!("CARGO_PKG_VERSION"));
+    value["simulated"] = json!(false);
+    value["process"] = process_memory();
+    value["machine"] = machine();
+    value["journal"]["head_position"] = value["journal"]["durable_position"].clone();
+    value["journal"]["sync"] = json!("full");
+    json_answer(&value)
+}
+
+fn process_memory() -> Value {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bytes = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key));
+        line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+    };
+    json!({ "resident_bytes": bytes("VmRSS:"), "peak_resident_bytes": bytes("VmHWM:") })
+}
+
+fn machine() -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")).and_then(|l| l.split(':').nth(1)).unwrap_or("?");
+    let meminfo = read("/proc/meminfo");
+    let memory = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:"));
+    let memory = memory.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024;
+    json!({
+        "cpu": model.trim(),
+        "cores": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "memory_bytes": memory,
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+    })
+}
+
+async fn health(State(api): State<Api>) -> Answer {
+    json_answer(&api.node.health())
+}
+
+async fn topics(State(api): State<Api>) -> Answer {
+    json_answer(&api.node.topics())
+}
+
+async fn components(State(api): State<Api>) -> Answer {
+    json_answer(&api.node.components())
+}
+
+async fn graph(State(api): State<Api>) -> Answer {
+    json_answer(api.node.graph())
+}
+
+async fn latencies(State(api): State<Api>) -> Answer {
+    json_answer(&api.node.latencies())
+}
+
+async fn schema(State(api): State<Api>, Path(topic): Path<String>) -> Answer {
+    json_answer(&(api.topic(&topic)?.spec().message.schema)())
+}
+
+async fn last(State(api): State<Api>, Path(topic): Path<String>) -> Answer {
+    api.topic(&topic)?;
+    let Some(last) = api.node.feed().last_values().remove(&topic) else {
+        let message = format!("`{topic}` has had no packet yet");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "CSF-0304", message, "subscribe to get the first one"));
+    };
+    json_answer(&PacketView::of(&last.lane, &last.packet, api.node.catalogue()))
+}
+
+#[derive(Deserialize)]
+struct History {
+    from: Option<u64>,
+    limit: Option<usize>,
+}
+
+async fn history(State(api): State<Api>, Path(topic): Path<String>, Query(query): Query<History>) -> Answer {
+    api.topic(&topic)?;
+    let limit = query.limit.unwrap_or(1000);
+    if limit == 0 || limit > MOST_HISTORY {
+        return Err(Refusal::query(format!("limit = {limit} is outside 1..={MOST_HISTORY}")));
+    }
+    let read = move |node: &Node, reader: &mut dyn JournalReader| {
+        let lanes: Vec<LaneInfo> = reader.lanes()?.into_iter().filter(|l| l.topic == topic).collect();
+        let packets = read_history(reader, &lanes, query.from, limit)?;
+        let next = packets.last().map_or(query.from.unwrap_or(1), |p| p.position + 1);
+        let views: Vec<PacketView> = packets
+            .iter()
+            .filter_map(|p| Some(PacketView::of(lanes.iter().find(|l| l.id == p.header.id.lane)?, p, node.catalogue())))
+            .collect();
+        Ok(json!({ "packets": views, "next": next }))
+    };
+    json_answer(&api.ask(read).await?)
+}
+
+/// From a position on, or the newest when none is given; ascending either way.
+fn read_history(
+    reader: &mut dyn JournalReader,
+    lanes: &[LaneInfo],
+    from: Option<u64>,
+    limit: usize,
+) -> Result<Vec<StoredPacket>, JournalError> {
+    let ids: Vec<LaneId> = lanes.iter().map(|l| l.id).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Some(from_position) = from {
+        return reader.scan(&Scan { from_position, limit, lanes: ids });
+    }
+    let mut newest = Vec::new();
+    for id in ids {
+        newest.extend(reader.lane_tail(id, limit)?);
+    }
+    newest.sort_by_key(|p| p.position);
+    Ok(newest.split_off(newest.len().saturating_sub(limit)))
+}
+
+#[derive(Deserialize)]
+struct Publication {
+    payload: Value,
+    #[serde(default = "yes")]
+    durable: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+async fn publish(State(api): State<Api>, Path(topic): Path<String>, body: Result<Json<Publication>, axum::extract::rejection::JsonRejection>) -> Answer {
+    let spec = api.topic(&topic)?.spec().clone();
+    let Json(body) = body.map_err(|e| {
+        Refusal::new(StatusCode::BAD_REQUEST, "CSF-0305", e.body_text(), "send {\"payload\": {…}} as application/json")
+    })?;
+    let misfit = |e: &dyn std::fmt::Display| {
+        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "CSF-0305", e.to_string(), "GET /api/v1/topics/{topic}/schema tells the form")
+    };
+    if body.dry_run {
+        (spec.message.from_json)(body.payload).map_err(|e| misfit(&e))?;
+        return json_answer(&json!({ "dry_run": true }));
+    }
+    let (id, stamp) = api.node.publish_json(&topic, body.payload).map_err(|e| match e {
+        PublishError::Edge(error) => misfit(&error),
+        error => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "CSF-0309", error.to_string(), "try again later"),
+    })?;
+    if !body.durable {
+        return json_answer(&json!({ "id": id.to_string(), "stamp": stamp.to_string(), "durability": "memory" }));
+    }
+    let position = api.node.feed().durable(id).await.map_err(|reason| {
+        let message = format!("packet {id} is on the bus but not durable: {reason}");
+        Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "CSF-0205", message, "free space or stop the node; nothing durable is lost")
+    })?;
+    json_answer(&json!({ "id": id.to_string(), "stamp": stamp.to_string(), "durability": "disk", "position": position }))
+}
+
+#[derive(Deserialize)]
+struct Depth {
+    depth: Option<usize>,
+}
+
+impl Depth {
+    fn get(&self) -> Result<usize, Refusal> {
+        match self.depth.unwrap_or(6) {
+            depth if depth <= DEEPEST => Ok(depth),
+            depth => Err(Refusal::query(format!("depth = {depth} is outside 0..={DEEPEST}"))),
+        }
+    }
+}
+
+fn parse_id(text: &str) -> Result<MessageId, Refusal> {
+    text.parse().map_err(|e: csf_core::ParseIdError| Refusal::query(e.to_string()))
+}
+
+async fn packet(State(api): State<Api>, Path(text): Path<String>) -> Answer {
+    let id = parse_id(&text)?;
+    let found = api
+        .ask(move |node, reader| Provenance::new(reader, node.catalogue(), node.component_names())?.packet(id))
+        .await?;
+    json_answer(&found.ok_or_else(|| Refusal::unknown_packet(&text))?)
+}
+
+async fn why(State(api): State<Api>, Path(text): Path<String>, Query(depth): Query<Depth>) -> Answer {
+    let (id, depth) = (parse_id(&text)?, depth.get()?);
+    let found = api
+        .ask(move |node, reader| Provenance::new(reader, node.catalogue(), node.component_names())?.why(id, depth))
+        .await?;
+    json_answer(&found.ok_or_else(|| Refusal::unknown_packet(&text))?)
+}
+
+async fn trace(State(api): State<Api>, Path(text): Path<String>, Query(depth): Query<Depth>) -> Answer {
+    let (id, depth) = (parse_id(&text)?, depth.get()?);
+    let found = api
+        .ask(move |node, reader| {
+            let mut provenance = Provenance::new(reader, node.catalogue(), node.component_names())?;
+            let Some(why) = provenance.why(id, depth)? else { return Ok(None) };
+            let effects = provenance.effects(id, depth.min(4), MOST_EFFECTS)?;
+            Ok(Some(json!({ "why": why, "effects": effects })))
+        })
+        .await?;
+    json_answer(&found.ok_or_else(|| Refusal::unknown_packet(&text))?)
+}

@@ -1,0 +1,139 @@
+//! The server as a subsystem of the node.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use csf_runtime::BoxFuture;
+use csf_runtime::node::{CoordinationHub, HealthStatus, Node, Subsystem, SubsystemError};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::access::Access;
+use crate::routes::{Api, router};
+
+/// An API that cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// The address is taken or not allowed.
+    #[error("the API cannot listen on {address}: {reason}; choose another with --listen 127.0.0.1:0")]
+    Address {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+/// The HTTP API and the console of one node.
+pub struct Gateway {
+    node: Weak<Node>,
+    access: Access,
+    listener: Mutex<Option<std::net::TcpListener>>,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Gateway {
+    /// Takes the address at once, so that it can be printed; serves after the start.
+    ///
+    /// # Errors
+    /// [`GatewayError::Address`].
+    pub fn bind(address: SocketAddr, access: Access) -> Result<BoundGateway, GatewayError> {
+        let refused = |e: std::io::Error| GatewayError::Address { address, reason: e.to_string() };
+        let listener = std::net::TcpListener::bind(address).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        access.set_port(address.port());
+        Ok(BoundGateway { listener, address, access })
+    }
+}
+
+/// An address taken for a node that is about to start.
+pub struct BoundGateway {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    access: Access,
+}
+
+impl BoundGateway {
+    /// The address with its real port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The subsystem that serves `node`.
+    #[must_use]
+    pub fn attach(self, node: &Arc<Node>) -> Arc<dyn Subsystem> {
+        Arc::new(Gateway {
+            node: Arc::downgrade(node),
+            access: self.access,
+            listener: Mutex::new(Some(self.listener)),
+            address: self.address,
+            stop: watch::Sender::new(false),
+            task: Mutex::default(),
+        })
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> SubsystemError {
+    SubsystemError { code: "CSF-0201", message: error.to_string() }
+}
+
+impl Subsystem for Gateway {
+    fn id(&self) -> &str {
+        "api"
+    }
+
+    fn dependencies(&self) -> Vec<String> {
+        vec!["recorder".to_owned()]
+    }
+
+    fn initialize<'a>(&'a self, _hub: &'a CoordinationHub) -> BoxFuture<'a, Result<(), SubsystemError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
+        Box::pin(async {
+            let node = self.node.upgrade().ok_or_else(|| failed(&"the node is gone"))?;
+            let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let listener = listener.ok_or_else(|| failed(&"started twice"))?;
+            let listener = TcpListener::from_std(listener).map_err(|e| failed(&e))?;
+            let app = router(Api { node, access: self.access.clone() });
+            let mut stop = self.stop.subscribe();
+            let task = tokio::spawn(async move {
+                // Event streams never end by themselves, so the server is dropped rather than drained of them.
+                let served = async move { axum::serve(listener, app).await };
+                tokio::select! {
+                    result = served => if let Err(error) = result { tracing::error!(%error, "the API ended") },
+                    _ = stop.wait_for(|s| *s) => {}
+                }
+            });
+            *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+            tracing::info!(address = %self.address, "API");
+            Ok(())
+        })
+    }
+
+    fn stop(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
+        Box::pin(async {
+            self.stop.send_replace(true);
+            let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(task) = task {
+                task.await.map_err(|e| failed(&e))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn health_check(&self) -> HealthStatus {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        match task.as_ref() {
+            Some(task) if task.is_finished() => HealthStatus::Unhealthy("the API server ended".to_owned()),
+            _ => HealthStatus::Healthy,
+        }
+    }
+}

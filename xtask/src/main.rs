@@ -1,0 +1,44 @@
+//! The workspace's own commands. `cargo xtask help` lists them.
+#![expect(clippy::print_stdout, reason = "a command line tool")]
+
+mod crash;
+mod exec;
+mod new_pack;
+mod shots;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// What every command returns: an explanation when it failed.
+pub(crate) type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("tidy") => tidy::run(),
+        Some("test") => test::run(rest),
+        Some("shots") => shots::run(rest),
+        Some("crash") => crash::run(rest),
+        Some("new-pack") => new_pack::run(rest),
+        _ => {
+            println!(
+                "cargo xtask COMMAND\n\n  \
+                 tidy                      layers, manifests, error pages, traceability, links\n  \
+                 test [--only STEP]        everything CI runs; prints what took how long\n  \
+                 shots [DIR]               pictures of the console, checked for faults\n  \
+                 crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
+                 new-pack NAME             a working pack: crate, registration, test"
+            );
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("error: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The whole test command: what CI runs is exactly this.
+
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::exec::{self, command, output, run};
+use crate::{shots, tidy};
+
+struct Step {
+    name: &'static str,
+    work: fn() -> Result<Counts, String>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    passed: u64,
+    skipped: u64,
+}
+
+const ONE: Counts = Counts { passed: 1, skipped: 0 };
+
+const STEPS: [Step; 9] = [
+    Step { name: "format", work: || run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
+    Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
+    Step { name: "clippy", work: clippy },
+    Step { name: "build", work: || exec::build_csf().map(|()| ONE) },
+    Step { name: "tests", work: tests },
+    Step { name: "doc tests", work: doc_tests },
+    Step { name: "examples", work: examples },
+    Step { name: "mcap reader", work: mcap_reader },
+    Step { name: "console", work: console },
+];
+
+/// Runs every step, or the ones named with `--only`, and prints what took how long.
+pub(crate) fn run_steps(only: &[String]) -> Outcome {
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut table = Vec::new();
+    for step in STEPS.iter().filter(|s| only.is_empty() || only.iter().any(|o| o == s.name)) {
+        println!("── {}", step.name);
+        #[expect(clippy::disallowed_methods, reason = "measures how long a step takes")]
+        let start = Instant::now();
+        let result = (step.work)();
+        let took = start.elapsed();
+        match &result {
+            Ok(counts) => {
+                passed += counts.passed;
+                skipped += counts.skipped;
+            }
+            Err(reason) => {
+                failed += 1;
+                eprintln!("{} failed: {reason}", step.name);
+            }
+        }
+        table.push((step.name, took, result.is_ok()));
+    }
+    println!("\n{:<12} {:>9}", "step", "seconds");
+    let total: Duration = table.iter().map(|(_, took, _)| *took).sum();
+    for (name, took, is_ok) in &table {
+        println!("{name:<12} {:>9.1}{}", took.as_secs_f64(), if *is_ok { "" } else { "  FAILED" });
+    }
+    println!("{:<12} {:>9.1}\n", "total", total.as_secs_f64());
+    if skipped > 0 {
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+    } else {
+        println!("{passed} passed, {failed} failed");
+    }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} steps failed")) }
+}
+
+/// `--only NAME` may be given several times.
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    let only: Vec<String> = arguments
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| i.checked_sub(1).is_some_and(|before| arguments[before] == "--only"))
+        .map(|(_, name)| name.clone())
+        .collect();
+    run_steps(&only)
+}
+
+fn clippy() -> Result<Counts, String> {
+    run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    Ok(ONE)
+}
+
+fn tests() -> Result<Counts, String> {
+    let text = output(command("cargo", &["test", "--workspace", "--quiet", "--lib", "--bins", "--tests", "--no-fail-fast"]).env("CSF_BIN", exec::csf()))?;
+    print!("{text}");
+    Ok(counted(&text))
+}
+
+fn doc_tests() -> Result<Counts, String> {
+    let text = output(&mut command("cargo", &["test", "--workspace", "--quiet", "--doc"]))?;
+    Ok(counted(&text))
+}
+
+/// Sums `test result:` lines.
+fn counted(text: &str) -> Counts {
+    let mut counts = Counts::default();
+    for line in text.lines().filter(|l| l.starts_with("test result:")) {
+        for part in line.split([';', '.']) {
+            let mut words = part.split_whitespace();
+            if let (Some(number), Some(word)) = (words.next().and_then(|n| n.parse::<u64>().ok()), words.next()) {
+                match word {
+                    "passed" => counts.passed += number,
+                    "ignored" => counts.skipped += number,
+                    _ => {}
+                }
+            }
+        }
+    }
+    counts
+}
+
+/// Every example runs to its end and says what its first lines promise.
+fn examples() -> Result<Counts, String> {
+    run("cargo", &["build", "--quiet", "--package", "csf-examples", "--bins"])?;
+    let mut counts = Counts::default();
+    let folder = exec::root().join("examples/src/bin");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .map_err(|e| e.to_string())?
+        .filter_map(|e| e.ok()?.path().file_stem().map(|s| s.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    for name in names {
+        let text = output(&mut command(exec::target().join("debug").join(&name), &[]))?;
+        let source = std::fs::read_to_string(folder.join(format!("{name}.rs"))).map_err(|e| e.to_string())?;
+        for promised in source.lines().filter_map(|l| l.strip_prefix("//! > ")) {
+            if !text.contains(promised) {
+                return Err(format!("example {name} promises `{promised}` and says\n{text}"));
+            }
+        }
+        counts.passed += 1;
+    }
+    Ok(counts)
+}
+
+/// The public Python reader reads what `csf export --mcap` writes.
+fn mcap_reader() -> Result<Counts, String> {
+    let cache = cache().join("python");
+    let python = cache.join("bin/python3");
+    if !python.exists() {
+        if let Err(reason) = exec::install(&["python3"], &["python3", "python3-venv"]) {
+            println!("skipped: {reason}");
+            return Ok(Counts { passed: 0, skipped: 1 });
+        }
+        let folder = cache.display().to_string();
+        output(&mut command("python3", &["-m", "venv", &folder]))?;
+        output(&mut command(cache.join("bin/pip"), &["install", "--quiet", "mcap==1.6.0"]))?;
+    }
+    let folder = exec::target().join("mcap-test");
+    // Left over from an earlier run, or not there.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    let (journal, file) = (folder.join("journal").display().to_string(), folder.join("flight.mcap").display().to_string());
+    let csf = exec::csf();
+    let text = output(&mut command(&csf, &["up", "--demo", "--speed", "max", "--json", "--listen", "127.0.0.1:0", "--journal", &journal]))?;
+    let summary: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let text = output(&mut command(&csf, &["export", &journal, "--mcap", &file, "--json"]))?;
+    let export: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let text = output(&mut command(&python, &["xtask/read_mcap.py", &file]))?;
+    let read: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    if read["messages"] != export["messages"] || read["topics"]["nav.imu"] != summary["samples"] {
+        return Err(format!("written {export}, flown {summary}, read {read}"));
+    }
+    Ok(ONE)
+}
+
+/// Where tools for tests are kept between runs.
+pub(crate) fn cache() -> std::path::PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
+    base.or_else(|| Some(std::env::home_dir()?.join(".cache"))).unwrap_or_else(std::env::temp_dir).join("chronofabric")
+}
+
+fn console() -> Result<Counts, String> {
+    let folder = exec::target().join("shots").display().to_string();
+    match shots::prepare() {
+        Ok(()) => {}
+        Err(reason) => {
+            println!("skipped: {reason}");
+            return Ok(Counts { passed: 0, skipped: 1 });
+        }
+    }
+    run("node", &["--test", "console/tests/"])?;
+    shots::run(&[folder]).map(|()| Counts { passed: 2, skipped: 0 })
+}
