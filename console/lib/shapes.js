@@ -155,7 +155,7 @@ export const health = (answer) => ({
 export function trace(answer) {
   const hops = [];
   for (let at = answer.why; at; at = at.causes?.find((/** @type {any} */ c) => c.relation === 'trigger')) {
-    hops.push({ packet: at.packet, relation: at === answer.why ? 'root' : 'trigger' });
+    hops.push({ packet: at.packet, relation: at === answer.why ? 'root' : at.causes?.some((/** @type {any} */ c) => c.relation === 'trigger') ? 'trigger' : 'source' });
   }
   const onward = (/** @type {any[]} */ list) => {
     for (const effect of list ?? []) {

@@ -25,12 +25,45 @@ function grouped(edges) {
   return [...groups.values()];
 }
 
-/** The curve of an arrow: level at both ends; a polyline keeps its corners, rounded by the stroke. @param {[number, number][]} points */
-function curve(points) {
-  const [a, b] = [points[0], points[points.length - 1]];
-  if (points.length > 2) return points.map(([x, y], i) => `${i ? 'L' : 'M'}${x} ${y}`).join('');
-  const bend = Math.max(24, Math.min(90, Math.abs(b[0] - a[0]) / 2));
-  return `M${a[0]} ${a[1]}C${a[0] + bend} ${a[1]} ${b[0] - bend} ${b[1]} ${b[0]} ${b[1]}`;
+/** The curve of an arrow between two neighbouring columns: level at both ends. @param {number[]} a @param {number[]} b */
+function bend(a, b) {
+  const pull = Math.max(16, Math.min(90, Math.abs(b[0] - a[0]) / 2));
+  return `C${a[0] + pull} ${a[1]} ${b[0] - pull} ${b[1]} ${b[0]} ${b[1]}`;
+}
+
+/** Room between a box and an arrow that passes it, and between two such arrows. */
+const PASSING = 12;
+const APART = 5;
+
+/**
+ * The path of every arrow. One that would run behind boxes in between passes them above or below; a polyline from the node is kept.
+ * @param {any[]} edges @param {any[]} nodes @returns {string[]}
+ */
+function paths(edges, nodes) {
+  /** @type {Map<number, number>} arrows already in each channel, by its height */
+  const used = new Map();
+  return edges.map((edge) => {
+    const points = edge.points;
+    const [a, b] = [points[0], points[points.length - 1]];
+    if (points.length > 2) return points.map((/** @type {number[]} */ p, /** @type {number} */ i) => `${i ? 'L' : 'M'}${p[0]} ${p[1]}`).join('');
+    const between = nodes.filter((n) => n.x > a[0] && n.x + n.w < b[0]);
+    const hit = between.filter((n) => {
+      const y = a[1] + ((n.x + n.w / 2 - a[0]) / (b[0] - a[0])) * (b[1] - a[1]);
+      return y > n.y - PASSING / 2 && y < n.y + n.h + PASSING / 2;
+    });
+    if (!hit.length) return `M${a[0]} ${a[1]}${bend(a, b)}`;
+    const middle = (a[1] + b[1]) / 2;
+    const free = between.flatMap((n) => [n.y - PASSING, n.y + n.h + PASSING])
+      .filter((y) => between.every((n) => y <= n.y - PASSING || y >= n.y + n.h + PASSING))
+      .sort((p, q) => Math.abs(p - middle) - Math.abs(q - middle))[0] ?? middle;
+    const before = used.get(free) ?? 0;
+    used.set(free, before + 1);
+    const up = between.some((n) => Math.abs(free - (n.y - PASSING)) < 0.5);
+    const y = free + (up ? -1 : 1) * before * APART;
+    const left = Math.min(...between.map((n) => n.x));
+    const right = Math.max(...between.map((n) => n.x + n.w));
+    return `M${a[0]} ${a[1]}${bend(a, [left, y])}L${right} ${y}${bend([right, y], b)}`;
+  });
 }
 
 /** What a label says, short where the gap between the boxes is narrow. @param {Group} group @param {(t: string) => number | null} rateOf @param {number} room */
@@ -60,14 +93,18 @@ function labels(groups, nodes, rateOf) {
     const x = to ? (left + to.x) / 2 : ends[0][0] - said.width;
     // One row of a group's arrows comes from above or below; half way up the last bend is where the eye meets it.
     const start = group.edges[0].points[0];
-    return { group, ...said, x: x - said.width / 2, y: (from && to && left <= from.x + from.w + 1 ? (y + start[1]) / 2 : y) - said.height / 2, column: Math.round(x) };
+    const wish = (from && to && left <= from.x + from.w + 1 ? (y + start[1]) / 2 : y) - said.height / 2;
+    return { group, ...said, x: x - said.width / 2, y: wish, wish, column: Math.round(x) };
   });
   for (const column of new Set(placed.map((p) => p.column))) {
-    let floor = -Infinity;
+    let [floor, pushed, count] = [-Infinity, 0, 0];
     for (const p of placed.filter((q) => q.column === column).sort((a, b) => a.y - b.y)) {
       p.y = Math.max(p.y, floor);
       floor = p.y + p.height + CLEARANCE;
+      pushed += p.y - p.wish;
+      count += 1;
     }
+    for (const p of placed) if (p.column === column) p.y -= pushed / count;
   }
   return placed;
 }
@@ -76,6 +113,8 @@ function labels(groups, nodes, rateOf) {
 export function Drawing({ data, components, rateOf, selected, choose }) {
   /** @type {Group[]} */
   const groups = useMemo(() => grouped(data.edges), [data]);
+  /** @type {string[]} */
+  const drawn = useMemo(() => paths(data.edges, data.nodes), [data]);
   const chosen = (/** @type {any} */ e) => e.from === selected || e.to === selected || e.topic === selected;
   /** @type {Set<string>} */
   const near = new Set(data.edges.flatMap((/** @type {any} */ e) => (chosen(e) ? [e.from, e.to] : [])));
@@ -87,7 +126,7 @@ export function Drawing({ data, components, rateOf, selected, choose }) {
   };
   return html`<g>
     <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto"><path class="arrow-head" d="M0 .8L7 4L0 7.2z" /></marker></defs>
-    ${data.edges.map((/** @type {any} */ e) => html`<path class=${cls('edge', e.feedback && 'feedback', (rateOf(e.topic) ?? 0) > 0.05 && 'active', selected && (chosen(e) ? 'near' : 'far'))} d=${curve(e.points)} marker-end="url(#arrow)" />`)}
+    ${data.edges.map((/** @type {any} */ e, /** @type {number} */ i) => html`<path class=${cls('edge', e.feedback && 'feedback', (rateOf(e.topic) ?? 0) > 0.05 && 'active', selected && (chosen(e) ? 'near' : 'far'))} d=${drawn[i]} marker-end="url(#arrow)" />`)}
     ${labels(groups, data.nodes, rateOf).map((l) => html`<${Label} key=${l.group.key} label=${l} far=${selected && !l.group.edges.some(chosen)} choose=${choose} press=${press} />`)}
     ${data.nodes.map((/** @type {any} */ n) => html`<${Box} key=${n.id} node=${n} component=${components.find((k) => k.name === n.id)} on=${selected === n.id} far=${selected && selected !== n.id && !near.has(n.id)} choose=${choose} press=${press} />`)}
   </g>`;

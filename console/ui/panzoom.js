@@ -5,12 +5,16 @@ import { Icon } from './basics.js';
 
 const MARGIN = 16;
 const ZOOM_MAX = 6;
+/** Units that a narrow screen shows at once. */
+const NARROW_W = 440;
 
 /** @param {{width: number, height: number, label: string, children?: any}} props in the drawing's own units */
 export function PanZoom({ width, height, label, children }) {
   const svg = useRef(/** @type {SVGSVGElement | null} */ (null));
   const home = { x: -MARGIN, y: -MARGIN, w: width + 2 * MARGIN, h: height + 2 * MARGIN };
-  const [box, setBox] = useState(home);
+  // On a narrow screen the whole drawing would be too small to read, so it opens at its left end.
+  const narrow = innerWidth < 700 && home.w > NARROW_W;
+  const [box, setBox] = useState(narrow ? { ...home, w: NARROW_W } : home);
   const live = useRef(box);
   live.current = box;
 
@@ -57,7 +61,7 @@ export function PanZoom({ width, height, label, children }) {
   };
 
   return html`<div class="panzoom" onKeyDown=${keys}>
-    <svg ref=${svg} class="graph" viewBox=${`${box.x} ${box.y} ${box.w} ${box.h}`} role="group" aria-label=${label} onPointerDown=${drag}>${children}</svg>
+    <svg ref=${svg} class="graph" style=${{ aspectRatio: `${home.w} / ${home.h}` }} viewBox=${`${box.x} ${box.y} ${box.w} ${box.h}`} role="group" aria-label=${label} onPointerDown=${drag}>${children}</svg>
     <div class="zoom-tools">
       <button type="button" class="tool" aria-label="Zoom in" title="Zoom in (+)" onClick=${() => zoom(0.8)}><${Icon} name="plus" /></button>
       <button type="button" class="tool" aria-label="Zoom out" title="Zoom out (-)" onClick=${() => zoom(1.25)}><${Icon} name="minus" /></button>

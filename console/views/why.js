@@ -112,7 +112,7 @@ function TraceTable({ answer, id, look }) {
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Trace, scrollable"><table class="table hover">
     <thead><tr><th scope="col" class="num">Since source</th><th scope="col">Topic</th><th scope="col">Packet</th><th scope="col">Author</th><th scope="col" class="num">Hop</th><th scope="col" class="wide-only">Stamp</th></tr></thead>
     <tbody>${hops.map((/** @type {any} */ h, /** @type {number} */ i) => html`<tr key=${h.packet.id} data-row="" class=${cls(h.packet.id === id && 'on')} onMouseEnter=${() => look(h.packet.payload !== undefined ? h.packet : null)}>
-      <td class="num">${text(duration(elapsedNs(h.packet.stamp, first)))}</td><th scope="row"><${TopicLink} name=${h.packet.topic} />${h.packet.id === id ? html`<span class="relation relation-self">this packet</span>` : html`<span class=${`relation relation-${h.relation}`}>${h.relation}</span>`}</th><td><${PacketLink} id=${h.packet.id} /></td><td>${h.packet.author}</td>
+      <td class="num">${text(duration(elapsedNs(h.packet.stamp, first)))}</td><th scope="row"><${TopicLink} name=${h.packet.topic} /> ${h.packet.id === id ? html`<span class="relation relation-self">this packet</span>` : html`<span class=${`relation relation-${h.relation}`}>${h.relation}</span>`}</th><td><${PacketLink} id=${h.packet.id} /></td><td>${h.packet.author}</td>
       <td class="num">${i ? `+${text(duration(elapsedNs(h.packet.stamp, hops[i - 1].packet.stamp)))}` : 'source'}</td><td class="mono wide-only">${clockNs(h.packet.stamp)}</td></tr>`)}</tbody>
   </table></div>`;
 }

@@ -37,6 +37,12 @@ impl<T: Message> Publisher<T> {
         self.lane.info.id.message(self.writer.next_seq())
     }
 
+    /// The newest stamp given out.
+    #[must_use]
+    pub fn last_stamp(&self) -> Stamp {
+        self.hlc.last()
+    }
+
     /// Makes later stamps follow `seen`.
     pub fn observe(&mut self, seen: Stamp) {
         self.hlc.observe(seen);
@@ -202,6 +208,6 @@ impl<T: Message> EdgePublisher for Publisher<T> {
             .downcast::<T>()
             .map_err(|_| csf_core::CodecError::WrongType { name: T::NAME, version: T::VERSION })?;
         let id = self.try_publish(*value, Attributes::default())?;
-        Ok((id, self.hlc.last()))
+        Ok((id, self.last_stamp()))
     }
 }

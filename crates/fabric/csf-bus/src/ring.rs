@@ -325,3 +325,84 @@ impl<T> Drop for Writer<T> {
         self.ring.has_writer.store(false, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use csf_core::{LaneId, Stamp};
+
+    use super::*;
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn packet(drops: &Arc<AtomicUsize>) -> Packet<Counted> {
+        let lane = LaneId { node: 1, incarnation: 1, lane: 0 };
+        Packet { header: Header::new(lane.message(0), Stamp(1)), payload: Counted(drops.clone()) }
+    }
+
+    #[test]
+    fn every_value_is_dropped_exactly_once_over_wraps_and_rollbacks() {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let ring = Arc::new(Ring::new(4, 1));
+        let mut writer = Writer::new(ring.clone()).unwrap();
+        let mut made = 0;
+        for round in 0..50 {
+            for _ in 0..(round % 3) + 1 {
+                made += usize::from(writer.stage(packet(&drops)).is_ok());
+            }
+            if round % 4 == 0 { writer.rollback() } else { writer.commit() }
+        }
+        drop((writer, ring));
+        assert_eq!(drops.load(Ordering::SeqCst), made);
+    }
+
+    #[test]
+    fn staged_values_are_invisible_until_commit() {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let ring = Arc::new(Ring::new(8, 1));
+        let mut writer = Writer::new(ring.clone()).unwrap();
+        let cursor = ring.attach(Start::Now, Policy::Block, Arc::default());
+        assert!(writer.stage(packet(&drops)).is_ok());
+        assert_eq!(ring.acquire(&cursor), None);
+        writer.rollback();
+        assert!(writer.stage(packet(&drops)).is_ok());
+        writer.commit();
+        assert_eq!(ring.acquire(&cursor), Some(0));
+        assert_eq!(ring.lag(&cursor), 1);
+    }
+
+    #[test]
+    fn a_ring_has_one_producer() {
+        let ring = Arc::new(Ring::<u8>::new(8, 1));
+        let writer = Writer::new(ring.clone());
+        assert!(writer.is_some() && Writer::new(ring.clone()).is_none());
+        drop(writer);
+        assert!(Writer::new(ring).is_some());
+    }
+
+    #[test]
+    fn a_pinned_slot_is_not_taken_from_a_lossy_reader() {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let ring = Arc::new(Ring::new(4, 0));
+        let mut writer = Writer::new(ring.clone()).unwrap();
+        let cursor = ring.attach(Start::Now, Policy::DropOldest, Arc::default());
+        assert!(writer.stage(packet(&drops)).is_ok());
+        writer.commit();
+        assert_eq!(ring.acquire(&cursor), Some(0));
+        for _ in 0..10 {
+            if writer.stage(packet(&drops)).is_ok() {
+                writer.commit();
+            }
+        }
+        assert_eq!(ring.committed(), 4, "the pinned slot holds the producer back");
+        ring.release(&cursor, 0);
+        assert!(writer.stage(packet(&drops)).is_ok());
+    }
+}

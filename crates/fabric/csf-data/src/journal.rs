@@ -22,6 +22,8 @@ use crate::schema;
 /// Stream that holds the lanes, and the type of its events.
 pub(crate) const LANE_STREAM: &str = "csf.lane";
 
+/// Streams whose version is remembered; beyond that the database is asked again.
+const STREAMS_MAX: usize = 10_000;
 /// What a row costs in the write-ahead file besides its content: half a page.
 const ROW_BYTES: usize = 4096;
 /// What a commit costs there: the last page of the table and of each of its indexes.
@@ -149,6 +151,9 @@ impl Journal for SqliteJournal {
         }
         self.position = plan.packets_end + plan.events.len() as u64;
         self.lane_ends.extend(plan.ends);
+        if self.versions.len() > STREAMS_MAX {
+            self.versions.clear();
+        }
         self.versions.extend(plan.versions);
         self.lanes.extend(plan.lanes);
         Ok(Receipt { position: self.position, durability: Durability::Disk })

@@ -81,7 +81,15 @@ fn readers_never_see_time_go_back_while_the_line_is_replaced() {
         while !readers.iter().all(|reader| reader.is_finished()) {
             // The strongest slews there are, in both directions.
             for rate in [middle / 2_000 * 1_999, middle / 2_000 * 2_001] {
+                let before = clock.timeline.line();
                 clock.timeline.adjust(rate, 0, u64::MAX);
+                let after = clock.timeline.line();
+                let end = before.at(after.tsc);
+                assert!(after.ns > end && after.ns <= end + 2, "{after:?} begins where {before:?} ends");
+                // Microseconds between two lines: a reader that mixed them would be wrong by as much.
+                for _ in 0..200 {
+                    std::hint::spin_loop();
+                }
             }
         }
     });

@@ -1,0 +1,126 @@
+//! `cargo xtask new-pack NAME`: a crate with a working component and its test, registered in the binary.
+
+use crate::Outcome;
+use crate::exec;
+
+const MANIFEST: &str = r#"[package]
+name = "csf-{name}"
+description = "The {name} pack"
+version.workspace = true
+edition.workspace = true
+rust-version.workspace = true
+license.workspace = true
+publish.workspace = true
+
+[dependencies]
+csf-core.workspace = true
+csf-runtime.workspace = true
+postcard.workspace = true
+schemars.workspace = true
+serde.workspace = true
+
+[lints]
+workspace = true
+"#;
+
+const SOURCE: &str = r#"//! The `{name}` pack.
+
+use csf_core::prelude::*;
+use csf_runtime::{Manifest, NoOptions, Pack, Registrar};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The pack.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct {Type};
+
+impl Pack for {Type} {
+    fn manifest(&self) -> Manifest {
+        Manifest { name: "{name}", doc: "counts what it reads" }
+    }
+
+    fn register(&self, registrar: &mut Registrar<'_>) {
+        registrar
+            .component::<NoOptions, _>("counter", "counts packets", |_| Counter::default())
+            .writes::<Count>("count")
+            .done();
+    }
+}
+
+/// Packets seen so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Count {
+    /// Their number.
+    pub packets: u64,
+}
+
+impl Message for Count {
+    const NAME: &'static str = "{name}.count";
+    const VERSION: u16 = 1;
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Counter {
+    packets: u64,
+}
+
+impl Component for Counter {
+    fn on_event(&mut self, cx: &mut Context<'_>, _event: &Event<'_>) -> Result<(), Fault> {
+        self.packets += 1;
+        cx.publish("count", Count { packets: self.packets })?;
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("plain data always encodes")
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
+        *self = postcard::from_bytes(snapshot).map_err(|e| Fault::Snapshot { reason: e.to_string() })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_brings_the_count_back() {
+        let mut counter = Counter::default();
+        counter.restore(&Counter { packets: 7 }.snapshot()).unwrap();
+        assert_eq!(counter.packets, 7);
+    }
+}
+"#;
+
+/// Writes the crate and its three lines elsewhere.
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    let name = arguments.first().ok_or("usage: cargo xtask new-pack NAME")?;
+    let is_fine = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(|c| c.is_ascii_lowercase());
+    if !is_fine {
+        return Err(format!("`{name}` cannot be a pack's name; use lower-case letters only"));
+    }
+    let root = exec::root();
+    let folder = root.join(format!("crates/packs/csf-{name}"));
+    if folder.exists() {
+        return Err(format!("{} exists already", folder.display()));
+    }
+    let kind: String = name[..1].to_uppercase() + &name[1..];
+    let fill = |text: &str| text.replace("{name}", name).replace("{Type}", &kind);
+    let write = |path: std::path::PathBuf, text: String| std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()));
+    std::fs::create_dir_all(folder.join("src")).map_err(|e| e.to_string())?;
+    write(folder.join("Cargo.toml"), fill(MANIFEST))?;
+    write(folder.join("src/lib.rs"), fill(SOURCE))?;
+    let insert = |file: &str, before: &str, line: &str| {
+        let path = root.join(file);
+        let text = std::fs::read_to_string(&path).map_err(|e| format!("{file}: {e}"))?;
+        let at = text.find(before).ok_or_else(|| format!("{file}: no line with `{before}`"))?;
+        write(path, format!("{}{}{}", &text[..at], fill(line), &text[at..]))
+    };
+    insert("Cargo.toml", "csf-runtime = {", "csf-{name} = { path = \"crates/packs/csf-{name}\" }\n")?;
+    insert("apps/csf/Cargo.toml", "csf-runtime.workspace", "csf-{name}.workspace = true\n")?;
+    insert("apps/csf/src/packs.rs", "        Box::new(csf_host::Host),", "        Box::new(csf_{name}::{Type}),\n")?;
+    println!("{} is ready: `cargo test -p csf-{name}`, then name `{name}.counter` in a csf.toml", folder.display());
+    Ok(())
+}
