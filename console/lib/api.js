@@ -28,6 +28,7 @@ export const session = new Session();
 
 /** @param {string} path below /api/v1 @param {RequestInit} init @returns {Promise<any>} */
 export async function request(path, init = {}) {
+  if (session.denied) throw new ApiError(401, { message: 'this browser has no session' });
   let response;
   try {
     response = await fetch(`/api/v1${path}`, { credentials: 'same-origin', ...init });

@@ -5,7 +5,7 @@
  * Data arrives at hundreds of packets a second; the page is drawn at most ten times a second. A store only marks itself changed;
  * the heartbeat tells the subscribers. While the page is paused data still arrives, but nobody is told.
  */
-import { useEffect, useReducer } from '../vendor/preact-hooks.js';
+import { useLayoutEffect, useReducer } from '../vendor/preact-hooks.js';
 
 const BEAT_MS = 100;
 
@@ -83,7 +83,8 @@ export const page = new Page();
 /** Draws the calling component again whenever one of the stores changed. @param {...Store} stores */
 export function useStores(...stores) {
   const [, again] = useReducer((/** @type {number} */ n) => n + 1, 0);
-  useEffect(() => {
+  // Before the first paint: an answer may be here sooner than that.
+  useLayoutEffect(() => {
     const undo = stores.map((store) => store.subscribe(() => again(0)));
     return () => undo.forEach((f) => f());
   }, stores);

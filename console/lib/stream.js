@@ -6,6 +6,7 @@
  * in between; what both bring is told apart by id. The browser itself reconnects with `Last-Event-ID`.
  */
 import { Store } from './store.js';
+import { session } from './api.js';
 import { matcher } from './glob.js';
 import { stampSeconds } from './ids.js';
 
@@ -66,7 +67,7 @@ class Stream extends Store {
 
   /** @param {EventSource} source the one that gave up */
   again(source) {
-    if (source !== this.source) return;
+    if (source !== this.source || session.denied) return;
     this.wanted = '';
     this.connect();
   }

@@ -2,7 +2,7 @@
 /** The component graph, laid out by the node: pan, zoom, select; edges carry their live rate. */
 import { html } from '../ui/html.js';
 import { Panel } from '../ui/panel.js';
-import { Empty, Failure, Q, State, stateKind, TopicLink } from '../ui/basics.js';
+import { Failure, Q, State, stateKind, TopicLink } from '../ui/basics.js';
 import { useApi, useComponents, useTopics } from '../lib/api.js';
 import { router, makeHash } from '../lib/router.js';
 import { useStores } from '../lib/store.js';
@@ -37,9 +37,8 @@ function Details({ selected, data, components, topics }) {
   const component = components.find((c) => c.name === selected);
   const topic = topics.find((t) => t.name === selected);
   if (!component && !topic) {
-    const services = data?.nodes.filter((/** @type {any} */ n) => n.kind === 'service').length ?? 0;
-    return html`<${Panel} title="Details"><${Empty}>Select a node or a topic.</${Empty}>
-      <dl class="facts"><dt>Nodes</dt><dd>${count(data?.nodes.length)}, of them ${count(services)} services</dd><dt>Edges</dt><dd>${count(data?.edges.length)}</dd></dl></${Panel}>`;
+    return html`<${Panel} title="Connections" csf="csf status --json" curl=${curl('/graph')} flush
+      extra=${html`<span class="panel-note">${count(data?.nodes.length)} nodes, ${count(data?.edges.length)} connections; select one for details</span>`}><${Connections} edges=${data?.edges ?? []} topics=${topics} /></${Panel}>`;
   }
   if (topic) {
     return html`<${Panel} title=${topic.name} csf=${`csf tap ${topic.name}`} curl=${curl(`/topics/${topic.name}/last`)}>
@@ -54,6 +53,15 @@ function Details({ selected, data, components, topics }) {
     <dt>Restarts</dt><dd>${count(component.restarts)}, faults ${count(component.faults)}</dd><dt>Queue</dt><dd>${count(component.queue)}</dd>
     <dt>Reads</dt><dd>${topicLinks(component.reads)}</dd><dt>Writes</dt><dd>${topicLinks(component.writes)}</dd></dl></${Panel}>`;
 }
+
+/** Every arrow in words. @param {{edges: any[], topics: any[]}} props */
+const Connections = ({ edges, topics }) => html`<div class="scroll" tabindex="0" role="region" aria-label="Connections, scrollable"><table class="table hover">
+  <thead><tr><th scope="col">Topic</th><th scope="col">From</th><th scope="col">To</th><th scope="col" class="num">Rate</th><th scope="col" class="num">Packets</th></tr></thead>
+  <tbody>${edges.map((e) => {
+    const topic = topics.find((t) => t.name === e.topic);
+    return html`<tr key=${`${e.topic} ${e.to}`}><th scope="row"><a class="topic" href=${makeHash('graph', e.topic)}>${e.topic}</a></th><td><a href=${makeHash('graph', e.from)}>${e.from}</a></td><td><a href=${makeHash('graph', e.to)}>${e.to}</a></td>
+      <td class="num"><${Q} v=${hertz(topic?.rate_hz)} /></td><td class="num">${count(topic?.packets)}</td></tr>`;
+  })}</tbody></table></div>`;
 
 /** @param {string[]} list */
 const names = (list) => (list?.length ? html`<ul class="plain">${list.map((n) => html`<li><a href=${makeHash('graph', n)}>${n}</a></li>`)}</ul>` : html`<span class="muted">none</span>`);

@@ -37,7 +37,7 @@ export function MachinePanel() {
     return html`<li class="gauge" key=${m.key}>
           <a class="gauge-name" href=${makeHash('topics', m.topic)}>${m.label}</a>
           <span class="gauge-value"><${Q} v=${value} /></span>
-          <${Spark} points=${points} now=${now} window=${WINDOW_S} max=${m.max} marks=${marks} label=${`${m.label}: ${text(value)}, last ${WINDOW_S} seconds`} />
+          <${Spark} points=${points} now=${now} window=${WINDOW_S} max=${m.max} signed=${m.unit === 'ns'} marks=${marks} label=${`${m.label}: ${text(value)}, last ${WINDOW_S} seconds`} />
           <span class="gauge-more">${more.value !== undefined ? `${more.what} ${text(machineQuantity(more.value, more.unit))}` : '\u00a0'}</span>
         </li>`;
   })}

@@ -47,9 +47,9 @@ export function Anomalies() {
   const list = machine.anomalies.slice(0, SHOWN);
   return html`<${Panel} title="Anomalies" csf="csf tap host.anomaly" curl=${curlSubscribe('host.anomaly')} flush>
     ${!list.length ? html`<${Empty}>None: the machine behaves as it did.</${Empty}>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Anomalies, scrollable"><table class="table">
-      <thead><tr><th scope="col">Time</th><th scope="col">What</th><th scope="col">Figure</th><th scope="col" class="num">Value</th><th scope="col" class="num">Expected</th><th scope="col" class="num">Distance</th><th scope="col">Packet</th></tr></thead>
-      <tbody>${list.map((a) => html`<tr key=${a.packet.id}><td class="mono">${clock(a.packet.stamp)}</td><td><${State} kind=${a.raised ? (a.critical ? 'bad' : 'warn') : 'ok'}>${a.raised ? (a.critical ? 'critical' : 'warning') : `over after ${fixed(a.lasted, 0)} s`}</${State}></td><th scope="row">${a.stream}<span class="muted"> ${a.field}</span></th>
-        <td class="num">${fieldValue(a.field, a.value)}</td><td class="num">${fieldValue(a.field, a.expected)}</td><td class="num"><${Q} v=${[fixed(a.sigma, 1), 'σ']} /></td><td><${PacketLink} id=${a.packet.id} /></td></tr>`)}</tbody>
+      <thead><tr><th scope="col">Time</th><th scope="col">What</th><th scope="col">Figure</th><th scope="col" class="num">Value</th><th scope="col" class="num">Expected</th><th scope="col" class="num">Distance</th></tr></thead>
+      <tbody>${list.map((a) => html`<tr key=${a.packet.id}><td><${PacketLink} id=${a.packet.id}>${clock(a.packet.stamp)}</${PacketLink}></td><td><${State} kind=${a.raised ? (a.critical ? 'bad' : 'warn') : 'ok'}>${a.raised ? (a.critical ? 'critical' : 'warning') : `over after ${fixed(a.lasted, 0)} s`}</${State}></td><th scope="row">${a.stream}<span class="muted"> ${a.field}</span></th>
+        <td class="num">${fieldValue(a.field, a.value)}</td><td class="num">${fieldValue(a.field, a.expected)}</td><td class="num"><${Q} v=${[fixed(a.sigma, 1), 'σ']} /></td></tr>`)}</tbody>
     </table></div>`}
   </${Panel}>`;
 }

@@ -62,11 +62,16 @@ function Last({ topic }) {
   return html`<${PacketView} packet=${found.data} />`;
 }
 
+/** Epoch clocks as a time of day, others in seconds of their own. @param {{clock: string, ns: string}} at */
+const measured = (at) => (at.ns.length >= EPOCH_DIGITS ? `${clockNs(at.ns)}, ${at.clock}` : `${fixed(Number(at.ns) / 1e9, 6)} s, ${at.clock}`);
+/** Nanoseconds since 1970 have this many digits until the year 2286. */
+const EPOCH_DIGITS = 19;
+
 /** A packet: envelope, then payload. @param {{packet: Packet}} props */
 export const PacketView = ({ packet }) => html`<dl class="facts envelope">
     <dt>Packet</dt><dd><${PacketLink} id=${packet.id} /></dd><dt>Author</dt><dd>${packet.author}</dd>
     <dt>Stamp</dt><dd class="mono">${clockNs(packet.stamp)}</dd>
-    ${packet.measured_at && html`<dt>Measured</dt><dd class="mono">${fixed(Number(packet.measured_at.ns) / 1e9, 6)} s, ${packet.measured_at.clock}</dd>`}
+    ${packet.measured_at && html`<dt>Measured</dt><dd class="mono">${measured(packet.measured_at)}</dd>`}
     ${packet.cause && html`<dt>Cause</dt><dd><${PacketLink} id=${packet.cause} /></dd>`}
     ${packet.position !== undefined && html`<dt>Position</dt><dd>${count(packet.position)}</dd>`}
   </dl><${Tree} value=${packet.payload} />`;

@@ -94,7 +94,7 @@ function CauseTable({ root, id, depth, look }) {
     <thead><tr><th scope="col">Cause</th><th scope="col">Packet</th><th scope="col">Author</th><th scope="col" class="num">Before effect</th><th scope="col" class="wide-only">Before this packet</th><th scope="col" class="wide-only">Stamp</th></tr></thead>
     <tbody>${rows.map((r, i) => html`<tr key=${`${r.cause.packet.id}:${i}`} data-row="" onMouseEnter=${() => look(r.cause.packet.payload !== undefined ? r.cause.packet : null)} onFocusCapture=${() => look(r.cause.packet.payload !== undefined ? r.cause.packet : null)}>
       <th scope="row"><div class="cause"><span class="rails" aria-hidden="true">${r.rails.map((on) => html`<span class=${cls('rail', on && 'on')}></span>`)}${r.level > 0 && html`<span class=${cls('joint', r.last && 'end')}></span>`}</span>
-        <a class="topic" href=${makeHash('topics', r.cause.packet.topic)}>${r.cause.packet.topic}</a><span class=${`relation relation-${r.cause.relation ?? 'self'}`}>${r.level === 0 ? 'this packet' : r.cause.relation}</span>
+        <a class="topic" href=${makeHash('topics', r.cause.packet.topic)}>${r.cause.packet.topic}</a><span class=${`relation relation-${r.level === 0 ? 'self' : r.cause.relation}`}>${r.level === 0 ? 'this packet' : r.cause.relation}</span>
         ${(r.cause.truncated ?? 0) > 0 && html`<span class="muted">+${count(r.cause.truncated)} more</span>`}</div></th>
       <td><${PacketLink} id=${r.cause.packet.id} /></td><td>${r.cause.packet.author}</td>
       <td class="num">${r.level === 0 ? '' : text(duration(r.cause.elapsed_ns))}</td>

@@ -51,7 +51,11 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     });
     println!("{result}");
     let is_fine = lost.is_empty() && continued["exact"] == json!(true) && replay == json!(true);
-    if is_fine { Ok(()) } else { Err("acknowledged packets were lost, or the flight did not go on where it was".to_owned()) }
+    if is_fine {
+        Ok(())
+    } else {
+        Err("acknowledged packets were lost, or the flight did not go on where it was".to_owned())
+    }
 }
 
 fn node(folder: &Path, journal: &Path, speed: &str) -> Command {

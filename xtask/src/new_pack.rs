@@ -108,7 +108,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
     let kind: String = name[..1].to_uppercase() + &name[1..];
     let fill = |text: &str| text.replace("{name}", name).replace("{Type}", &kind);
-    let write = |path: std::path::PathBuf, text: String| std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()));
+    let write = |path: std::path::PathBuf, text: String| {
+        std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
+    };
     std::fs::create_dir_all(folder.join("src")).map_err(|e| e.to_string())?;
     write(folder.join("Cargo.toml"), fill(MANIFEST))?;
     write(folder.join("src/lib.rs"), fill(SOURCE))?;

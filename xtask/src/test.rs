@@ -84,7 +84,10 @@ fn clippy() -> Result<Counts, String> {
 }
 
 fn tests() -> Result<Counts, String> {
-    let text = output(command("cargo", &["test", "--workspace", "--quiet", "--lib", "--bins", "--tests", "--no-fail-fast"]).env("CSF_BIN", exec::csf()))?;
+    let text = output(
+        command("cargo", &["test", "--workspace", "--quiet", "--lib", "--bins", "--tests", "--no-fail-fast"])
+            .env("CSF_BIN", exec::csf()),
+    )?;
     print!("{text}");
     Ok(counted(&text))
 }
@@ -152,9 +155,13 @@ fn mcap_reader() -> Result<Counts, String> {
     // Left over from an earlier run, or not there.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
-    let (journal, file) = (folder.join("journal").display().to_string(), folder.join("flight.mcap").display().to_string());
+    let (journal, file) =
+        (folder.join("journal").display().to_string(), folder.join("flight.mcap").display().to_string());
     let csf = exec::csf();
-    let text = output(&mut command(&csf, &["up", "--demo", "--speed", "max", "--json", "--listen", "127.0.0.1:0", "--journal", &journal]))?;
+    let text = output(&mut command(
+        &csf,
+        &["up", "--demo", "--speed", "max", "--json", "--listen", "127.0.0.1:0", "--journal", &journal],
+    ))?;
     let summary: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
     let text = output(&mut command(&csf, &["export", &journal, "--mcap", &file, "--json"]))?;
     let export: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;

@@ -48,11 +48,14 @@ struct House {
 impl House {
     fn read() -> Result<Self, String> {
         let root = exec::root();
-        let text = exec::output(&mut exec::command("cargo", &["metadata", "--no-deps", "--format-version", "1", "--quiet"]))?;
+        let text =
+            exec::output(&mut exec::command("cargo", &["metadata", "--no-deps", "--format-version", "1", "--quiet"]))?;
         let metadata: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-        let packages = metadata["packages"].as_array().into_iter().flatten().filter_map(|p| package(p, &root)).collect();
+        let packages =
+            metadata["packages"].as_array().into_iter().flatten().filter_map(|p| package(p, &root)).collect();
         let rules = read(&root.join("xtask/layers.toml"))?.parse::<toml::Table>().map_err(|e| e.to_string())?;
-        let listed = exec::output(&mut exec::command("git", &["ls-files", "--cached", "--others", "--exclude-standard"]))?;
+        let listed =
+            exec::output(&mut exec::command("git", &["ls-files", "--cached", "--others", "--exclude-standard"]))?;
         let files = listed.lines().map(|l| root.join(l)).filter(|p| p.is_file()).collect();
         Ok(Self { root, packages, rules, files })
     }
@@ -81,7 +84,10 @@ impl House {
                 let is_fine = inside || is_down && (!narrowed || self.allowed("packs", "fabric").contains(dependency));
                 if !is_fine || dependency == "csf-sim" {
                     let (from, to) = (&package.group, group);
-                    findings.push(format!("{} ({from}) may not import {dependency} ({to}); see xtask/layers.toml", package.name));
+                    findings.push(format!(
+                        "{} ({from}) may not import {dependency} ({to}); see xtask/layers.toml",
+                        package.name
+                    ));
                 }
             }
         }
@@ -91,7 +97,8 @@ impl House {
     /// Versions and features live in the root manifest.
     fn manifests(&self, findings: &mut Vec<String>) -> Outcome {
         for package in &self.packages {
-            let manifest = read(&package.folder.join("Cargo.toml"))?.parse::<toml::Table>().map_err(|e| e.to_string())?;
+            let manifest =
+                read(&package.folder.join("Cargo.toml"))?.parse::<toml::Table>().map_err(|e| e.to_string())?;
             for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
                 for (name, value) in manifest.get(section).and_then(toml::Value::as_table).into_iter().flatten() {
                     let inherits = value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
@@ -108,11 +115,18 @@ impl House {
     }
 
     fn unsafe_code(&self, findings: &mut Vec<String>) -> Outcome {
-        let listed: BTreeSet<&str> =
-            self.rules.get("unsafe").and_then(toml::Value::as_table).into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+        let listed: BTreeSet<&str> = self
+            .rules
+            .get("unsafe")
+            .and_then(toml::Value::as_table)
+            .into_iter()
+            .flatten()
+            .map(|(k, _)| k.as_str())
+            .collect();
         for package in &self.packages {
             for file in self.sources(&package.folder) {
-                let lifts = read(&file)?.lines().any(|l| l.trim_start().starts_with("#![") && l.contains("unsafe_code"));
+                let lifts =
+                    read(&file)?.lines().any(|l| l.trim_start().starts_with("#![") && l.contains("unsafe_code"));
                 if lifts && !listed.contains(package.name.as_str()) {
                     findings.push(format!("{}: unsafe code is not listed in xtask/layers.toml", self.short(&file)));
                 }
@@ -202,7 +216,8 @@ impl House {
             }
         }
         if seen.len() != REQUIREMENTS {
-            findings.push(format!("traceability lists {} requirements, the specification has {REQUIREMENTS}", seen.len()));
+            findings
+                .push(format!("traceability lists {} requirements, the specification has {REQUIREMENTS}", seen.len()));
         }
         Ok(())
     }
@@ -274,9 +289,8 @@ fn package(value: &Value, root: &Path) -> Option<Package> {
     let first = segments.next()?;
     let group = if first == "crates" { segments.next()? } else { first };
     let dependencies = value["dependencies"].as_array()?.iter();
-    let dependencies = dependencies.filter_map(|d| {
-        Some((d["name"].as_str()?.to_owned(), d["kind"].as_str().unwrap_or("normal").to_owned()))
-    });
+    let dependencies = dependencies
+        .filter_map(|d| Some((d["name"].as_str()?.to_owned(), d["kind"].as_str().unwrap_or("normal").to_owned())));
     Some(Package { name: value["name"].as_str()?.to_owned(), folder, group, dependencies: dependencies.collect() })
 }
 
@@ -322,5 +336,7 @@ fn link_targets(text: &str) -> Vec<String> {
 
 fn is_requirement(id: &str) -> bool {
     let Some((prefix, number)) = id.split_once('-') else { return false };
-    ["FAB", "INT", "TRU", "FRM", "AVI"].contains(&prefix) && number.len() == 3 && number.bytes().all(|b| b.is_ascii_digit())
+    ["FAB", "INT", "TRU", "FRM", "AVI"].contains(&prefix)
+        && number.len() == 3
+        && number.bytes().all(|b| b.is_ascii_digit())
 }

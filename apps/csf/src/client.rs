@@ -78,19 +78,22 @@ impl Client {
     fn answer(&self, mut response: ureq::http::Response<ureq::Body>) -> Result<Value, Failure> {
         let is_error = !response.status().is_success();
         let status = response.status();
-        let value: Value = response.body_mut().with_config().limit(256 << 20).read_json().map_err(|e| self.unreachable(&e))?;
+        let value: Value =
+            response.body_mut().with_config().limit(256 << 20).read_json().map_err(|e| self.unreachable(&e))?;
         if !is_error {
             return Ok(value);
         }
         let text = value["error"]["message"].as_str().map_or_else(|| format!("status {status}"), str::to_owned);
         let code = value["error"]["code"].as_str().unwrap_or_default();
-        let help = value["error"]["help"].as_str().filter(|h| !h.is_empty()).map_or(String::new(), |h| format!("; {h}"));
+        let help =
+            value["error"]["help"].as_str().filter(|h| !h.is_empty()).map_or(String::new(), |h| format!("; {h}"));
         Err(Failure::new(crate::commands::known_code(code), format!("{text}{help}")))
     }
 
     /// Server-sent events; `on_event` gets the event's name and data until it returns false.
     pub(crate) fn events(&self, path: &str, mut on_event: impl FnMut(&str, &str) -> bool) -> Result<(), Failure> {
-        let call = self.agent.get(self.url(path)).header("authorization", self.bearer()).header("accept", "text/event-stream");
+        let call =
+            self.agent.get(self.url(path)).header("authorization", self.bearer()).header("accept", "text/event-stream");
         let response = call.call().map_err(|e| self.unreachable(&e))?;
         if !response.status().is_success() {
             self.answer(response)?;

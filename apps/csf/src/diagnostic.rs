@@ -78,7 +78,8 @@ pub(crate) fn render(problem: &Problem, colour: bool) -> String {
         let inside = location.source.text.get(location.span.start..end).unwrap_or("");
         let width = inside.lines().next().unwrap_or("").chars().count().max(1);
         let carets = paint("1;31", &"^".repeat(width));
-        let label = if problem.label.is_empty() { String::new() } else { format!("  {}", paint("1;31", &problem.label)) };
+        let label =
+            if problem.label.is_empty() { String::new() } else { format!("  {}", paint("1;31", &problem.label)) };
         out += &format!("\n{blank}{} {}:{line}:{column}", paint("1;34", "-->"), location.source.name);
         out += &format!("\n{} {bar} {text}", paint("1;34", &line.to_string()));
         out += &format!("\n{blank} {bar} {}{carets}{label}", " ".repeat(column - 1));

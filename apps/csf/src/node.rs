@@ -168,6 +168,9 @@ pub(crate) fn open_journal(directory: &Path) -> Result<SqliteReader, Failure> {
 /// The directory given, or the newest demo run.
 pub(crate) fn journal_or_newest(directory: Option<PathBuf>) -> Result<PathBuf, Failure> {
     directory.or_else(paths::newest_demo_run).ok_or_else(|| {
-        Failure::new("CSF-0206", "there is no recorded run yet; make one with `csf up --demo`, or name a journal directory")
+        Failure::new(
+            "CSF-0206",
+            "there is no recorded run yet; make one with `csf up --demo`, or name a journal directory",
+        )
     })
 }

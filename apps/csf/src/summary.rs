@@ -49,7 +49,8 @@ impl Summary {
     }
 
     fn latency(&mut self, name: &str, latency: LatencySummary) {
-        for (point, value) in [("p50", latency.p50), ("p99", latency.p99), ("p999", latency.p999), ("max", latency.max)] {
+        for (point, value) in [("p50", latency.p50), ("p99", latency.p99), ("p999", latency.p999), ("max", latency.max)]
+        {
             self.fields.insert(format!("{name}_{point}"), json!(value));
         }
         self.fields.insert(format!("{name}_count"), json!(latency.count));
@@ -79,7 +80,8 @@ impl Summary {
 
     /// Averages the errors over noise seeds 0..seeds, flown through the filter without the fabric.
     pub(crate) fn add_seeds(&mut self, recording: &Path, fix_sigma: f64, seeds: u64) -> Result<(), Failure> {
-        let scores = csf_avionics::monte_carlo_file(recording, fix_sigma, seeds).map_err(|e| Failure::new("CSF-0401", e))?;
+        let scores =
+            csf_avionics::monte_carlo_file(recording, fix_sigma, seeds).map_err(|e| Failure::new("CSF-0401", e))?;
         self.fields.insert("seeds".to_owned(), json!(seeds));
         for (key, value) in scores {
             self.fields.insert(key, json!(value));
@@ -139,12 +141,24 @@ impl Summary {
                 println!("{word:<15} found {difference:+.2} s from the autopilot's own");
             }
         }
-        println!("latency         p50 {}, p99 {} (IMU commit to state commit)", time("latency_ns_p50"), time("latency_ns_p99"));
+        println!(
+            "latency         p50 {}, p99 {} (IMU commit to state commit)",
+            time("latency_ns_p50"),
+            time("latency_ns_p99")
+        );
         if self.fields.contains_key("latency_saturated_ns_p50") {
-            println!("  saturated     p50 {}, p99 {}", time("latency_saturated_ns_p50"), time("latency_saturated_ns_p99"));
+            println!(
+                "  saturated     p50 {}, p99 {}",
+                time("latency_saturated_ns_p50"),
+                time("latency_saturated_ns_p99")
+            );
         }
         println!("speed           {:.1} × real time", self.number("speed_factor").unwrap_or(0.0));
-        println!("journal         {} in {}", bytes(self.number("journal_bytes").unwrap_or(0.0) as u64), text("journal"));
+        println!(
+            "journal         {} in {}",
+            bytes(self.number("journal_bytes").unwrap_or(0.0) as u64),
+            text("journal")
+        );
         println!(
             "boot, memory    {:.0} ms, {} at most",
             self.number("boot_ms").unwrap_or(0.0),
@@ -163,7 +177,10 @@ fn last_payload(node: &Node, topic: &str) -> Option<Value> {
 
 fn path_latency(node: &Node) -> LatencySummary {
     let paths = node.latencies();
-    paths.iter().find(|p| p.from == "nav.imu" && p.to == "nav.state").map_or_else(LatencySummary::default, |p| p.latency)
+    paths
+        .iter()
+        .find(|p| p.from == "nav.imu" && p.to == "nav.state")
+        .map_or_else(LatencySummary::default, |p| p.latency)
 }
 
 /// Stamp of the first IMU packet and the seconds of flight in this run's IMU packets.

@@ -25,7 +25,8 @@ impl Message for Temperature {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clock = SystemClock::detect()?;
-    let bus = PhaseCoherenceBus::new(BusConfig { node: 1, incarnation: 1, time_source: clock, not_before: Stamp::ZERO });
+    let bus =
+        PhaseCoherenceBus::new(BusConfig { node: 1, incarnation: 1, time_source: clock, not_before: Stamp::ZERO });
     bus.declare(TopicSpec::new::<Temperature>("room.temperature"))?;
 
     let mut thermometer = bus.publisher::<Temperature>("room.temperature", "thermometer", LaneKind::Source)?;
@@ -34,7 +35,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for celsius in [21.5, 23.0] {
         thermometer.try_publish(Temperature { celsius }, Attributes::default())?;
     }
-    while display.poll(|header, t| println!("{:.1} °C on room.temperature, packet {}", t.celsius, header.id)).is_some() {}
+    while display.poll(|header, t| println!("{:.1} °C on room.temperature, packet {}", t.celsius, header.id)).is_some()
+    {
+    }
 
     let mut late = bus.subscribe::<Temperature>("room.temperature", Policy::Block, Start::Last(1))?;
     late.poll(|_, t| println!("a late reader still gets the last value: {:.1} °C", t.celsius));

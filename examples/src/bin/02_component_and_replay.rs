@@ -2,8 +2,8 @@
 //!
 //! Run it: `cargo run -p csf-examples --bin 02_component_and_replay`. You will see:
 //!
-//! > alarm 1.1.2-0 at 31.0 °C
-//! > because of 1.1.0-2 by api
+//! > alarm 1.1.1-0 at 31.0 °C
+//! > because of 1.1.2-2 by api
 //! > replayed 3 deliveries, 1 of 1 outputs equal bit for bit
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
@@ -119,19 +119,26 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let alarm = node.feed().last_values().remove("house.alarm").ok_or("no alarm")?;
     let id = alarm.packet.header.id;
     let mut reader = node.reader()?;
-    let why = Provenance::new(reader.as_mut(), &catalogue, node.component_names())?.why(id, 1)?.ok_or("not recorded")?;
+    let why =
+        Provenance::new(reader.as_mut(), &catalogue, node.component_names())?.why(id, 1)?.ok_or("not recorded")?;
     println!("alarm {id} at {:.1} °C", why.packet.payload["celsius"].as_f64().unwrap_or(f64::NAN));
     println!("because of {} by {}", why.causes[0].packet.id, why.causes[0].packet.author);
     let topology = node.topology().clone();
     node.shutdown().await;
 
     let report = replay(reader.as_mut(), &topology, &catalogue, None, &mut |_| ())?.report;
-    println!("replayed {} deliveries, {} of {} outputs equal bit for bit", report.deliveries, report.equal, report.compared);
+    println!(
+        "replayed {} deliveries, {} of {} outputs equal bit for bit",
+        report.deliveries, report.equal, report.compared
+    );
     std::fs::remove_dir_all(directory)?;
     Ok(())
 }
 
-async fn start(catalogue: &Arc<Catalogue>, directory: std::path::PathBuf) -> Result<Arc<Node>, Box<dyn std::error::Error>> {
+async fn start(
+    catalogue: &Arc<Catalogue>,
+    directory: std::path::PathBuf,
+) -> Result<Arc<Node>, Box<dyn std::error::Error>> {
     let source = Arc::new(Source { name: "example".to_owned(), text: CONFIG.to_owned() });
     let item = Item::parse(&source).map_err(|problems| problems[0].message.clone())?;
     let (settings, _) = Settings::read(&item);

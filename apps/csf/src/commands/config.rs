@@ -33,7 +33,8 @@ fn show(args: &ConfigShow) -> Outcome {
             .collect();
         return print_json(&values);
     }
-    let width = leaves.iter().map(|(path, item)| path.len() + item.value().to_string().len() + 3).max().unwrap_or(0).min(72);
+    let width =
+        leaves.iter().map(|(path, item)| path.len() + item.value().to_string().len() + 3).max().unwrap_or(0).min(72);
     for (path, item) in leaves {
         let line = format!("{path} = {}", item.value());
         if args.origin {

@@ -60,11 +60,14 @@ fn machine() -> Vec<Finding> {
     let mut findings = Vec::new();
     match SystemClock::detect() {
         Ok(clock) => {
-            let source = if clock.has_hardware_timing() { "calibrated cycle counter" } else { "operating system clock" };
+            let source =
+                if clock.has_hardware_timing() { "calibrated cycle counter" } else { "operating system clock" };
             let detail = clock.report().ok().and_then(|r| serde_json::to_string(&r).ok()).unwrap_or_default();
             findings.push(Finding::ok("clock", format!("{source} {detail}")));
         }
-        Err(error) => findings.push(Finding::bad("clock", error.to_string(), "use a machine with a working wall clock")),
+        Err(error) => {
+            findings.push(Finding::bad("clock", error.to_string(), "use a machine with a working wall clock"))
+        }
     }
     match std::thread::available_parallelism() {
         Ok(cores) if cores.get() > 1 => findings.push(Finding::ok("cores", cores.to_string())),
@@ -97,9 +100,11 @@ fn disk(directory: &Path) -> Finding {
     let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     let free = text.lines().nth(1).and_then(|l| l.split_whitespace().nth(3)?.parse::<u64>().ok());
     match free {
-        Some(free) if free < 1 << 30 => {
-            Finding::bad("disk", format!("{} free", bytes(free)), "free space, or put the journal elsewhere with --journal")
-        }
+        Some(free) if free < 1 << 30 => Finding::bad(
+            "disk",
+            format!("{} free", bytes(free)),
+            "free space, or put the journal elsewhere with --journal",
+        ),
         Some(free) => Finding::ok("disk", format!("{} free", bytes(free))),
         None => Finding::ok("disk", "free space unknown (no df here)"),
     }
@@ -117,7 +122,9 @@ fn configuration(args: &Doctor) -> Vec<Finding> {
         Err(failure) => return vec![failed(&failure)],
     };
     match node::check(&item, &packs::catalogue()) {
-        Ok(topology) => findings.push(Finding::ok("configuration", format!("{} components", topology.components.len()))),
+        Ok(topology) => {
+            findings.push(Finding::ok("configuration", format!("{} components", topology.components.len())))
+        }
         Err(failure) => findings.push(failed(&failure)),
     }
     let (settings, _) = Settings::read(&item);

@@ -25,11 +25,8 @@ pub(crate) fn run(args: Export) -> Outcome {
     let catalogue = packs::catalogue();
     let pattern = Pattern::new(&args.topics);
     let lanes = reader.lanes()?;
-    let wanted: BTreeMap<_, _> = lanes
-        .iter()
-        .filter(|l| l.topic != DELIVERY_TOPIC && pattern.matches(&l.topic))
-        .map(|l| (l.id, l))
-        .collect();
+    let wanted: BTreeMap<_, _> =
+        lanes.iter().filter(|l| l.topic != DELIVERY_TOPIC && pattern.matches(&l.topic)).map(|l| (l.id, l)).collect();
     let failed = |e: mcap::McapError| Failure::new("CSF-0210", format!("{}: {e}", args.mcap.display()));
     let file = File::create(&args.mcap)
         .map_err(|e| Failure::new("CSF-0210", format!("{} cannot be written: {e}", args.mcap.display())))?;
@@ -45,7 +42,8 @@ pub(crate) fn run(args: Export) -> Outcome {
             let Some(lane) = wanted.get(&packet.header.id.lane) else { continue };
             if !channels.contains_key(lane.topic.as_str()) {
                 let schema = catalogue.messages.get(&lane.message).map_or(json!({}), |m| (m.schema)());
-                let schema = writer.add_schema(&lane.message, "jsonschema", schema.to_string().as_bytes()).map_err(failed)?;
+                let schema =
+                    writer.add_schema(&lane.message, "jsonschema", schema.to_string().as_bytes()).map_err(failed)?;
                 let about = BTreeMap::from([("message".to_owned(), lane.message.clone())]);
                 let id = writer.add_channel(schema, &lane.topic, "json", &about).map_err(failed)?;
                 channels.insert(&lane.topic, (id, 0));
@@ -67,7 +65,9 @@ pub(crate) fn run(args: Export) -> Outcome {
             body.insert("_id".to_owned(), json!(view.id));
             body.insert("_cause".to_owned(), json!(view.cause));
             body.insert("_author".to_owned(), json!(view.author));
-            writer.write_to_known_channel(&header, serde_json::Value::Object(body).to_string().as_bytes()).map_err(failed)?;
+            writer
+                .write_to_known_channel(&header, serde_json::Value::Object(body).to_string().as_bytes())
+                .map_err(failed)?;
             messages += 1;
         }
     }

@@ -43,7 +43,14 @@ pub(crate) fn sub(args: &Sub, filter: Option<&str>) -> Outcome {
 fn print_packet(data: &str) {
     let Ok(packet) = serde_json::from_str::<Value>(data) else { return println!("{data}") };
     let word = |key: &str| packet[key].as_str().unwrap_or("?");
-    println!("{} {:<14} {:<12} {}  {}", clock_time(word("stamp")), word("topic"), word("author"), word("id"), packet["payload"]);
+    println!(
+        "{} {:<14} {:<12} {}  {}",
+        clock_time(word("stamp")),
+        word("topic"),
+        word("author"),
+        word("id"),
+        packet["payload"]
+    );
 }
 
 /// Time of day in UTC with microseconds, from a stamp.

@@ -60,7 +60,9 @@ fn check_name(name: &str) -> Result<(), Failure> {
     if is_fine && !["csf", "host", "avionics", "test", "alarm"].contains(&name) {
         return Ok(());
     }
-    let message = format!("`{name}` cannot be the name; use lower-case letters, digits and hyphens, at most 64, not a pack's name");
+    let message = format!(
+        "`{name}` cannot be the name; use lower-case letters, digits and hyphens, at most 64, not a pack's name"
+    );
     Err(Failure::new("CSF-0104", message))
 }
 

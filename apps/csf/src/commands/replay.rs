@@ -46,10 +46,16 @@ pub(crate) fn run(args: Replay) -> Outcome {
         println!("deliveries  {} repeated", report.deliveries);
         println!("outputs     {} of {} equal bit for bit", report.equal, report.compared);
         if report.unrecorded > 0 {
-            println!("unrecorded  {} outputs were made that the journal no longer got before it ended", report.unrecorded);
+            println!(
+                "unrecorded  {} outputs were made that the journal no longer got before it ended",
+                report.unrecorded
+            );
         }
         if let Some(difference) = &report.first_difference {
-            println!("first difference: {} on `{}` by {}, {}", difference.id, difference.topic, difference.author, difference.what);
+            println!(
+                "first difference: {} on `{}` by {}, {}",
+                difference.id, difference.topic, difference.author, difference.what
+            );
             println!("  recorded  {}", difference.recorded);
             println!("  replayed  {}", difference.replayed);
             if !same_build {

@@ -27,7 +27,10 @@ pub(crate) fn run(args: &Remote) -> Outcome {
         bytes(node["journal"]["bytes"].as_u64().unwrap_or(0)),
         node["journal"]["durable_position"]
     );
-    println!("\n{:<16} {:<20} {:<9} {:>10} {:>10} {:>10} {:>10}", "name", "type", "state", "rate/s", "queue", "p50", "p99");
+    println!(
+        "\n{:<16} {:<20} {:<9} {:>10} {:>10} {:>10} {:>10}",
+        "name", "type", "state", "rate/s", "queue", "p50", "p99"
+    );
     for component in components.as_array().into_iter().flatten() {
         let latency = &component["latency_ns"];
         let shown = |key: &str| latency[key].as_u64().filter(|n| *n > 0).map_or_else(String::new, nanos);

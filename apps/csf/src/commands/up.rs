@@ -142,7 +142,8 @@ impl Session {
             let message = format!("{} cannot be made: {e}; choose another with --journal", directory.display());
             Failure::new("CSF-0202", message)
         })?;
-        let access = Access::new().map_err(|e| Failure::new("CSF-0210", format!("no randomness for the token: {e}")))?;
+        let access =
+            Access::new().map_err(|e| Failure::new("CSF-0210", format!("no randomness for the token: {e}")))?;
         let mut attachments: Vec<csf_runtime::node::Attachment> = Vec::new();
         let mut address = None;
         // The address is checked by the pre-flight first, so that its refusal comes before anything is touched.
@@ -185,7 +186,10 @@ impl Session {
             println!("console  {}", running.login);
         }
         if let Some(resumed) = &report.resumed {
-            eprintln!("continued: {} packets read, {} of {} outputs equal", resumed.packets, resumed.equal, resumed.compared);
+            eprintln!(
+                "continued: {} packets read, {} of {} outputs equal",
+                resumed.packets, resumed.equal, resumed.compared
+            );
         }
         eprintln!("Ctrl-C stops it; `csf status`, `csf tap 'nav.>'` and `csf why ID` look into it");
     }
@@ -259,7 +263,10 @@ impl Session {
             () = async { match limit { Some(limit) => tokio::time::sleep(limit).await, None => std::future::pending().await } } => (false, None),
             () = interrupt() => (false, None),
         };
-        node.settle().await;
+        tokio::select! {
+            () = node.settle() => {}
+            () = interrupt() => {}
+        }
         Flown { is_complete, failure, settled_at: self.now() }
     }
 
@@ -292,8 +299,10 @@ fn failure_code(text: &str) -> &str {
 
 fn check_address(address: SocketAddr) -> Result<(), Failure> {
     if !address.ip().is_loopback() {
-        let message =
-            format!("{address} is not a loopback address; the API serves this machine only, use 127.0.0.1:{}", address.port());
+        let message = format!(
+            "{address} is not a loopback address; the API serves this machine only, use 127.0.0.1:{}",
+            address.port()
+        );
         return Err(Failure::new("CSF-0207", message));
     }
     Ok(())

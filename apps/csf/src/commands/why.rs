@@ -56,7 +56,8 @@ pub(crate) fn trace(args: &Why) -> Outcome {
         hop = node.causes.iter().find(|c| c.relation == Relation::Trigger);
     }
     for (index, node) in hops.iter().rev().enumerate() {
-        let step = if index == 0 { "source".to_owned() } else { format!("+{}", nanos(hops[hops.len() - index].elapsed_ns)) };
+        let step =
+            if index == 0 { "source".to_owned() } else { format!("+{}", nanos(hops[hops.len() - index].elapsed_ns)) };
         println!("  {step:>10}  {}", line(node));
     }
     println!("effects");
@@ -90,7 +91,8 @@ fn from_node<R: for<'de> Deserialize<'de>>(args: &Why, question: &str) -> Result
     let id: MessageId = args.id.parse().map_err(|e| Failure::new("CSF-0306", format!("{e}")))?;
     let client = Client::connect(args.remote.node.as_deref())?;
     let value = client.get(&format!("/api/v1/packets/{id}/{question}?depth={}", args.depth))?;
-    serde_json::from_value(value).map_err(|e| Failure::new("CSF-0308", format!("the node's answer is of another version: {e}")))
+    serde_json::from_value(value)
+        .map_err(|e| Failure::new("CSF-0308", format!("the node's answer is of another version: {e}")))
 }
 
 fn line(node: &WhyNode) -> String {
@@ -99,7 +101,13 @@ fn line(node: &WhyNode) -> String {
         let seconds = m.ns.parse::<f64>().unwrap_or(0.0) / 1e9;
         format!("  measured {} {seconds:.6} s", m.clock)
     });
-    format!("{:<12} {:<14} by {:<12} at {}{measured}", packet.id, packet.topic, packet.author, clock_time(&packet.stamp))
+    format!(
+        "{:<12} {:<14} by {:<12} at {}{measured}",
+        packet.id,
+        packet.topic,
+        packet.author,
+        clock_time(&packet.stamp)
+    )
 }
 
 fn print_tree(node: &WhyNode, lead: &str, branch: &str) {

@@ -34,7 +34,8 @@ impl Access {
     /// # Errors
     /// When there is no randomness to be had.
     pub fn new() -> Result<Self, getrandom::Error> {
-        let secrets = Secrets { token: secret()?, codes: Mutex::default(), sessions: Mutex::default(), port: Mutex::new(0) };
+        let secrets =
+            Secrets { token: secret()?, codes: Mutex::default(), sessions: Mutex::default(), port: Mutex::new(0) };
         Ok(Self { inner: Arc::new(secrets) })
     }
 
@@ -108,13 +109,23 @@ impl Access {
         let own = self.own_hosts();
         if !own.iter().any(|h| h == host) {
             let message = format!("`{host}` is not this node");
-            return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "CSF-0302", message, "use the address that `csf up` printed"));
+            return Err(Refusal::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "CSF-0302",
+                message,
+                "use the address that `csf up` printed",
+            ));
         }
         if let Some(origin) = headers.get(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or("");
             if !origin.strip_prefix("http://").is_some_and(|o| own.iter().any(|h| h == o)) {
                 let message = format!("pages of `{origin}` may not call this node");
-                return Err(Refusal::new(StatusCode::FORBIDDEN, "CSF-0303", message, "only the node's own console may"));
+                return Err(Refusal::new(
+                    StatusCode::FORBIDDEN,
+                    "CSF-0303",
+                    message,
+                    "only the node's own console may",
+                ));
             }
         }
         let needs_token = request.uri().path().starts_with("/api/");
@@ -132,7 +143,8 @@ pub(crate) async fn guard(State(access): State<Access>, request: Request, next: 
         Err(refusal) => refusal.into_response(),
     };
     let headers = response.headers_mut();
-    let policy = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+    let policy =
+        "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -28,12 +28,22 @@ impl Refusal {
         let known: Vec<String> = known.into_iter().collect();
         let near = csf_runtime::config::closest(name, known.iter().map(String::as_str));
         let hint = near.map_or(String::new(), |near| format!(", did you mean `{near}`?"));
-        Self::new(StatusCode::NOT_FOUND, "CSF-0304", format!("no topic is called `{name}`{hint}"), "GET /api/v1/topics lists them")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "CSF-0304",
+            format!("no topic is called `{name}`{hint}"),
+            "GET /api/v1/topics lists them",
+        )
     }
 
     pub(crate) fn unknown_packet(id: &str) -> Self {
         let message = format!("packet {id} is not in the journal");
-        Self::new(StatusCode::NOT_FOUND, "CSF-0306", message, "ids look like 1.1.3-42; a packet is found once it is durable")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "CSF-0306",
+            message,
+            "ids look like 1.1.3-42; a packet is found once it is durable",
+        )
     }
 
     pub(crate) fn query(message: impl Into<String>) -> Self {

@@ -252,7 +252,8 @@ mod tests {
 
     #[test]
     fn conditions_hold_as_they_read() {
-        let payload = json!({ "height_m": 1.7, "mode": "running", "p": [1.0, 2.0, -17.5], "ok": true, "s": { "n": 3 } });
+        let payload =
+            json!({ "height_m": 1.7, "mode": "running", "p": [1.0, 2.0, -17.5], "ok": true, "s": { "n": 3 } });
         for (text, expected) in [
             ("height_m > 1.5", true),
             ("height_m > 1.5 && mode == \"running\"", true),

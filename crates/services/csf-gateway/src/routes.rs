@@ -63,7 +63,11 @@ pub(crate) async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> Result<R, JournalError> + Send + 'static,
 ) -> Result<R, JournalError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
-        Err(JournalError::Damaged { directory: Default::default(), place: "reader".to_owned(), reason: panic.to_string() })
+        Err(JournalError::Damaged {
+            directory: Default::default(),
+            place: "reader".to_owned(),
+            reason: panic.to_string(),
+        })
     })
 }
 
@@ -148,7 +152,8 @@ fn process_memory() -> Value {
 fn machine() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")).and_then(|l| l.split(':').nth(1)).unwrap_or("?");
+    let model =
+        cpuinfo.lines().find_map(|l| l.strip_prefix("model name")).and_then(|l| l.split(':').nth(1)).unwrap_or("?");
     let meminfo = read("/proc/meminfo");
     let memory = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:"));
     let memory = memory.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024;
@@ -253,13 +258,22 @@ fn yes() -> bool {
     true
 }
 
-async fn publish(State(api): State<Api>, Path(topic): Path<String>, body: Result<Json<Publication>, axum::extract::rejection::JsonRejection>) -> Answer {
+async fn publish(
+    State(api): State<Api>,
+    Path(topic): Path<String>,
+    body: Result<Json<Publication>, axum::extract::rejection::JsonRejection>,
+) -> Answer {
     let spec = api.topic(&topic)?.spec().clone();
     let Json(body) = body.map_err(|e| {
         Refusal::new(StatusCode::BAD_REQUEST, "CSF-0305", e.body_text(), "send {\"payload\": {…}} as application/json")
     })?;
     let misfit = |e: &dyn std::fmt::Display| {
-        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "CSF-0305", e.to_string(), "GET /api/v1/topics/{topic}/schema tells the form")
+        Refusal::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "CSF-0305",
+            e.to_string(),
+            "GET /api/v1/topics/{topic}/schema tells the form",
+        )
     };
     if body.dry_run {
         (spec.message.from_json)(body.payload).map_err(|e| misfit(&e))?;
@@ -274,9 +288,16 @@ async fn publish(State(api): State<Api>, Path(topic): Path<String>, body: Result
     }
     let position = api.node.feed().durable(id).await.map_err(|reason| {
         let message = format!("packet {id} is on the bus but not durable: {reason}");
-        Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "CSF-0205", message, "free space or stop the node; nothing durable is lost")
+        Refusal::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "CSF-0205",
+            message,
+            "free space or stop the node; nothing durable is lost",
+        )
     })?;
-    json_answer(&json!({ "id": id.to_string(), "stamp": stamp.to_string(), "durability": "disk", "position": position }))
+    json_answer(
+        &json!({ "id": id.to_string(), "stamp": stamp.to_string(), "durability": "disk", "position": position }),
+    )
 }
 
 #[derive(Deserialize)]

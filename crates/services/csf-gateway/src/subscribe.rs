@@ -46,7 +46,8 @@ pub(crate) async fn subscribe(
             return Err(Refusal::unknown_topic(&literal, api.topic_names()));
         }
     }
-    let filter = parameters.filter.as_deref().map(Filter::parse).transpose().map_err(|e| Refusal::query(e.to_string()))?;
+    let filter =
+        parameters.filter.as_deref().map(Filter::parse).transpose().map_err(|e| Refusal::query(e.to_string()))?;
     let period = match parameters.max_hz {
         None => None,
         Some(rate) if rate.is_finite() && (0.01..=1000.0).contains(&rate) => Some(Duration::from_secs_f64(1.0 / rate)),
@@ -76,7 +77,13 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(node: Arc<Node>, pattern: Pattern, filter: Option<Filter>, period: Option<Duration>, resume: Option<u64>) -> Self {
+    fn new(
+        node: Arc<Node>,
+        pattern: Pattern,
+        filter: Option<Filter>,
+        period: Option<Duration>,
+        resume: Option<u64>,
+    ) -> Self {
         let commits = node.feed().subscribe();
         let durable = node.feed().position();
         let mut stream = Self {

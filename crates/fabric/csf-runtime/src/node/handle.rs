@@ -444,8 +444,12 @@ impl Node {
         }
         for topic in self.bus.topics().iter().filter(|t| t.spec().recorded) {
             for (lane, committed) in topic.committed() {
-                if committed > 0 && self.feed().durable(lane.message(committed - 1)).await.is_err() {
-                    return;
+                // A journal that refuses commits is tried again, so this waits for it to recover.
+                while committed > 0
+                    && self.state() != NodeState::Stopped
+                    && self.feed().durable(lane.message(committed - 1)).await.is_err()
+                {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 }
             }
         }

@@ -6,6 +6,8 @@
 //! Mastrangelo's moving centre line); the width is the measured deviation of `y`, not derived from that of the samples, so that
 //! samples which follow each other (loads do) do not alarm by being alike; and a deviation counts for at most 5 standard deviations
 //! (Huber's clipping), so that one wild sample neither raises an alarm nor widens the chart for minutes.
+//! With the default options a stationary field raises falsely at most once in 20,000 samples (normal noise, independent or following
+//! with correlation 0.9) or in 2,000 (exponential noise, the most skewed to expect): kept by a test.
 //! Invariant: all state is finite; equal samples give equal bits.
 //! References: Roberts, "Control chart tests based on geometric moving averages" (1959); Montgomery & Mastrangelo, "Some statistical
 //! process control methods for autocorrelated data" (1991); West, "Updating mean and variance estimates" (1979) for the weighted

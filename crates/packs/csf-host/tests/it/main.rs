@@ -40,13 +40,13 @@ fn demo(options: &str) -> String {
 }
 
 async fn start(config: &str, store: &MemoryStore) -> Arc<Node> {
-    let clock = SystemClock::detect().unwrap();
+    let clock = SystemClock::detect().expect("this machine has a clock");
     let (writer, reader) = (store.clone(), store.clone());
     let options = BootOptions {
-        topology: check(config).unwrap(),
+        topology: check(config).expect("the configuration is sound"),
         config_text: config.to_owned(),
         catalogue: Arc::new(catalogue()),
-        process_start: Stamp(clock.now_ns().unwrap().as_nanos()),
+        process_start: Stamp(clock.now_ns().expect("it can be read").as_nanos()),
         clock,
         directory: std::env::temp_dir(),
         open_journal: Box::new(move || Ok(Box::new(writer.open()?) as Box<dyn Journal>)),
@@ -57,11 +57,12 @@ async fn start(config: &str, store: &MemoryStore) -> Arc<Node> {
         attachments: Vec::new(),
         on_phase: Box::new(|_| ()),
     };
-    boot(options).await.unwrap()
+    boot(options).await.expect("the node starts")
 }
 
 async fn next<T: Message>(node: &Node) -> T {
-    let mut subscriber: Subscriber<T> = node.bus().subscribe(T::NAME, Policy::DropOldest, Start::Now).unwrap();
+    let mut subscriber: Subscriber<T> =
+        node.bus().subscribe(T::NAME, Policy::DropOldest, Start::Now).expect("it is declared");
     let (header, message) = tokio::time::timeout(PATIENCE, subscriber.recv()).await.expect(T::NAME);
     let measured_at = header.measured_at.expect("telemetry says when it was measured");
     assert_eq!(measured_at.clock, "os");

@@ -1,0 +1,6 @@
+//! The runtime as its users see it.
+
+mod config;
+mod hub;
+mod node;
+mod world;

@@ -1,0 +1,177 @@
+//! Whole nodes on a journal in memory: run, record, replay, continue.
+
+use std::sync::{Arc, Mutex};
+
+use csf_core::port::Scan;
+use csf_runtime::exec::RunState;
+use csf_runtime::node::{BootError, Node, boot};
+use csf_runtime::provenance::{Provenance, Relation};
+use csf_runtime::replay::{ReplayReport, replay};
+use csf_sim::MemoryStore;
+use serde_json::json;
+
+use crate::world::{SMALL, catalogue, check, options, start};
+
+fn counting(count: i64) -> String {
+    SMALL.replace("type = \"test.counter\"", &format!("type = \"test.counter\"\ncount = {count}"))
+}
+
+fn publish(node: &Node, value: i64) {
+    node.publish_json("n", json!({ "value": value })).unwrap();
+}
+
+fn last_sum(node: &Node) -> i64 {
+    let last = node.feed().last_values().remove("s").unwrap();
+    let message = &node.catalogue().messages[&last.lane.message];
+    let payload = (message.decode)(&last.packet.payload).unwrap();
+    (message.to_json)(payload.as_ref()).unwrap()["sum"].as_i64().unwrap()
+}
+
+fn prove(text: &str, store: &MemoryStore) -> ReplayReport {
+    replay(store.reader().as_mut(), &check(text).unwrap(), &catalogue(), None, &mut |_| ()).unwrap().report
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_tells_its_phases_in_order() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = told.clone();
+    let store = MemoryStore::default();
+    let mut options = options(SMALL, &store);
+    options.on_phase = Box::new(move |phase| tell.lock().unwrap().push(phase.number));
+    let node = boot(options).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), (0..=10).collect::<Vec<_>>());
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_occupied_address_fails_before_anything_runs() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let store = MemoryStore::default();
+    let mut options = options(SMALL, &store);
+    options.listen = taken.local_addr().ok();
+    let error = boot(options).await.err().unwrap();
+    assert!(matches!(error, BootError::PreFlightCheckFailed { check: "address", .. }), "{error}");
+    assert_eq!(error.code(), "CSF-0201");
+    assert_eq!(store.reader().size().unwrap().position, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_published_before_a_stop_is_durable_after_it() {
+    let store = MemoryStore::default();
+    let node = start(SMALL, &store).await.unwrap();
+    for value in 1..=100 {
+        publish(&node, value);
+    }
+    node.shutdown().await;
+    let packets = store.reader().scan(&Scan { from_position: 1, limit: 100_000, lanes: Vec::new() }).unwrap();
+    // 100 numbers, 100 deliveries, 100 sums.
+    assert_eq!(packets.len(), 300);
+    assert!(packets.windows(2).all(|w| w[0].position < w[1].position));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_repeats_faults_panics_and_timers_bit_for_bit() {
+    let store = MemoryStore::default();
+    let node = start(SMALL, &store).await.unwrap();
+    for value in [5, -1, 6, -2, 7, -3, 8] {
+        publish(&node, value);
+    }
+    node.settle().await;
+    let reports = node.components();
+    let adder = reports.iter().find(|c| c.name == "adder").unwrap();
+    assert_eq!((adder.faults, adder.restarts, adder.state), (2, 1, RunState::Running));
+    // The panic made it anew: 7 and 8 are counted from zero.
+    let sums: Vec<i64> = {
+        let mut reader = node.reader().unwrap();
+        let lane = reader.lanes().unwrap().into_iter().find(|l| l.topic == "s").unwrap();
+        let message = node.catalogue().messages[&lane.message];
+        let packets = reader.lane(lane.id, 0, 100).unwrap();
+        let sum = |bytes: &[u8]| {
+            (message.to_json)((message.decode)(bytes).unwrap().as_ref()).unwrap()["sum"].as_i64().unwrap()
+        };
+        packets.iter().map(|p| sum(&p.payload)).collect()
+    };
+    let mut sorted = sums.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, [5, 7, 11, 15, 1007]);
+    node.shutdown().await;
+    let report = prove(SMALL, &store);
+    assert_eq!((report.deliveries, report.compared, report.equal), (8, 5, 5));
+    assert_eq!(report.first_difference, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_shows_the_first_difference_of_a_component_that_lies() {
+    let text = SMALL.replace("test.adder", "test.liar");
+    let store = MemoryStore::default();
+    let node = start(&text, &store).await.unwrap();
+    publish(&node, 1);
+    publish(&node, 2);
+    node.shutdown().await;
+    let report = prove(&text, &store);
+    let difference = report.first_difference.unwrap();
+    assert_eq!((difference.what.as_str(), difference.author.as_str()), ("payload", "adder"));
+    assert!(difference.recorded["sum"].as_i64() < difference.replayed["sum"].as_i64());
+    assert!(matches!(start(&text, &store).await, Err(BootError::Diverged { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_start_goes_on_where_the_first_one_ended() {
+    let store = MemoryStore::default();
+    let node = start(&counting(10), &store).await.unwrap();
+    node.settle().await;
+    node.shutdown().await;
+    assert_eq!(last_sum(&node), 45);
+    let node = start(&counting(20), &store).await.unwrap();
+    node.settle().await;
+    assert_eq!(last_sum(&node), 190, "0..20 was added up once each");
+    assert_eq!(node.report().incarnation, 2);
+    node.shutdown().await;
+    let report = prove(SMALL, &store);
+    assert_eq!((report.compared, report.equal), (20, 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_leads_from_a_sum_to_its_number_and_what_came_between() {
+    let store = MemoryStore::default();
+    let node = start(SMALL, &store).await.unwrap();
+    // -1 fails, so it is consumed by the adder between the outputs for 5 and 6.
+    for value in [5, -1, 6] {
+        publish(&node, value);
+    }
+    node.settle().await;
+    let sum = node.feed().last_values().remove("s").unwrap().packet.header.id;
+    let mut reader = node.reader().unwrap();
+    let mut provenance = Provenance::new(reader.as_mut(), node.catalogue(), node.component_names()).unwrap();
+    let why = provenance.why(sum, 3).unwrap().unwrap();
+    assert_eq!(why.packet.payload["sum"], 11);
+    assert_eq!(why.packet.author, "adder");
+    let causes: Vec<_> = why.causes.iter().map(|c| (c.relation, c.packet.payload["value"].as_i64().unwrap())).collect();
+    assert_eq!(causes, [(Relation::Trigger, 6), (Relation::Consumed, -1)]);
+    assert!(why.causes.iter().all(|c| c.elapsed_ns > 0 && c.packet.author == "api"));
+    let effects = provenance.effects(why.causes[0].packet.id.parse().unwrap(), 2, 10).unwrap();
+    assert_eq!(effects[0].packet.id, why.packet.id);
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_journal_stops_nothing_that_is_durable_and_recovers() {
+    let store = MemoryStore::default();
+    let node = start(SMALL, &store).await.unwrap();
+    publish(&node, 1);
+    node.settle().await;
+    let before = node.feed().position();
+    store.set_capacity_bytes(Some(1));
+    publish(&node, 2);
+    while node.feed().failure().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(node.feed().position(), before);
+    assert_eq!(serde_json::to_value(node.health().overall_status).unwrap(), json!("unhealthy"));
+    store.set_capacity_bytes(None);
+    node.settle().await;
+    assert_eq!(last_sum(&node), 3);
+    assert_eq!(node.feed().failure(), None);
+    node.shutdown().await;
+    assert_eq!(prove(SMALL, &store).equal, 2);
+}

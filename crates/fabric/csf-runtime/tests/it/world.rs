@@ -1,0 +1,202 @@
+//! A small world for the tests: a pack with a source that is fed by hand and components that misbehave on demand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use csf_core::port::{Journal, TimeSource};
+use csf_core::prelude::*;
+use csf_runtime::config::{Item, Problem, Settings, Source};
+use csf_runtime::node::{BootError, BootOptions, Node, boot};
+use csf_runtime::topology::Topology;
+use csf_runtime::{
+    BoxFuture, Catalogue, Manifest, NoOptions, Options, Pack, Registrar, Service, ServiceContext, ServiceError,
+};
+use csf_sim::MemoryStore;
+use csf_time::SystemClock;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Number {
+    pub value: i64,
+}
+
+impl Message for Number {
+    const NAME: &'static str = "test.number";
+    const VERSION: u16 = 1;
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sum {
+    pub sum: i64,
+}
+
+impl Message for Sum {
+    const NAME: &'static str = "test.sum";
+    const VERSION: u16 = 1;
+}
+
+/// Adds up; fails on -1, panics on -2, sets a timer on -3 that publishes when it is due.
+#[derive(Default, Serialize, Deserialize)]
+struct Adder {
+    sum: i64,
+}
+
+impl Component for Adder {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
+        let value = match (event.try_get::<Number>(), event.try_get::<Sum>()) {
+            (Some(number), _) => number.value,
+            (_, Some(sum)) => sum.sum,
+            _ => return Err(Fault::Failed("neither number nor sum".to_owned())),
+        };
+        match value {
+            -1 => {
+                cx.publish("sum", Sum { sum: i64::MAX })?;
+                return Err(Fault::Failed("minus one".to_owned()));
+            }
+            -2 => panic!("minus two"),
+            -3 => cx.set_timer(TimerId(7), cx.now()),
+            value => {
+                self.sum += value;
+                cx.publish("sum", Sum { sum: self.sum })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) -> Result<(), Fault> {
+        cx.publish("sum", Sum { sum: 1000 + i64::from(timer.0) })?;
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.sum.to_le_bytes().to_vec()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
+        let bytes = snapshot.try_into().map_err(|_| Fault::Snapshot { reason: "8 bytes expected".to_owned() })?;
+        self.sum = i64::from_le_bytes(bytes);
+        Ok(())
+    }
+}
+
+/// Gives other outputs on every run: what replay must find.
+struct Liar;
+
+static LIES: AtomicU64 = AtomicU64::new(0);
+
+impl Component for Liar {
+    fn on_event(&mut self, cx: &mut Context<'_>, _event: &Event<'_>) -> Result<(), Fault> {
+        let lie = LIES.fetch_add(1, Ordering::SeqCst);
+        cx.publish("sum", Sum { sum: i64::try_from(lie).unwrap_or(0) })?;
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CountOptions {
+    /// Numbers published at the start.
+    pub count: i64,
+}
+
+impl Options for CountOptions {
+    fn validate(&self) -> Vec<String> {
+        if self.count < 0 { vec![format!("`count` = {} is negative", self.count)] } else { Vec::new() }
+    }
+}
+
+/// Publishes `0..count`, going on where the journal ends, then waits for the stop.
+struct Counter(i64);
+
+impl Service for Counter {
+    fn run(self: Box<Self>, mut cx: ServiceContext) -> BoxFuture<'static, Result<(), ServiceError>> {
+        Box::pin(async move {
+            let Some(mut out) = cx.publisher::<Number>("number")? else { return Ok(()) };
+            for value in i64::try_from(cx.recorded("number")).unwrap_or(0)..self.0 {
+                out.publish(Number { value }, csf_core::Attributes::default()).await?;
+            }
+            cx.stopping().await;
+            Ok(())
+        })
+    }
+}
+
+struct TestPack;
+
+impl Pack for TestPack {
+    fn manifest(&self) -> Manifest {
+        Manifest { name: "test", doc: "for tests" }
+    }
+
+    fn register(&self, registrar: &mut Registrar<'_>) {
+        let counter = registrar.service::<CountOptions, _>("counter", "counts", |o| Counter(o.count));
+        counter.writes::<Number>("number").done();
+        let adder = registrar.component::<NoOptions, _>("adder", "adds", |_| Adder::default());
+        adder.reads::<Number>().reads::<Sum>().writes::<Sum>("sum").done();
+        let liar = registrar.component::<NoOptions, _>("liar", "lies", |_| Liar);
+        liar.reads::<Number>().writes::<Sum>("sum").done();
+    }
+}
+
+pub fn catalogue() -> Arc<Catalogue> {
+    let packs: Vec<Box<dyn Pack>> = vec![Box::new(TestPack)];
+    Arc::new(Catalogue::of(&packs))
+}
+
+pub fn check(text: &str) -> Result<Topology, Vec<Problem>> {
+    let source = Arc::new(Source { name: "csf.toml".to_owned(), text: text.to_owned() });
+    let item = Item::parse(&source)?;
+    let (settings, mut problems) = Settings::read(&item);
+    match Topology::check(settings, &catalogue()) {
+        Ok(topology) if problems.is_empty() => Ok(topology),
+        Ok(_) => Err(problems),
+        Err(more) => {
+            problems.extend(more);
+            Err(problems)
+        }
+    }
+}
+
+pub const SMALL: &str = r#"
+[source.numbers]
+type = "test.counter"
+writes = { number = "n" }
+
+[component.adder]
+type = "test.adder"
+reads = ["n"]
+writes = { sum = "s" }
+"#;
+
+pub fn options(text: &str, store: &MemoryStore) -> BootOptions {
+    let clock: Arc<dyn TimeSource> = SystemClock::detect().unwrap();
+    let (write, read) = (store.clone(), store.clone());
+    BootOptions {
+        topology: check(text).unwrap(),
+        config_text: text.to_owned(),
+        catalogue: catalogue(),
+        process_start: Stamp(clock.now_ns().unwrap().as_nanos()),
+        clock,
+        directory: std::env::temp_dir(),
+        open_journal: Box::new(move || Ok(Box::new(write.open()?) as Box<dyn Journal>)),
+        open_reader: Arc::new(move || Ok(read.reader())),
+        listen: None,
+        build_id: "test".to_owned(),
+        spin_ns: 0,
+        attachments: Vec::new(),
+        on_phase: Box::new(|_| ()),
+    }
+}
+
+pub async fn start(text: &str, store: &MemoryStore) -> Result<Arc<Node>, BootError> {
+    boot(options(text, store)).await
+}
