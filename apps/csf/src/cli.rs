@@ -87,7 +87,7 @@ pub(crate) struct Up {
     /// 1-sigma of the degraded fixes made from RTK, metres (ANSFL only)
     #[arg(long, default_value_t = 1.5)]
     pub(crate) fix_sigma: f64,
-    /// Noise seeds averaged over, from 0 (ANSFL only)
+    /// Noise seeds averaged over, from 1 (ANSFL only)
     #[arg(long, default_value_t = 1)]
     pub(crate) seeds: u64,
     /// Address of the HTTP API; port 0 picks a free one

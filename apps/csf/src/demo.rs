@@ -35,6 +35,7 @@ pub(crate) fn recording(given: Option<&Path>) -> Result<PathBuf, Failure> {
 
 /// The `--set` pairs that choose flight and pace; speed 0 stands for "as fast as it goes".
 pub(crate) fn flight_pairs(path: &Path, speed: Speed, fix_sigma: f64, seed: u64, duration_s: f64) -> Vec<String> {
+    let is_ulog = path.extension().is_some_and(|e| e == "ulg");
     let speed = match speed {
         Speed::Times(times) => times,
         Speed::Max => 0.0,
@@ -45,5 +46,6 @@ pub(crate) fn flight_pairs(path: &Path, speed: Speed, fix_sigma: f64, seed: u64,
         format!("source.flight.fix_sigma_m={fix_sigma:?}"),
         format!("source.flight.seed={seed}"),
         format!("source.flight.duration_s={duration_s:?}"),
+        format!("component.score.reference=\"{}\"", if is_ulog { "ekf2" } else { "rtk" }),
     ]
 }

@@ -202,7 +202,7 @@ impl Session {
             Some(directory) => directory.clone(),
             None => paths::new_demo_run(started)?,
         };
-        let item = self.demo_item(&recording, self.args.speed, 0, 0.0)?;
+        let item = self.demo_item(&recording, self.args.speed, 1, 0.0)?;
         let listen = self.listen(&item)?;
         let running = self.boot(&item, directory, Some(listen), true, self.process_start).await?;
         self.announce(&running);
@@ -276,7 +276,7 @@ impl Session {
         for number in 1..=TIMED_RUNS {
             let paced = number == TIMED_RUNS;
             let (speed, duration_s) = if paced { (Speed::Times(1.0), PACED_S) } else { (Speed::Max, 0.0) };
-            let item = self.demo_item(recording, speed, 0, duration_s)?;
+            let item = self.demo_item(recording, speed, 1, duration_s)?;
             let directory = scratch.join(number.to_string());
             let running = self.boot(&item, directory, None, false, self.now()).await?;
             let flown = self.fly(&running, None).await;

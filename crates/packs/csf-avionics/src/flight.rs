@@ -1,0 +1,224 @@
+//! The flight source: plays a recording onto the bus, each sample with the time at which it was measured.
+//!
+//! Its position is what the journal holds of it: on a continued journal it goes on with the first sample that was not recorded.
+
+use std::path::PathBuf;
+
+use csf_bus::Publisher;
+use csf_core::{Attributes, MeasuredAt, Message};
+use csf_runtime::{BoxFuture, Options, Service, ServiceContext, ServiceError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::evaluate::{FixOptions, events_with_fixes};
+use crate::recording::{
+    BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState, Place, Recording, RecordingError, Sample,
+    SourceKind,
+};
+
+/// Samples between two progress reports.
+const REPORT_EVERY: usize = 256;
+
+/// Options of `avionics.flight`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlightOptions {
+    /// The recording: a PX4 `*.ulg` or an ANSFL `*_GT.csv.gz`.
+    pub path: PathBuf,
+    /// Pace, times real time; 0 = as fast as it goes.
+    pub speed: f64,
+    /// 1 σ per axis of the fixes made from RTK, metres (ANSFL only).
+    pub fix_sigma_m: f64,
+    /// Seed of their noise (ANSFL only).
+    pub seed: u64,
+    /// Seconds played; 0 = all of it.
+    pub duration_s: f64,
+}
+
+impl Default for FlightOptions {
+    fn default() -> Self {
+        Self { path: PathBuf::new(), speed: 1.0, fix_sigma_m: 1.5, seed: 1, duration_s: 0.0 }
+    }
+}
+
+impl Options for FlightOptions {
+    fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (name, value, most) in [
+            ("speed", self.speed, 10_000.0),
+            ("fix_sigma_m", self.fix_sigma_m, 1000.0),
+            ("duration_s", self.duration_s, 1e6),
+        ] {
+            if !(0.0..=most).contains(&value) {
+                problems.push(format!("`{name}` = {value} is outside 0..={most}"));
+            }
+        }
+        problems
+    }
+}
+
+/// The service.
+pub struct Flight {
+    options: FlightOptions,
+}
+
+impl Flight {
+    /// A player with these options.
+    #[must_use]
+    pub fn new(options: &FlightOptions) -> Self {
+        Self { options: options.clone() }
+    }
+}
+
+impl Service for Flight {
+    fn run(self: Box<Self>, cx: ServiceContext) -> BoxFuture<'static, Result<(), ServiceError>> {
+        Box::pin(play(self.options, cx))
+    }
+}
+
+async fn play(options: FlightOptions, mut cx: ServiceContext) -> Result<(), ServiceError> {
+    let path = options.path.clone();
+    let opened = tokio::task::spawn_blocking(move || Recording::open(&path)).await;
+    let recording = match opened {
+        Ok(Ok(recording)) => recording,
+        Ok(Err(error)) => return Err(ServiceError::Failed { code: code(&error), message: error.to_string() }),
+        Err(panic) => return Err(ServiceError::Failed { code: "CSF-0401", message: panic.to_string() }),
+    };
+    let fixes = FixOptions { sigma_m: options.fix_sigma_m, seed: options.seed, ..FixOptions::default() };
+    let events = events_with_fixes(&recording, &fixes);
+    let mut lanes = Lanes::open(&cx, clock_domain(recording.source))?;
+    let until = match options.duration_s {
+        0.0 => u64::MAX,
+        seconds => recording.start_ns().saturating_add((seconds * 1e9) as u64),
+    };
+    let total = events.len().max(1);
+    let mut began: Option<(u64, u64)> = None;
+    for (index, event) in events.into_iter().enumerate() {
+        if event.at_ns > until {
+            break;
+        }
+        if lanes.was_recorded(&event.sample) {
+            continue;
+        }
+        let (wall, first) = *began.get_or_insert((cx.now().0, event.at_ns));
+        if options.speed > 0.0 {
+            let due = wall.saturating_add(((event.at_ns - first) as f64 / options.speed) as u64);
+            let now = cx.now().0;
+            if due > now && !cx.pause(due - now).await {
+                return Ok(());
+            }
+        }
+        if cx.is_stopping() {
+            return Ok(());
+        }
+        lanes.publish(event.sample).await?;
+        if index % REPORT_EVERY == 0 {
+            cx.progress(index as f64 / total as f64);
+        }
+    }
+    cx.progress(1.0);
+    match recording.damage {
+        None => Ok(()),
+        Some(damage) => {
+            let (code, place) = match damage.place {
+                Place::Byte(byte) => ("CSF-0402", format!("byte {byte}")),
+                Place::Line(line, 0) => ("CSF-0403", format!("line {line}")),
+                Place::Line(line, column) => ("CSF-0403", format!("line {line}, column {column}")),
+            };
+            let message = format!(
+                "{} is damaged at {place}: expected {}, found {}; what came before it was flown",
+                damage.file, damage.expected, damage.found
+            );
+            Err(ServiceError::Failed { code, message })
+        }
+    }
+}
+
+/// Name of the recording's clock.
+fn clock_domain(source: SourceKind) -> &'static str {
+    match source {
+        SourceKind::Px4Ulog => "px4",
+        SourceKind::Ansfl => "ansfl",
+    }
+}
+
+/// The page that explains why a recording cannot be opened.
+fn code(error: &RecordingError) -> &'static str {
+    match error {
+        RecordingError::MissingColumn { .. } | RecordingError::MissingField { .. } => "CSF-0404",
+        _ => "CSF-0401",
+    }
+}
+
+/// One output with the samples it may leave out because they are in the journal.
+struct Lane<T> {
+    publisher: Option<Publisher<T>>,
+    skip: u64,
+}
+
+impl<T: Message> Lane<T> {
+    fn open(cx: &ServiceContext, port: &str) -> Result<Self, ServiceError> {
+        Ok(Self { publisher: cx.publisher::<T>(port)?, skip: cx.recorded(port) })
+    }
+
+    fn was_recorded(&mut self) -> bool {
+        let skips = self.skip > 0;
+        self.skip -= u64::from(skips);
+        skips
+    }
+
+    async fn publish(&mut self, clock: &'static str, ns: u64, sample: T) -> Result<(), ServiceError> {
+        if let Some(publisher) = &mut self.publisher {
+            let attributes = Attributes { measured_at: Some(MeasuredAt::new(clock, ns)), ..Attributes::default() };
+            publisher.publish(sample, attributes).await?;
+        }
+        Ok(())
+    }
+}
+
+struct Lanes {
+    clock: &'static str,
+    imu: Lane<ImuSample>,
+    gnss: Lane<GnssFix>,
+    mag: Lane<MagSample>,
+    baro: Lane<BaroSample>,
+    peer: Lane<PeerState>,
+    land: Lane<LandDetected>,
+}
+
+impl Lanes {
+    fn open(cx: &ServiceContext, clock: &'static str) -> Result<Self, ServiceError> {
+        Ok(Self {
+            clock,
+            imu: Lane::open(cx, "imu")?,
+            gnss: Lane::open(cx, "gnss")?,
+            mag: Lane::open(cx, "mag")?,
+            baro: Lane::open(cx, "baro")?,
+            peer: Lane::open(cx, "peer")?,
+            land: Lane::open(cx, "land")?,
+        })
+    }
+
+    fn was_recorded(&mut self, sample: &Sample) -> bool {
+        match sample {
+            Sample::Imu(_) => self.imu.was_recorded(),
+            Sample::Gnss(_) => self.gnss.was_recorded(),
+            Sample::Mag(_) => self.mag.was_recorded(),
+            Sample::Baro(_) => self.baro.was_recorded(),
+            Sample::Peer(_) => self.peer.was_recorded(),
+            Sample::Land(_) => self.land.was_recorded(),
+        }
+    }
+
+    async fn publish(&mut self, sample: Sample) -> Result<(), ServiceError> {
+        let (clock, ns) = (self.clock, sample.measured_at_ns());
+        match sample {
+            Sample::Imu(s) => self.imu.publish(clock, ns, s).await,
+            Sample::Gnss(s) => self.gnss.publish(clock, ns, s).await,
+            Sample::Mag(s) => self.mag.publish(clock, ns, s).await,
+            Sample::Baro(s) => self.baro.publish(clock, ns, s).await,
+            Sample::Peer(s) => self.peer.publish(clock, ns, s).await,
+            Sample::Land(s) => self.land.publish(clock, ns, s).await,
+        }
+    }
+}

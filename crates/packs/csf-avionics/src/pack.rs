@@ -1,0 +1,124 @@
+//! Registration of the pack.
+
+use std::path::Path;
+
+use csf_runtime::{Manifest, Options, Pack, Registrar};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::component::{Fence, Fusion, Judge, Landing};
+use crate::eskf::{Config, Estimator, NavState};
+use crate::evaluate::monte_carlo;
+use crate::flight::{Flight, FlightOptions};
+use crate::geofence::{Geofence, GeofenceConfig, GeofenceEvent};
+use crate::landing::{LandingConfig, LandingDetector, PhaseEvent};
+use crate::recording::{BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState, Recording, Reference};
+use crate::score::{Score, Scorer};
+
+/// The pack.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Avionics;
+
+/// Options of `avionics.score`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScoreOptions {
+    /// What the estimate is compared with.
+    pub reference: Reference,
+}
+
+impl Default for ScoreOptions {
+    fn default() -> Self {
+        Self { reference: Reference::Ekf2 }
+    }
+}
+
+impl Options for ScoreOptions {}
+
+impl Options for Config {
+    fn validate(&self) -> Vec<String> {
+        Config::validate(self)
+    }
+}
+
+impl Options for GeofenceConfig {
+    fn validate(&self) -> Vec<String> {
+        GeofenceConfig::validate(self)
+    }
+}
+
+impl Options for LandingConfig {}
+
+impl Pack for Avionics {
+    fn manifest(&self) -> Manifest {
+        Manifest { name: "avionics", doc: "navigation of a flying vehicle from recorded or live sensors" }
+    }
+
+    fn register(&self, registrar: &mut Registrar<'_>) {
+        registrar
+            .service::<FlightOptions, _>("flight", "plays a recorded flight with its own times", Flight::new)
+            .writes::<ImuSample>("imu")
+            .writes::<GnssFix>("gnss")
+            .writes::<MagSample>("mag")
+            .writes::<BaroSample>("baro")
+            .writes::<PeerState>("peer")
+            .writes::<LandDetected>("land")
+            .done();
+        registrar
+            .component::<Config, _>("fusion", "15-state error-state Kalman filter", |config| {
+                Fusion(Estimator::new(config.clone()))
+            })
+            .reads::<ImuSample>()
+            .reads::<GnssFix>()
+            .reads::<MagSample>()
+            .reads::<BaroSample>()
+            .writes::<NavState>("state")
+            .done();
+        registrar
+            .component::<GeofenceConfig, _>(
+                "geofence",
+                "tells when the vehicle leaves its fence and returns",
+                |config| Fence(Geofence::new(config.clone())),
+            )
+            .reads::<NavState>()
+            .writes::<GeofenceEvent>("event")
+            .done();
+        registrar
+            .component::<LandingConfig, _>("landing", "finds take-off and landing", |config| {
+                Landing(LandingDetector::new(config.clone()))
+            })
+            .reads::<NavState>()
+            .reads::<ImuSample>()
+            .writes::<PhaseEvent>("phase")
+            .done();
+        registrar
+            .component::<ScoreOptions, _>("score", "compares the estimate with the reference", |options| {
+                Judge(Scorer::new(options.reference))
+            })
+            .reads::<NavState>()
+            .reads::<PeerState>()
+            .reads::<GnssFix>()
+            .reads::<LandDetected>()
+            .reads::<PhaseEvent>()
+            .writes::<Score>("score")
+            .done();
+    }
+}
+
+/// Mean figures of a recording over noise seeds 1 to `seeds`, flown through the filter without a fabric; for the summary of the demo.
+///
+/// # Errors
+/// When the recording cannot be opened.
+pub fn monte_carlo_file(path: &Path, fix_sigma_m: f64, seeds: u64) -> Result<Vec<(String, f64)>, String> {
+    let recording = Recording::open(path).map_err(|e| e.to_string())?;
+    let figures = monte_carlo(&recording, &Config::default(), fix_sigma_m, seeds);
+    let named = [
+        ("position_error_rms_m", figures.position_error_rms_mean_m),
+        ("position_error_rms_worst_seed_m", figures.position_error_rms_max_m),
+        ("held_fix_rms_m", figures.held_fix_rms_mean_m),
+        ("constant_velocity_rms_m", figures.constant_velocity_rms_mean_m),
+        ("nis_in_band_share", figures.nis_in_band_share),
+        ("nis_mean_per_dof", figures.nis_mean_per_dof),
+    ];
+    Ok(named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
