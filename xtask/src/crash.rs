@@ -1,6 +1,6 @@
 //! Kills a node with -9 in mid flight, again and again on one journal, and counts what was lost.
 //!
-//! Acknowledged is what left the node: every packet a subscriber saw on the API and every durable receipt of a publication. After each
+//! Acknowledged is what left the node: every packet a subscriber saw on the API. After each
 //! kill the journal must hold all of them, and the flight must go on exactly where its recorded packets end.
 
 use std::collections::BTreeSet;

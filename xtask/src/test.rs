@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::exec::{self, command, output, run};
+use crate::exec::{self, command, output};
 use crate::{shots, tidy};
 
 struct Step {
@@ -20,7 +20,7 @@ struct Counts {
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
 const STEPS: [Step; 9] = [
-    Step { name: "format", work: || run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
+    Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
     Step { name: "build", work: || exec::build_csf().map(|()| ONE) },
@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 }
 
 fn clippy() -> Result<Counts, String> {
-    run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    exec::run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     Ok(ONE)
 }
 
@@ -117,7 +117,7 @@ fn counted(text: &str) -> Counts {
 
 /// Every example runs to its end and says what its first lines promise.
 fn examples() -> Result<Counts, String> {
-    run("cargo", &["build", "--quiet", "--package", "csf-examples", "--bins"])?;
+    exec::run("cargo", &["build", "--quiet", "--package", "csf-examples", "--bins"])?;
     let mut counts = Counts::default();
     let folder = exec::root().join("examples/src/bin");
     let mut names: Vec<String> = std::fs::read_dir(&folder)
@@ -188,6 +188,13 @@ fn console() -> Result<Counts, String> {
             return Ok(Counts { passed: 0, skipped: 1 });
         }
     }
-    run("node", &["--test", "console/tests/"])?;
+    let mut tests: Vec<String> = std::fs::read_dir(exec::root().join("console/tests"))
+        .map_err(|e| e.to_string())?
+        .filter_map(|e| Some(e.ok()?.path().display().to_string()))
+        .filter(|p| p.ends_with(".test.js"))
+        .collect();
+    tests.sort();
+    let arguments: Vec<&str> = std::iter::once("--test").chain(tests.iter().map(String::as_str)).collect();
+    exec::run("node", &arguments)?;
     shots::run(&[folder]).map(|()| Counts { passed: 2, skipped: 0 })
 }

@@ -124,29 +124,23 @@ impl Subscription {
     }
 
     fn select(&mut self) -> Option<usize> {
-        {
-            let mut best: Option<(usize, Key)> = None;
-            for (index, reader) in self.lanes.iter_mut().enumerate() {
-                while let Some((header, _)) = reader.peek() {
-                    if header.targets & self.mask != 0 {
-                        let key = Key::of(header, self.order);
-                        if best.as_ref().is_none_or(|(_, least)| key < *least) {
-                            best = Some((index, key));
-                        }
-                        break;
+        let mut best: Option<(usize, Key)> = None;
+        for (index, reader) in self.lanes.iter_mut().enumerate() {
+            while let Some((header, _)) = reader.peek() {
+                if header.targets & self.mask != 0 {
+                    let key = Key::of(header, self.order);
+                    if best.as_ref().is_none_or(|(_, least)| key < *least) {
+                        best = Some((index, key));
                     }
-                    reader.advance();
+                    break;
                 }
-            }
-            let (index, _) = best?;
-            let cause = self.lanes[index].held().and_then(|(header, _)| header.cause);
-            let waits_for = cause.and_then(|cause| self.unseen_lane_of(cause));
-            match waits_for {
-                // The cause was committed before its effect became visible, so a second look finds it.
-                Some(lane) if lane != index => return Some(lane),
-                _ => return Some(index),
+                reader.advance();
             }
         }
+        let (index, _) = best?;
+        let cause = self.lanes[index].held().and_then(|(header, _)| header.cause);
+        // A cause was committed before its effect became visible, so a second look at its lane finds it.
+        cause.and_then(|cause| self.unseen_lane_of(cause)).filter(|lane| *lane != index).or(Some(index))
     }
 
     /// The lane we read on which `cause` was not handed out yet, if its head is still before or at the cause.

@@ -18,7 +18,7 @@ pub mod topology;
 
 pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};
 pub use pack::{
-    Catalogue, ComponentBuilder, ComponentFactory, ComponentType, Manifest, NoOptions, Options, OutputPort, Pack,
-    Registrar, ServiceBuilder, ServiceFactory, ServiceType,
+    Catalogue, ComponentBuilder, ComponentFactory, ComponentType, EffectOpener, Manifest, NoOptions, Options,
+    OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
 };
 pub use service::{BoxFuture, Service, ServiceContext, ServiceError};

@@ -44,6 +44,9 @@ pub struct NoOptions {}
 
 impl Options for NoOptions {}
 
+/// Opens an effect lane on a topic, under an author's name.
+pub type EffectOpener = fn(&PhaseCoherenceBus, &str, &str) -> Result<Box<dyn EffectWriter>, TopicError>;
+
 /// A component's output as its type declares it.
 #[derive(Clone)]
 pub struct OutputPort {
@@ -54,7 +57,7 @@ pub struct OutputPort {
     /// The topic's declaration.
     pub spec: fn(&str) -> TopicSpec,
     /// Opens the output's lane.
-    pub open: fn(&PhaseCoherenceBus, &str, &str) -> Result<Box<dyn EffectWriter>, TopicError>,
+    pub open: EffectOpener,
 }
 
 impl OutputPort {

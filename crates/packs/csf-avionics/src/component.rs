@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::eskf::{Estimator, NavState};
 use crate::geofence::Geofence;
 use crate::landing::LandingDetector;
-use crate::recording::{BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState};
+use crate::recording::{AhrsSample, BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState};
 use crate::score::Scorer;
 
 fn to_bytes(state: &impl Serialize) -> Vec<u8> {
@@ -48,6 +48,8 @@ impl Component for Fusion {
             self.0.on_gnss(fix);
         } else if let Some(mag) = event.try_get::<MagSample>() {
             self.0.on_mag(mag);
+        } else if let Some(ahrs) = event.try_get::<AhrsSample>() {
+            self.0.on_ahrs(ahrs);
         } else {
             self.0.on_baro(event.get::<BaroSample>()?);
         }

@@ -22,6 +22,8 @@ pub struct FixOptions {
     pub seed: u64,
     /// Outages as (start, length), s after the first true position or inertial sample. Example: [[10, 5]].
     pub outages_s: Vec<(f64, f64)>,
+    /// False keeps the inertial units' own attitude from the estimator, so that it starts from nothing. Example: true.
+    pub uses_ahrs: bool,
     /// Setting of the constant-velocity baseline, m/s²/√Hz. Example: 2.
     pub constant_velocity_noise: f64,
 }
@@ -33,6 +35,7 @@ impl Default for FixOptions {
             rate_hz: 1.0,
             seed: 1,
             outages_s: Vec::new(),
+            uses_ahrs: true,
             constant_velocity_noise: CONSTANT_VELOCITY_NOISE,
         }
     }
@@ -93,6 +96,11 @@ pub fn fly_with(
             Sample::Gnss(fix) => {
                 estimator.on_gnss(fix);
                 scorer.on_fix(fix);
+            }
+            Sample::Ahrs(ahrs) => {
+                if options.uses_ahrs {
+                    estimator.on_ahrs(ahrs);
+                }
             }
             Sample::Mag(mag) => estimator.on_mag(mag),
             Sample::Baro(baro) => estimator.on_baro(baro),

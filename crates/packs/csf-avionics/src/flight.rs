@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::evaluate::{FixOptions, events_with_fixes};
 use crate::recording::{
-    BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState, Place, Recording, RecordingError, Sample,
-    SourceKind,
+    AhrsSample, BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState, Place, Recording, RecordingError,
+    Sample, SourceKind,
 };
 
 /// Samples between two progress reports.
@@ -182,6 +182,7 @@ struct Lanes {
     gnss: Lane<GnssFix>,
     mag: Lane<MagSample>,
     baro: Lane<BaroSample>,
+    ahrs: Lane<AhrsSample>,
     peer: Lane<PeerState>,
     land: Lane<LandDetected>,
 }
@@ -194,6 +195,7 @@ impl Lanes {
             gnss: Lane::open(cx, "gnss")?,
             mag: Lane::open(cx, "mag")?,
             baro: Lane::open(cx, "baro")?,
+            ahrs: Lane::open(cx, "ahrs")?,
             peer: Lane::open(cx, "peer")?,
             land: Lane::open(cx, "land")?,
         })
@@ -205,6 +207,7 @@ impl Lanes {
             Sample::Gnss(_) => self.gnss.was_recorded(),
             Sample::Mag(_) => self.mag.was_recorded(),
             Sample::Baro(_) => self.baro.was_recorded(),
+            Sample::Ahrs(_) => self.ahrs.was_recorded(),
             Sample::Peer(_) => self.peer.was_recorded(),
             Sample::Land(_) => self.land.was_recorded(),
         }
@@ -217,6 +220,7 @@ impl Lanes {
             Sample::Gnss(s) => self.gnss.publish(clock, ns, s).await,
             Sample::Mag(s) => self.mag.publish(clock, ns, s).await,
             Sample::Baro(s) => self.baro.publish(clock, ns, s).await,
+            Sample::Ahrs(s) => self.ahrs.publish(clock, ns, s).await,
             Sample::Peer(s) => self.peer.publish(clock, ns, s).await,
             Sample::Land(s) => self.land.publish(clock, ns, s).await,
         }

@@ -5,6 +5,7 @@
 //! measures of how good all of it is ([`score`], [`evaluate`], [`simulate`]).
 //! Invariant: pure and deterministic. No clock, no threads, no hashing order, no platform mathematics: equal inputs
 //! give equal bits.
+#![allow(clippy::needless_range_loop, reason = "matrix indices read like the equations")]
 
 mod component;
 pub mod eskf;

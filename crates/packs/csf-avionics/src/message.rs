@@ -5,7 +5,7 @@ use csf_core::Message;
 use crate::eskf::NavState;
 use crate::geofence::GeofenceEvent;
 use crate::landing::PhaseEvent;
-use crate::recording::{BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState};
+use crate::recording::{AhrsSample, BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState};
 use crate::score::Score;
 
 macro_rules! messages {
@@ -22,6 +22,7 @@ messages! {
     GnssFix => "avionics.gnss",
     MagSample => "avionics.mag",
     BaroSample => "avionics.baro",
+    AhrsSample => "avionics.ahrs",
     PeerState => "avionics.peer",
     LandDetected => "avionics.land",
     NavState => "avionics.nav-state",

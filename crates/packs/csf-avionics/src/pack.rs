@@ -12,7 +12,9 @@ use crate::evaluate::monte_carlo;
 use crate::flight::{Flight, FlightOptions};
 use crate::geofence::{Geofence, GeofenceConfig, GeofenceEvent};
 use crate::landing::{LandingConfig, LandingDetector, PhaseEvent};
-use crate::recording::{BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState, Recording, Reference};
+use crate::recording::{
+    AhrsSample, BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState, Recording, Reference,
+};
 use crate::score::{Score, Scorer};
 
 /// The pack.
@@ -61,6 +63,7 @@ impl Pack for Avionics {
             .writes::<GnssFix>("gnss")
             .writes::<MagSample>("mag")
             .writes::<BaroSample>("baro")
+            .writes::<AhrsSample>("ahrs")
             .writes::<PeerState>("peer")
             .writes::<LandDetected>("land")
             .done();
@@ -72,6 +75,7 @@ impl Pack for Avionics {
             .reads::<GnssFix>()
             .reads::<MagSample>()
             .reads::<BaroSample>()
+            .reads::<AhrsSample>()
             .writes::<NavState>("state")
             .done();
         registrar

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 #[folder = "$CARGO_MANIFEST_DIR/../../../console"]
 #[exclude = "tests/*"]
 #[exclude = "README.md"]
+#[exclude = "package.json"]
 struct Files;
 
 /// A file of the console; `/` is its page.

@@ -8,7 +8,7 @@ use super::{Edge, Graph, GraphNode};
 
 const WIDTH: f64 = 168.0;
 const HEIGHT: f64 = 48.0;
-const GAP_X: f64 = 110.0;
+const GAP_X: f64 = 150.0;
 const GAP_Y: f64 = 28.0;
 const MARGIN: f64 = 24.0;
 /// Sweeps of the ordering; it settles after two or three on graphs of this size.

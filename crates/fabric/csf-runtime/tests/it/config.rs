@@ -7,7 +7,10 @@ use proptest::prelude::*;
 
 use crate::world::{SMALL, check};
 
-fn findings(text: &str) -> Vec<(String, String, Option<(usize, usize)>, String)> {
+/// Code, message, line and column, label.
+type Finding = (String, String, Option<(usize, usize)>, String);
+
+fn findings(text: &str) -> Vec<Finding> {
     let problems = check(text).err().unwrap_or_default();
     let row = |p: csf_runtime::config::Problem| {
         let place = p.location.as_ref().map(csf_runtime::config::Location::line_column);
@@ -16,7 +19,7 @@ fn findings(text: &str) -> Vec<(String, String, Option<(usize, usize)>, String)>
     problems.into_iter().map(row).collect()
 }
 
-fn only(text: &str) -> (String, String, Option<(usize, usize)>, String) {
+fn only(text: &str) -> Finding {
     let mut found = findings(text);
     assert_eq!(found.len(), 1, "{found:#?}");
     found.remove(0)

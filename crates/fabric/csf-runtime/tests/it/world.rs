@@ -17,8 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Number {
-    pub value: i64,
+pub(crate) struct Number {
+    pub(crate) value: i64,
 }
 
 impl Message for Number {
@@ -27,8 +27,8 @@ impl Message for Number {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Sum {
-    pub sum: i64,
+pub(crate) struct Sum {
+    pub(crate) sum: i64,
 }
 
 impl Message for Sum {
@@ -103,9 +103,9 @@ impl Component for Liar {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct CountOptions {
+pub(crate) struct CountOptions {
     /// Numbers published at the start.
-    pub count: i64,
+    pub(crate) count: i64,
 }
 
 impl Options for CountOptions {
@@ -147,12 +147,12 @@ impl Pack for TestPack {
     }
 }
 
-pub fn catalogue() -> Arc<Catalogue> {
+pub(crate) fn catalogue() -> Arc<Catalogue> {
     let packs: Vec<Box<dyn Pack>> = vec![Box::new(TestPack)];
     Arc::new(Catalogue::of(&packs))
 }
 
-pub fn check(text: &str) -> Result<Topology, Vec<Problem>> {
+pub(crate) fn check(text: &str) -> Result<Topology, Vec<Problem>> {
     let source = Arc::new(Source { name: "csf.toml".to_owned(), text: text.to_owned() });
     let item = Item::parse(&source)?;
     let (settings, mut problems) = Settings::read(&item);
@@ -166,7 +166,7 @@ pub fn check(text: &str) -> Result<Topology, Vec<Problem>> {
     }
 }
 
-pub const SMALL: &str = r#"
+pub(crate) const SMALL: &str = r#"
 [source.numbers]
 type = "test.counter"
 writes = { number = "n" }
@@ -177,7 +177,7 @@ reads = ["n"]
 writes = { sum = "s" }
 "#;
 
-pub fn options(text: &str, store: &MemoryStore) -> BootOptions {
+pub(crate) fn options(text: &str, store: &MemoryStore) -> BootOptions {
     let clock: Arc<dyn TimeSource> = SystemClock::detect().unwrap();
     let (write, read) = (store.clone(), store.clone());
     BootOptions {
@@ -197,6 +197,6 @@ pub fn options(text: &str, store: &MemoryStore) -> BootOptions {
     }
 }
 
-pub async fn start(text: &str, store: &MemoryStore) -> Result<Arc<Node>, BootError> {
+pub(crate) async fn start(text: &str, store: &MemoryStore) -> Result<Arc<Node>, BootError> {
     boot(options(text, store)).await
 }

@@ -57,6 +57,10 @@ pub struct Config {
     pub level_power: f64,
     /// 1 σ of the mean acceleration over the first levelling window, m/s². Example: 1.5.
     pub align_accel_sigma_m_s2: f64,
+    /// 1 σ of roll and pitch that an inertial unit reckons itself, rad. Example: 0.07.
+    pub ahrs_tilt_sigma_rad: f64,
+    /// 1 σ of the heading that an inertial unit reckons itself, rad. Example: 0.35.
+    pub ahrs_heading_sigma_rad: f64,
     /// Headings tried when nothing tells the heading. Example: 12.
     pub heading_hypotheses: u8,
     /// Weight under which a heading is given up, 1. Example: 0.001.
@@ -118,6 +122,8 @@ impl Default for Config {
             level_climb_sigma_m_s2: 0.15,
             level_power: 0.5,
             align_accel_sigma_m_s2: 1.0,
+            ahrs_tilt_sigma_rad: 0.07,
+            ahrs_heading_sigma_rad: 0.35,
             heading_hypotheses: 12,
             heading_weight_min: 1e-3,
             heading_merge_rad: 0.17,
@@ -154,6 +160,8 @@ impl Config {
             ("flight_climb_sigma_m_s", self.flight_climb_sigma_m_s),
             ("flight_climb_noise_m_s2_rthz", self.flight_climb_noise_m_s2_rthz),
             ("level_climb_sigma_m_s2", self.level_climb_sigma_m_s2),
+            ("ahrs_tilt_sigma_rad", self.ahrs_tilt_sigma_rad),
+            ("ahrs_heading_sigma_rad", self.ahrs_heading_sigma_rad),
             ("align_accel_sigma_m_s2", self.align_accel_sigma_m_s2),
             ("flight_accel_noise_m_s2_rthz", self.flight_accel_noise_m_s2_rthz),
             ("stillness_window_s", self.stillness_window_s),

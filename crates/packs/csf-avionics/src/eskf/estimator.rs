@@ -11,7 +11,7 @@ use super::imu::{LevelWindow, Levelling, Stillness, StillnessWindow, VirtualImu}
 use super::{Innovation, InnovationKind, Mode, NavState, mixture};
 use crate::geodesy;
 use crate::math::{self, GRAVITY_M_S2, Vec3};
-use crate::recording::{BaroSample, GnssFix, ImuSample, MagSample};
+use crate::recording::{AhrsSample, BaroSample, GnssFix, ImuSample, MagSample};
 use crate::track::ConstantVelocity;
 
 /// 1 σ of the position before the first fix, m.
@@ -39,6 +39,8 @@ pub struct Estimator {
     /// Carries the position until the attitude is known.
     coarse: ConstantVelocity,
     coarse_attitude: Option<math::Quat>,
+    /// The units' own attitudes, turned along with the gyro until alignment.
+    ahrs: [Option<math::Quat>; 2],
     last_mag: Option<MagSample>,
     field_strength_gauss: Option<f64>,
     has_baro: bool,
@@ -69,6 +71,7 @@ impl Estimator {
             last_accepted_ns: None,
             coarse,
             coarse_attitude: None,
+            ahrs: [None; 2],
             last_mag: None,
             field_strength_gauss: None,
             has_baro: false,
@@ -103,6 +106,12 @@ impl Estimator {
         // A step of more than a second tells nothing about what happened in it.
         let dt = ((sample.measured_at_ns - last_ns) as f64 * 1e-9).min(1.0);
         let (gyro, accel) = (sample.gyro_rad_s, sample.accel_m_s2.map(|a| a.clamp(-FORCE_MAX_M_S2, FORCE_MAX_M_S2)));
+        if self.bank.is_empty() {
+            let turn = math::quat_exp(math::scale(gyro, dt));
+            for attitude in self.ahrs.iter_mut().flatten() {
+                *attitude = math::quat_normalise(math::quat_mul(*attitude, turn));
+            }
+        }
         for filter in &mut self.bank {
             filter.predict(&self.config, gyro, accel, self.vibration_m_s2, dt);
             filter.remember(sample.measured_at_ns);
@@ -192,6 +201,9 @@ impl Estimator {
             && still.accel_deviation < self.config.rest_accel_deviation_m_s2
             && math::norm(still.gyro_mean) < self.config.rest_rate_max_rad_s
             && (math::norm(still.accel_mean) - GRAVITY_M_S2).abs() < 0.5;
+        if self.bank.is_empty() && !self.is_resting && self.align_by_ahrs() {
+            return;
+        }
         let levelling = Levelling { force: still.accel_mean, lever_s: 0.0, gyro_bias: still.gyro_mean };
         if self.bank.is_empty() {
             if self.is_resting || self.config.level_window_s == 0.0 {
@@ -214,6 +226,34 @@ impl Estimator {
             }
             self.level_with(&levelling, [self.config.rest_accel_sigma_m_s2; 3]);
         }
+    }
+
+    /// First attitude in flight, if the units reckon one: the mean of theirs.
+    fn align_by_ahrs(&mut self) -> bool {
+        let attitude = match self.ahrs {
+            [Some(a), Some(b)] => {
+                let apart = math::quat_log(math::quat_mul(b, math::quat_conj(a)));
+                math::quat_mul(math::quat_exp(math::scale(apart, 0.5)), a)
+            }
+            [Some(a), None] | [None, Some(a)] => a,
+            [None, None] => return false,
+        };
+        let config = &self.config;
+        let mut sigma = [0.0; N];
+        for i in 0..3 {
+            let is_down = i == 2;
+            sigma[TH + i] = if is_down { config.ahrs_heading_sigma_rad } else { config.ahrs_tilt_sigma_rad };
+            sigma[VE + i] = if is_down { config.flight_climb_sigma_m_s } else { config.flight_velocity_sigma_m_s };
+            sigma[PO + i] = POSITION_SIGMA_START_M;
+            sigma[BG + i] = config.gyro_bias_sigma_rad_s;
+            sigma[BA + i] = config.accel_bias_sigma_m_s2;
+        }
+        sigma[BARO] = BARO_SIGMA_START_M;
+        self.bank.push(Filter::new(math::quat_normalise(attitude), [0.0; 3], &sigma));
+        if self.origin.is_some() {
+            self.take_over_position();
+        }
+        true
     }
 
     /// First attitude: tilt from the mean force, heading from the magnetometer or all around.
@@ -412,6 +452,17 @@ impl Estimator {
         }
         if kind == InnovationKind::Gnss {
             self.last_accepted_ns = Some(self.last_accepted_ns.map_or(at_ns, |t| t.max(at_ns)));
+        }
+    }
+
+    /// Takes an inertial unit's own attitude; used only to start in flight.
+    pub fn on_ahrs(&mut self, sample: &AhrsSample) {
+        let length: f64 = sample.attitude_body_to_ned.iter().map(|x| x * x).sum();
+        if self.bank.is_empty()
+            && (length - 1.0).abs() < 0.01
+            && let Some(slot) = self.ahrs.get_mut(usize::from(sample.sensor))
+        {
+            *slot = Some(math::quat_normalise(sample.attitude_body_to_ned));
         }
     }
 

@@ -74,7 +74,7 @@ impl VirtualImu {
 
 /// Mean and spread of the samples of one window.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stillness {
+pub(crate) struct Stillness {
     pub(crate) gyro_mean: Vec3,
     pub(crate) accel_mean: Vec3,
     pub(crate) gyro_deviation: f64,
@@ -83,7 +83,7 @@ pub struct Stillness {
 
 /// Sums of a tumbling window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct StillnessWindow {
+pub(crate) struct StillnessWindow {
     samples: u32,
     length_s: f64,
     first: [Vec3; 2],

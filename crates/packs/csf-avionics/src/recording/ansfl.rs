@@ -12,7 +12,8 @@ use flate2::read::MultiGzDecoder;
 
 use super::quality::{Gate, Quality};
 use super::{
-    Damage, ImuSample, PeerState, Place, Recording, RecordingError, Reference, Sample, SourceKind, Timed, sort_events,
+    AhrsSample, Damage, ImuSample, PeerState, Place, Recording, RecordingError, Reference, Sample, SourceKind, Timed,
+    sort_events,
 };
 
 /// Largest number of units that one flight may have.
@@ -27,7 +28,10 @@ pub const TIME_OFFSETS_S: [(&str, f64); 3] = [("path1", 0.74), ("path5", 0.14), 
 /// Half a day, s: a later time in a table is absurd.
 const TIME_MAX_S: f64 = 43_200.0;
 
-const IMU_COLUMNS: [&str; 7] = ["time", "Acc_X", "Acc_Y", "Acc_Z", "Gyr_X", "Gyr_Y", "Gyr_Z"];
+const IMU_COLUMNS: [&str; 10] =
+    ["time", "Acc_X", "Acc_Y", "Acc_Z", "Gyr_X", "Gyr_Y", "Gyr_Z", "Euler_X", "Euler_Y", "Euler_Z"];
+/// The units' own attitude is passed on once per second: it is for starting only.
+const AHRS_PERIOD_NS: u64 = 1_000_000_000;
 const TRUTH_COLUMNS: [&str; 4] = ["time", "North", "East", "Down"];
 
 pub(crate) fn parse(name: &str, truth: (&str, &[u8]), imus: &[(String, Vec<u8>)]) -> Result<Recording, RecordingError> {
@@ -53,6 +57,7 @@ pub(crate) fn parse(name: &str, truth: (&str, &[u8]), imus: &[(String, Vec<u8>)]
     }
     for (sensor, (file, bytes)) in (0u8..IMUS_MAX).zip(imus) {
         let mut gate = Gate::new(&format!("imu{sensor}"));
+        let mut next_ahrs_ns = 0;
         let found = read_table(file, bytes, &IMU_COLUMNS, |row| {
             let Some(at_ns) = nanoseconds(row[0]) else { return gate.drop_not_a_number() };
             let accel = [row[1], -row[2], -row[3]];
@@ -61,6 +66,14 @@ pub(crate) fn parse(name: &str, truth: (&str, &[u8]), imus: &[(String, Vec<u8>)]
             if gate.admit(at_ns, &all, 1e4) {
                 let imu = ImuSample { sensor, measured_at_ns: at_ns, gyro_rad_s: gyro, accel_m_s2: accel };
                 events.push(Timed { at_ns, sample: Sample::Imu(imu) });
+                if row[7..].iter().all(|x| x.is_finite()) && at_ns >= next_ahrs_ns {
+                    next_ahrs_ns = at_ns + AHRS_PERIOD_NS;
+                    // East-north-up with x forward to north-east-down: pitch and yaw turn their sign, yaw its zero.
+                    let [roll, pitch, yaw] = [row[7], -row[8], 90.0 - row[9]].map(f64::to_radians);
+                    let attitude_body_to_ned = crate::math::quat_from_euler(roll, pitch, yaw);
+                    let ahrs = AhrsSample { sensor, measured_at_ns: at_ns, attitude_body_to_ned };
+                    events.push(Timed { at_ns, sample: Sample::Ahrs(ahrs) });
+                }
             }
         })?;
         damage = damage.or(found);
@@ -176,8 +189,8 @@ mod tests {
     }
 
     const TRUTH: &str = "time,North,East,Down\n0.0,0,0,0\n0.1,1,0,0\n";
-    const IMU: &str = "time,Euler_X,Acc_X,Acc_Y,Acc_Z,Gyr_X,Gyr_Y,Gyr_Z\n\
-        0.0,1,1,2,9.8,180,0,-180\n0.1,1,1,2,9.8,180,0,-180\n";
+    const IMU: &str = "time,Euler_X,Euler_Y,Euler_Z,Acc_X,Acc_Y,Acc_Z,Gyr_X,Gyr_Y,Gyr_Z\n\
+        0.0,1,2,3,1,2,9.8,180,0,-180\n0.1,1,2,3,1,2,9.8,180,0,-180\n";
 
     fn open(truth: &str, imu: &str) -> Result<Recording, RecordingError> {
         parse("x_path5", ("t", &pack(truth)), &[("i".into(), pack(imu))])
@@ -186,7 +199,7 @@ mod tests {
     #[test]
     fn axes_become_forward_right_down_and_positions_move_onto_the_inertial_clock() {
         let recording = open(TRUTH, IMU).unwrap();
-        let Sample::Imu(imu) = &recording.events[0].sample else { panic!("inertial first") };
+        let Sample::Imu(imu) = &recording.events[1].sample else { panic!("inertial first") };
         assert_eq!(imu.accel_m_s2, [1.0, -2.0, -9.8]);
         assert_eq!(imu.gyro_rad_s, [core::f64::consts::PI, 0.0, core::f64::consts::PI]);
         assert_eq!(recording.peers().next().unwrap().measured_at_ns, 140_000_000);

@@ -55,6 +55,19 @@ pub struct ImuSample {
     pub accel_m_s2: [f64; 3],
 }
 
+/// The attitude that an inertial unit reckons by itself, from its own magnetometer and a filter of its maker.
+///
+/// Good enough to start from and not to fly by: in flight such filters take acceleration for tilt.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AhrsSample {
+    /// The unit, as in [`ImuSample::sensor`].
+    pub sensor: u8,
+    /// When it held, ns.
+    pub measured_at_ns: u64,
+    /// Attitude `[w, x, y, z]`.
+    pub attitude_body_to_ned: [f64; 4],
+}
+
 /// One position fix of a satellite receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GnssFix {
@@ -145,6 +158,8 @@ pub enum Sample {
     Mag(MagSample),
     /// Barometer sample.
     Baro(BaroSample),
+    /// An inertial unit's own attitude.
+    Ahrs(AhrsSample),
     /// Peer estimate or truth: never an input of the estimator.
     Peer(PeerState),
     /// The autopilot's landing detector: never an input of the estimator.
@@ -160,6 +175,7 @@ impl Sample {
             Self::Gnss(s) => s.measured_at_ns,
             Self::Mag(s) => s.measured_at_ns,
             Self::Baro(s) => s.measured_at_ns,
+            Self::Ahrs(s) => s.measured_at_ns,
             Self::Peer(s) => s.measured_at_ns,
             Self::Land(s) => s.measured_at_ns,
         }
@@ -369,8 +385,9 @@ fn read_file(path: &Path) -> Result<Vec<u8>, RecordingError> {
 /// that the first unit's sample, which drives the estimator, finds its twin already there.
 pub(crate) fn sort_events(events: &mut [Timed]) {
     let rank = |s: &Sample| match s {
-        Sample::Imu(s) => u8::MAX - s.sensor,
-        _ => 0,
+        Sample::Ahrs(_) => 0,
+        Sample::Imu(s) => 1 + (u8::MAX - s.sensor) / 2,
+        _ => u8::MAX,
     };
-    events.sort_by(|a, b| a.at_ns.cmp(&b.at_ns).then(rank(&b.sample).cmp(&rank(&a.sample)).reverse()));
+    events.sort_by(|a, b| a.at_ns.cmp(&b.at_ns).then(rank(&a.sample).cmp(&rank(&b.sample))));
 }

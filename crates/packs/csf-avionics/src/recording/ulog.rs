@@ -227,7 +227,7 @@ impl Reader {
     }
 
     /// One message; the inner error is damage as (expected, found).
-    #[allow(clippy::type_complexity)]
+    #[allow(clippy::type_complexity, reason = "one row of the file format")]
     fn message(
         &mut self,
         file: &str,
@@ -270,7 +270,7 @@ impl Reader {
         Ok(Ok(()))
     }
 
-    #[allow(clippy::type_complexity)]
+    #[allow(clippy::type_complexity, reason = "one row of the file format")]
     fn subscribe(
         &mut self,
         file: &str,
