@@ -228,16 +228,8 @@ impl Estimator {
         }
     }
 
-    /// First attitude in flight, if the units reckon one: the mean of theirs.
+    /// First attitude in flight, if the units reckon one: each unit's is a hypothesis, for their headings may disagree.
     fn align_by_ahrs(&mut self) -> bool {
-        let attitude = match self.ahrs {
-            [Some(a), Some(b)] => {
-                let apart = math::quat_log(math::quat_mul(b, math::quat_conj(a)));
-                math::quat_mul(math::quat_exp(math::scale(apart, 0.5)), a)
-            }
-            [Some(a), None] | [None, Some(a)] => a,
-            [None, None] => return false,
-        };
         let config = &self.config;
         let mut sigma = [0.0; N];
         for i in 0..3 {
@@ -249,11 +241,15 @@ impl Estimator {
             sigma[BA + i] = config.accel_bias_sigma_m_s2;
         }
         sigma[BARO] = BARO_SIGMA_START_M;
-        self.bank.push(Filter::new(math::quat_normalise(attitude), [0.0; 3], &sigma));
+        self.bank.extend(self.ahrs.iter().flatten().map(|attitude| Filter::new(*attitude, [0.0; 3], &sigma)));
+        let share = 1.0 / self.bank.len().max(1) as f64;
+        for filter in &mut self.bank {
+            filter.weight = share;
+        }
         if self.origin.is_some() {
             self.take_over_position();
         }
-        true
+        !self.bank.is_empty()
     }
 
     /// First attitude: tilt from the mean force, heading from the magnetometer or all around.
@@ -455,14 +451,25 @@ impl Estimator {
         }
     }
 
-    /// Takes an inertial unit's own attitude; used only to start in flight.
+    /// Takes an inertial unit's own attitude: roll and pitch always, the heading only to start from.
     pub fn on_ahrs(&mut self, sample: &AhrsSample) {
         let length: f64 = sample.attitude_body_to_ned.iter().map(|x| x * x).sum();
-        if self.bank.is_empty()
-            && (length - 1.0).abs() < 0.01
-            && let Some(slot) = self.ahrs.get_mut(usize::from(sample.sensor))
-        {
-            *slot = Some(math::quat_normalise(sample.attitude_body_to_ned));
+        if !((length - 1.0).abs() < 0.01) {
+            return;
+        }
+        let attitude = math::quat_normalise(sample.attitude_body_to_ned);
+        if self.bank.is_empty() {
+            if let Some(slot) = self.ahrs.get_mut(usize::from(sample.sensor)) {
+                *slot = Some(attitude);
+            }
+            return;
+        }
+        // Down, as the unit sees it from the body, should be down for us.
+        let down = math::mat_t_vec(&math::quat_matrix(attitude), [0.0, 0.0, 1.0]);
+        let sigma = self.config.ahrs_tilt_sigma_rad;
+        for filter in &mut self.bank {
+            let seen = math::mat_vec(&math::quat_matrix(filter.attitude), down);
+            filter.correct(&[(seen[1], unit(TH), sigma), (-seen[0], unit(TH + 1), sigma)]);
         }
     }
 

@@ -30,8 +30,8 @@ const TIME_MAX_S: f64 = 43_200.0;
 
 const IMU_COLUMNS: [&str; 10] =
     ["time", "Acc_X", "Acc_Y", "Acc_Z", "Gyr_X", "Gyr_Y", "Gyr_Z", "Euler_X", "Euler_Y", "Euler_Z"];
-/// The units' own attitude is passed on once per second: it is for starting only.
-const AHRS_PERIOD_NS: u64 = 1_000_000_000;
+/// The units' own attitude is passed on this often: its errors change no faster.
+const AHRS_PERIOD_NS: u64 = 200_000_000;
 const TRUTH_COLUMNS: [&str; 4] = ["time", "North", "East", "Down"];
 
 pub(crate) fn parse(name: &str, truth: (&str, &[u8]), imus: &[(String, Vec<u8>)]) -> Result<Recording, RecordingError> {

@@ -385,8 +385,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, RecordingError> {
 /// that the first unit's sample, which drives the estimator, finds its twin already there.
 pub(crate) fn sort_events(events: &mut [Timed]) {
     let rank = |s: &Sample| match s {
-        Sample::Ahrs(_) => 0,
-        Sample::Imu(s) => 1 + (u8::MAX - s.sensor) / 2,
+        Sample::Imu(s) => u8::MAX - s.sensor,
         _ => u8::MAX,
     };
     events.sort_by(|a, b| a.at_ns.cmp(&b.at_ns).then(rank(&a.sample).cmp(&rank(&b.sample))));

@@ -335,11 +335,9 @@ impl Reader {
                 }
             }
             "vehicle_local_position" => self.local_position(&row, at_ns),
-            "vehicle_land_detected" => {
-                if self.land.admit(at_ns, &[], 0.0) {
-                    let land = LandDetected { measured_at_ns: at_ns, is_landed: row.f("landed") != 0.0 };
-                    self.events.push(Timed { at_ns, sample: Sample::Land(land) });
-                }
+            "vehicle_land_detected" if self.land.admit(at_ns, &[], 0.0) => {
+                let land = LandDetected { measured_at_ns: at_ns, is_landed: row.f("landed") != 0.0 };
+                self.events.push(Timed { at_ns, sample: Sample::Land(land) });
             }
             _ => {}
         }
