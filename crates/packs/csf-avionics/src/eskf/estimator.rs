@@ -454,7 +454,7 @@ impl Estimator {
     /// Takes an inertial unit's own attitude: roll and pitch always, the heading only to start from.
     pub fn on_ahrs(&mut self, sample: &AhrsSample) {
         let length: f64 = sample.attitude_body_to_ned.iter().map(|x| x * x).sum();
-        if !((length - 1.0).abs() < 0.01) {
+        if !(0.99..1.01).contains(&length) {
             return;
         }
         let attitude = math::quat_normalise(sample.attitude_body_to_ned);
