@@ -53,11 +53,9 @@ pub struct Config {
     pub level_accel_sigma_m_s2: f64,
     /// The same for the vertical axis, m/s². Example: 0.15.
     pub level_climb_sigma_m_s2: f64,
-    /// Power of x.
-    pub level_power: f64,
     /// 1 σ of the mean acceleration over the first levelling window, m/s². Example: 1.5.
     pub align_accel_sigma_m_s2: f64,
-    /// 1 σ of roll and pitch that an inertial unit reckons itself, rad. Example: 0.07.
+    /// 1 σ of roll and pitch that an inertial unit reckons itself, five times per second, rad. Example: 0.04.
     pub ahrs_tilt_sigma_rad: f64,
     /// 1 σ of the heading that an inertial unit reckons itself, rad. Example: 0.35.
     pub ahrs_heading_sigma_rad: f64,
@@ -98,13 +96,13 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            gyro_noise_rad_s_rthz: 0.003,
+            gyro_noise_rad_s_rthz: 0.0015,
             accel_noise_m_s2_rthz: 0.05,
-            accel_noise_per_vibration_rts: 0.05,
+            accel_noise_per_vibration_rts: 0.035,
             gyro_bias_walk_rad_s_rts: 1e-4,
             accel_bias_walk_m_s2_rts: 0.01,
             gyro_bias_sigma_rad_s: 0.025,
-            accel_bias_sigma_m_s2: 0.3,
+            accel_bias_sigma_m_s2: 0.2,
             rest_tilt_sigma_rad: 0.02,
             flight_tilt_sigma_rad: 0.5,
             flight_velocity_sigma_m_s: 3.0,
@@ -118,11 +116,10 @@ impl Default for Config {
             rest_velocity_sigma_m_s: 0.05,
             rest_accel_sigma_m_s2: 0.05,
             level_window_s: 5.0,
-            level_accel_sigma_m_s2: 0.5,
+            level_accel_sigma_m_s2: 0.35,
             level_climb_sigma_m_s2: 0.15,
-            level_power: 0.5,
             align_accel_sigma_m_s2: 1.0,
-            ahrs_tilt_sigma_rad: 0.07,
+            ahrs_tilt_sigma_rad: 0.04,
             ahrs_heading_sigma_rad: 0.35,
             heading_hypotheses: 12,
             heading_weight_min: 1e-3,

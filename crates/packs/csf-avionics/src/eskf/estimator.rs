@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
-use super::filter::{BA, BARO, BG, Filter, N, PO, Row, TH, VE};
+use super::filter::{BA, BARO, BG, Filter, N, PO, Row, Shake, TH, VE};
 use super::imu::{LevelWindow, Levelling, Stillness, StillnessWindow, VirtualImu};
 use super::{Innovation, InnovationKind, Mode, NavState, mixture};
 use crate::geodesy;
@@ -33,6 +33,8 @@ pub struct Estimator {
     level: [LevelWindow; 2],
     now_ns: u64,
     vibration_m_s2: f64,
+    /// The sample before: rate and force.
+    last_inertial: [Vec3; 2],
     is_resting: bool,
     origin: Option<[f64; 3]>,
     last_accepted_ns: Option<u64>,
@@ -66,6 +68,7 @@ impl Estimator {
             level,
             now_ns: 0,
             vibration_m_s2: 0.0,
+            last_inertial: [[0.0; 3]; 2],
             is_resting: false,
             origin: None,
             last_accepted_ns: None,
@@ -112,8 +115,14 @@ impl Estimator {
                 *attitude = math::quat_normalise(math::quat_mul(*attitude, turn));
             }
         }
+        let last = core::mem::replace(&mut self.last_inertial, [gyro, accel]);
+        let shake = Shake {
+            vibration_m_s2: self.vibration_m_s2,
+            gyro_change_rad_s: math::norm(math::sub(gyro, last[0])),
+            accel_change_m_s2: math::norm(math::sub(accel, last[1])),
+        };
         for filter in &mut self.bank {
-            filter.predict(&self.config, gyro, accel, self.vibration_m_s2, dt);
+            filter.predict(&self.config, gyro, accel, &shake, dt);
             filter.remember(sample.measured_at_ns);
         }
         if let Some(still) = self.stillness.add(gyro, accel, dt, self.config.stillness_window_s) {
@@ -355,7 +364,7 @@ impl Estimator {
             let variance = filter.innovation_covariance(&parts.map(|p| p.1), sigma);
             let nis = math::mat_inverse(&variance).map_or(0.0, |i| math::dot(residual, math::mat_vec(&i, residual)));
             for part in &mut parts {
-                part.2 *= libm::pow(nis / 3.0, self.config.level_power).max(1.0);
+                part.2 *= (nis / 3.0).sqrt().max(1.0);
             }
             filter.correct(&parts);
         }

@@ -27,6 +27,16 @@ const PAST_STEP_NS: u64 = 10_000_000;
 
 pub(crate) type Row = [f64; N];
 
+/// How roughly the vehicle moves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shake {
+    /// Standard deviation of the specific force within the last window.
+    pub(crate) vibration_m_s2: f64,
+    /// Changes since the sample before.
+    pub(crate) gyro_change_rad_s: f64,
+    pub(crate) accel_change_m_s2: f64,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Past {
     at_ns: u64,
@@ -68,7 +78,7 @@ impl Filter {
     }
 
     /// Moves the state by `dt` s under one inertial sample.
-    pub(crate) fn predict(&mut self, config: &Config, gyro: Vec3, accel: Vec3, vibration: f64, dt: f64) {
+    pub(crate) fn predict(&mut self, config: &Config, gyro: Vec3, accel: Vec3, shake: &Shake, dt: f64) {
         let rate = math::sub(gyro, self.gyro_bias);
         let force = math::sub(accel, self.accel_bias);
         // The force acts along the mean attitude of the step.
@@ -84,7 +94,7 @@ impl Filter {
         self.velocity = math::add(self.velocity, math::scale(acceleration, dt));
         self.attitude = math::quat_normalise(math::quat_mul(middle, half));
         self.propagate(&rotation, force_ned, dt);
-        self.add_noise(config, vibration, dt);
+        self.add_noise(config, shake, dt);
     }
 
     /// P ← F P Fᵀ, touching only the blocks of F that differ from the identity:
@@ -125,13 +135,19 @@ impl Filter {
         }
     }
 
-    fn add_noise(&mut self, config: &Config, vibration: f64, dt: f64) {
+    fn add_noise(&mut self, config: &Config, shake: &Shake, dt: f64) {
         // A step that is too long was not seen in between: the noise grows with the square of what is missing.
         let excess = (dt / config.imu_step_max_s).max(1.0);
         let scale = dt * excess * excess;
-        let shake = config.accel_noise_per_vibration_rts * vibration;
-        let gyro = config.gyro_noise_rad_s_rthz * config.gyro_noise_rad_s_rthz * scale;
-        let accel = (config.accel_noise_m_s2_rthz * config.accel_noise_m_s2_rthz + shake * shake) * scale;
+        let vibration = config.accel_noise_per_vibration_rts * shake.vibration_m_s2;
+        let mut gyro = config.gyro_noise_rad_s_rthz * config.gyro_noise_rad_s_rthz * scale;
+        let mut accel = (config.accel_noise_m_s2_rthz * config.accel_noise_m_s2_rthz + vibration * vibration) * scale;
+        if excess > 1.0 {
+            // What happened between two far samples is known to about their difference, evenly spread over the step.
+            let unseen = dt * dt / 12.0;
+            gyro += shake.gyro_change_rad_s * shake.gyro_change_rad_s * unseen;
+            accel += shake.accel_change_m_s2 * shake.accel_change_m_s2 * unseen;
+        }
         let gyro_walk = config.gyro_bias_walk_rad_s_rts * config.gyro_bias_walk_rad_s_rts * dt;
         let accel_walk = config.accel_bias_walk_m_s2_rts * config.accel_bias_walk_m_s2_rts * dt;
         for i in 0..3 {
@@ -272,6 +288,8 @@ pub(crate) fn row_dot(a: &Row, b: &Row) -> f64 {
 mod tests {
     use super::*;
 
+    const SHAKE: Shake = Shake { vibration_m_s2: 1.0, gyro_change_rad_s: 0.5, accel_change_m_s2: 2.0 };
+
     fn dense(filter: &Filter, config: &Config, gyro: Vec3, accel: Vec3, dt: f64) -> [Row; N] {
         // F written out as the full matrix and multiplied naively: the oracle for the sparse form.
         let half = math::quat_exp(math::scale(math::sub(gyro, filter.gyro_bias), 0.5 * dt));
@@ -300,7 +318,7 @@ mod tests {
             }
         }
         let mut noise = Filter::new([1.0, 0.0, 0.0, 0.0], [0.0; 3], &[0.0; N]);
-        noise.add_noise(config, 1.0, dt);
+        noise.add_noise(config, &SHAKE, dt);
         for i in 0..N {
             out[i][i] += noise.covariance[i][i];
         }
@@ -315,7 +333,7 @@ mod tests {
         for step in 0..20 {
             let (gyro, accel) = ([0.3, -0.2, 0.1 * f64::from(step)], [0.5, -1.0, -9.0]);
             let expected = dense(&filter, &config, gyro, accel, 0.01);
-            filter.predict(&config, gyro, accel, 1.0, 0.01);
+            filter.predict(&config, gyro, accel, &SHAKE, 0.01);
             for i in 0..N {
                 for j in 0..N {
                     assert!((filter.covariance[i][j] - expected[i][j]).abs() < 1e-12, "{i} {j}");
