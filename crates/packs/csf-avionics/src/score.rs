@@ -7,6 +7,8 @@
 //! heading. Two baselines see the same fixes: the last fix held, and a Kalman filter that believes in constant
 //! velocity. Invariant: a score uses nothing that happened after it.
 
+use std::collections::VecDeque;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +111,7 @@ pub struct Scorer {
     constant: Squares,
     position_max_m: f64,
     now: [Option<f64>; 3],
+    unheard: VecDeque<GnssFix>,
     held_fix: Option<GnssFix>,
     constant_velocity: ConstantVelocity,
     fixes: u64,
@@ -148,6 +151,7 @@ impl Scorer {
             constant: Squares::default(),
             position_max_m: 0.0,
             now: [None; 3],
+            unheard: VecDeque::new(),
             held_fix: None,
             constant_velocity: ConstantVelocity::new([noise; 3], [CONSTANT_VELOCITY_SIGMA_M_S; 3]),
             fixes: 0,
@@ -194,7 +198,6 @@ impl Scorer {
         if self.invalid_at_ns.is_some() {
             return;
         }
-        // Baselines speak at once, with what they have heard by now; the estimate is interpolated between states.
         if self.latest.as_ref().is_some_and(|s| peer.measured_at_ns <= s.measured_at_ns) {
             self.compare(peer);
         } else if self.waiting.len() < WAITING_MAX {
@@ -205,8 +208,18 @@ impl Scorer {
     /// Takes a fix that the estimator was given.
     pub fn on_fix(&mut self, fix: &GnssFix) {
         self.fixes += 1;
-        self.held_fix = Some(*fix);
-        self.constant_velocity.take(fix);
+        if self.unheard.len() < WAITING_MAX {
+            self.unheard.push_back(*fix);
+        }
+    }
+
+    /// Lets the baselines hear the fixes measured until then. States lag behind fixes when a recording is played
+    /// faster than it is estimated: without this the baselines would be judged by fixes of the future.
+    fn hear(&mut self, until_ns: u64) {
+        while let Some(fix) = self.unheard.pop_front_if(|f| f.measured_at_ns <= until_ns) {
+            self.held_fix = Some(fix);
+            self.constant_velocity.take(&fix);
+        }
     }
 
     /// Takes what the autopilot's landing detector says.
@@ -235,6 +248,7 @@ impl Scorer {
     }
 
     fn compare(&mut self, peer: &PeerState) {
+        self.hear(peer.measured_at_ns);
         let Some((state, at)) = self.state_at(peer.measured_at_ns) else { return };
         if let Some(attitude) = peer.attitude_body_to_ned {
             let tilt = math::tilt_difference_deg(at.attitude, attitude);
