@@ -206,8 +206,8 @@ pub(crate) struct Tap {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Why {
-    /// Packet id, such as 1.1.3-42
-    pub(crate) id: String,
+    /// Packet id, such as 1.1.3-42, or a topic for its newest packet
+    pub(crate) packet: String,
     /// Generations shown
     #[arg(long, default_value_t = 6)]
     pub(crate) depth: usize,

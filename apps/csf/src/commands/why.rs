@@ -25,7 +25,7 @@ struct Way {
 
 pub(crate) fn why(args: &Why) -> Outcome {
     let root: WhyNode = match &args.journal {
-        Some(_) => from_journal(args, |p, id| p.why(id, args.depth))?.ok_or_else(|| unknown(&args.id))?,
+        Some(_) => from_journal(args, |p, id| p.why(id, args.depth))?.ok_or_else(|| unknown(&args.packet))?,
         None => from_node(args, "why")?,
     };
     if args.remote.json {
@@ -42,7 +42,7 @@ pub(crate) fn trace(args: &Why) -> Outcome {
             let effects = p.effects(id, args.depth, EFFECTS)?;
             Ok(Some(Way { why, effects }))
         })?
-        .ok_or_else(|| unknown(&args.id))?,
+        .ok_or_else(|| unknown(&args.packet))?,
         None => from_node(args, "trace")?,
     };
     if args.remote.json {
@@ -70,6 +70,20 @@ pub(crate) fn trace(args: &Why) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The newest packet of a topic of the running node.
+fn newest(client: &Client, topic: &str) -> Result<Option<MessageId>, Failure> {
+    let topics = client.get("/api/v1/topics")?;
+    if !topics.as_array().is_some_and(|t| t.iter().any(|t| t["name"] == topic)) {
+        return Ok(None);
+    }
+    let packet = client.get(&format!("/api/v1/topics/{topic}/last"))?;
+    Ok(packet["id"].as_str().and_then(|id| id.parse().ok()))
+}
+
+fn no_id(packet: &str, error: &impl std::fmt::Display) -> Failure {
+    Failure::new("CSF-0306", format!("{error}; and no topic with packets is called `{packet}`"))
+}
+
 fn unknown(id: &str) -> Failure {
     Failure::new("CSF-0306", format!("packet {id} is not in the journal"))
 }
@@ -78,18 +92,24 @@ fn from_journal<R>(
     args: &Why,
     ask: impl FnOnce(&mut Provenance<'_>, MessageId) -> Result<Option<R>, csf_core::port::JournalError>,
 ) -> Result<Option<R>, Failure> {
-    let id: MessageId = args.id.parse().map_err(|e| Failure::new("CSF-0306", format!("{e}")))?;
     let directory = node::journal_or_newest(args.journal.clone())?;
     let mut reader = node::open_journal(&directory)?;
     let run = node::recorded_run(&mut reader, &directory)?;
     let catalogue = packs::catalogue();
     let mut provenance = Provenance::new(&mut reader, &catalogue, run.components)?;
+    let id = match args.packet.parse() {
+        Ok(id) => id,
+        Err(error) => provenance.newest(&args.packet)?.ok_or_else(|| no_id(&args.packet, &error))?,
+    };
     Ok(ask(&mut provenance, id)?)
 }
 
 fn from_node<R: for<'de> Deserialize<'de>>(args: &Why, question: &str) -> Result<R, Failure> {
-    let id: MessageId = args.id.parse().map_err(|e| Failure::new("CSF-0306", format!("{e}")))?;
     let client = Client::connect(args.remote.node.as_deref())?;
+    let id = match args.packet.parse() {
+        Ok(id) => id,
+        Err(error) => newest(&client, &args.packet)?.ok_or_else(|| no_id(&args.packet, &error))?,
+    };
     let value = client.get(&format!("/api/v1/packets/{id}/{question}?depth={}", args.depth))?;
     serde_json::from_value(value)
         .map_err(|e| Failure::new("CSF-0308", format!("the node's answer is of another version: {e}")))
@@ -115,6 +135,7 @@ fn print_tree(node: &WhyNode, lead: &str, branch: &str) {
         Relation::Root => String::new(),
         Relation::Trigger => format!("trigger, {} before  ", nanos(node.elapsed_ns)),
         Relation::Consumed => format!("consumed, {} before  ", nanos(node.elapsed_ns)),
+        Relation::Remembered => format!("remembered, {} before  ", nanos(node.elapsed_ns)),
         Relation::Effect => "effect  ".to_owned(),
     };
     println!("{lead}{branch}{relation}{}", line(node));
@@ -128,8 +149,10 @@ fn print_tree(node: &WhyNode, lead: &str, branch: &str) {
         let is_last = index == last && node.truncated == 0;
         print_tree(cause, &lead, if is_last { "└─ " } else { "├─ " });
     }
-    if node.truncated > 0 {
+    if node.truncated > 0 && node.causes.is_empty() {
         println!("{lead}└─ … {} more; go on with `csf why {}`", node.truncated, node.packet.id);
+    } else if node.truncated > 0 {
+        println!("{lead}└─ … and {} older ones", node.truncated);
     }
 }
 

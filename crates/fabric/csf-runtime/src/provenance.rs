@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use csf_core::port::{JournalError, JournalReader, LaneInfo, LaneKind, Scan, StoredPacket};
-use csf_core::{LaneId, MessageId};
+use csf_core::{Header, LaneId, MessageId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Catalogue, Delivery, Input};
+use crate::{Catalogue, Delivery};
 
 /// Deliveries looked at backwards to find the previous output of a component.
 const LOOK_BACK: usize = 2048;
 /// Consumed packets listed per effect.
-const MOST_CAUSES: usize = 12;
+const MOST_CONSUMED: usize = 12;
 
 /// How a cause relates to the effect above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub enum Relation {
     Trigger,
     /// Read by the same component since its previous output.
     Consumed,
+    /// The newest of its lane that the component was given before that: its state may rest on it.
+    Remembered,
     /// Caused by the packet above (in a trace forward).
     Effect,
 }
@@ -106,7 +108,7 @@ pub struct WhyNode {
     pub elapsed_ns: u64,
     /// Causes left out by depth or count.
     pub truncated: u64,
-    /// Trigger first, then what was consumed, newest first.
+    /// Trigger first, then what was consumed, then what is remembered, each newest first.
     pub causes: Vec<WhyNode>,
 }
 
@@ -143,6 +145,21 @@ impl<'a> Provenance<'a> {
         Ok(self.reader.packet(id)?.map(|p| PacketView::of(lane, &p, self.catalogue)))
     }
 
+    /// The newest packet of a topic; `None` when the journal holds none.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn newest(&mut self, topic: &str) -> Result<Option<MessageId>, JournalError> {
+        let mut newest: Option<Header> = None;
+        for lane in self.lanes.values().filter(|l| l.topic == topic) {
+            let last = self.reader.lane_tail(lane.id, 1)?.pop().map(|p| p.header);
+            if last.as_ref().map(|h| h.stamp) > newest.as_ref().map(|h| h.stamp) {
+                newest = last;
+            }
+        }
+        Ok(newest.map(|h| h.id))
+    }
+
     /// The causal ancestry of a packet to `depth` generations; `None` when it is not in the journal.
     ///
     /// # Errors
@@ -175,18 +192,24 @@ impl<'a> Provenance<'a> {
             causes: Vec::new(),
         };
         let first_visit = seen.insert(id);
-        if lane.kind != LaneKind::Effect || !first_visit {
+        if lane.kind != LaneKind::Effect || !first_visit || relation == Relation::Remembered {
             return Ok(Some(node));
         }
-        let causes = self.causes(&lane, &packet)?;
+        let mut causes = self.causes(&lane, &packet)?;
+        if relation != Relation::Consumed {
+            let remembered = self.remembered(&lane, &packet, &causes)?;
+            causes.extend(remembered.into_iter().map(|id| (id, Relation::Remembered)));
+        }
         if depth == 0 {
             node.truncated = causes.len() as u64;
             return Ok(Some(node));
         }
-        for (position, (cause, relation)) in causes.iter().enumerate() {
-            if position >= MOST_CAUSES {
-                node.truncated = (causes.len() - MOST_CAUSES) as u64;
-                break;
+        let mut consumed = 0;
+        for (cause, relation) in &causes {
+            consumed += usize::from(*relation == Relation::Consumed);
+            if *relation == Relation::Consumed && consumed > MOST_CONSUMED {
+                node.truncated += 1;
+                continue;
             }
             if let Some(cause) = self.node(*cause, *relation, Some(stamp), depth - 1, seen)? {
                 node.causes.push(cause);
@@ -199,8 +222,28 @@ impl<'a> Provenance<'a> {
     fn causes(&mut self, lane: &LaneInfo, packet: &StoredPacket) -> Result<Vec<(MessageId, Relation)>, JournalError> {
         let trigger = packet.header.cause;
         let mut causes: Vec<(MessageId, Relation)> = trigger.map(|t| (t, Relation::Trigger)).into_iter().collect();
+        let previous = self.previous_output(lane, packet)?;
+        let given = self.given(lane, packet, previous)?;
+        causes.extend(given.into_iter().filter(|id| Some(*id) != trigger).map(|id| (id, Relation::Consumed)));
+        Ok(causes)
+    }
+
+    /// The newest packet of each further lane that the component was given earlier: its state may rest on it.
+    fn remembered(
+        &mut self,
+        lane: &LaneInfo,
+        packet: &StoredPacket,
+        causes: &[(MessageId, Relation)],
+    ) -> Result<Vec<MessageId>, JournalError> {
+        let mut lanes: BTreeSet<LaneId> = causes.iter().map(|(id, _)| id.lane).collect();
+        let given = self.given(lane, packet, 0)?;
+        Ok(given.into_iter().filter(|id| lanes.insert(id.lane)).collect())
+    }
+
+    /// What the component that wrote the packet was given after a position, newest first, as far as we look back.
+    fn given(&mut self, lane: &LaneInfo, packet: &StoredPacket, after: u64) -> Result<Vec<MessageId>, JournalError> {
         let Some(component) = self.components.iter().position(|c| *c == lane.author) else {
-            return Ok(causes);
+            return Ok(Vec::new());
         };
         let logs: Vec<LaneId> = self
             .lanes
@@ -208,23 +251,11 @@ impl<'a> Provenance<'a> {
             .filter(|l| l.kind == LaneKind::Delivery && l.id.incarnation == lane.id.incarnation)
             .map(|l| l.id)
             .collect();
-        let previous = self.previous_output(lane, packet)?;
-        let from = packet.position.saturating_sub(16 * LOOK_BACK as u64).max(previous);
+        let from = packet.position.saturating_sub(16 * LOOK_BACK as u64).max(after);
         let deliveries = self.reader.scan(&Scan { from_position: from + 1, limit: 16 * LOOK_BACK, lanes: logs })?;
-        for entry in deliveries.iter().rev().filter(|d| d.position < packet.position) {
-            let Some(delivery) = self.delivery(entry) else {
-                continue;
-            };
-            if usize::from(delivery.component) != component {
-                continue;
-            }
-            if let Input::Packet { lane, seq } = delivery.input
-                && Some(lane.message(seq)) != trigger
-            {
-                causes.push((lane.message(seq), Relation::Consumed));
-            }
-        }
-        Ok(causes)
+        let earlier = deliveries.iter().rev().filter(|d| d.position < packet.position);
+        let own = earlier.filter_map(|d| self.delivery(d)).filter(|d| usize::from(d.component) == component);
+        Ok(own.filter_map(|d| d.input.packet()).collect())
     }
 
     /// Position of the component's newest earlier output, or of its trigger's own delivery's predecessor when there is none.
