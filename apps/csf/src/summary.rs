@@ -78,7 +78,7 @@ impl Summary {
         self.latency("latency_ns", path_latency(node));
     }
 
-    /// Averages the errors over noise seeds 0..seeds, flown through the filter without the fabric.
+    /// Adds the figures that take many flights: errors averaged over noise seeds 1 to `seeds`, and drifts while fixes fail.
     pub(crate) fn add_seeds(&mut self, recording: &Path, fix_sigma: f64, seeds: u64) -> Result<(), Failure> {
         let scores =
             csf_avionics::monte_carlo_file(recording, fix_sigma, seeds).map_err(|e| Failure::new("CSF-0401", e))?;
@@ -123,11 +123,25 @@ impl Summary {
         });
         println!("against         {reference}{until}");
         println!(
-            "position        {} rms, {} max; holding the last fix scores {}",
+            "position        {} rms{}, {} max",
             metres("position_error_rms_m"),
-            metres("position_error_max_m"),
-            metres("held_fix_rms_m")
+            self.number("seeds").map_or(String::new(), |n| format!(" (mean of {n:.0} noise seeds)")),
+            metres("position_error_max_m")
         );
+        println!(
+            "  baselines     {} holding the last fix, {} with a tuned constant-velocity filter",
+            metres("held_fix_rms_m"),
+            metres("constant_velocity_rms_m")
+        );
+        for length_s in [5, 10] {
+            if let Some(median) = self.number(&format!("outage_{length_s}s_median_m")) {
+                println!(
+                    "  {length_s:>2} s no fix   {median:.1} m median, {:.1} m at most over {} windows",
+                    self.number(&format!("outage_{length_s}s_max_m")).unwrap_or(f64::NAN),
+                    count(&format!("outage_{length_s}s_windows"))
+                );
+            }
+        }
         let tilt = self.number("tilt_error_rms_deg").map_or("–".to_owned(), |v| format!("{v:.2}°"));
         println!("height, tilt    {} rms, {tilt} rms", metres("height_error_rms_m"));
         println!(

@@ -7,11 +7,8 @@
 use std::path::Path;
 
 use csf_avionics::eskf::Config;
-use csf_avionics::evaluate::{FixOptions, fly, monte_carlo, outages};
+use csf_avionics::evaluate::{FIRST_OUTAGE_S, FixOptions, fly, monte_carlo, outages};
 use csf_avionics::recording::{Recording, SourceKind};
-
-/// The first outage begins here, s: before it the filter is still starting.
-const FIRST_OUTAGE_S: f64 = 8.0;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut files, mut seeds) = (Vec::new(), 16);

@@ -166,6 +166,9 @@ pub fn monte_carlo(recording: &Recording, config: &Config, sigma_m: f64, seeds: 
     out
 }
 
+/// When the first outage of a series begins, s: before it the filter is still starting.
+pub const FIRST_OUTAGE_S: f64 = 8.0;
+
 /// How far the estimate drifts while fixes fail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outages {
