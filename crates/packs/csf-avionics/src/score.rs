@@ -33,7 +33,7 @@ pub struct Score {
     /// Time since the first state, s.
     pub t_s: f64,
     /// States taken.
-    pub samples: u64,
+    pub states: u64,
     /// What the errors are against.
     pub reference: Reference,
     /// False once the reference has disqualified itself.
@@ -103,7 +103,7 @@ pub struct Scorer {
     waiting: Vec<PeerState>,
     first_resets: Option<u32>,
     invalid_at_ns: Option<u64>,
-    samples: u64,
+    states: u64,
     position: Squares,
     height: Squares,
     tilt: Squares,
@@ -143,7 +143,7 @@ impl Scorer {
             waiting: Vec::new(),
             first_resets: None,
             invalid_at_ns: None,
-            samples: 0,
+            states: 0,
             position: Squares::default(),
             height: Squares::default(),
             tilt: Squares::default(),
@@ -169,7 +169,7 @@ impl Scorer {
     /// Takes an estimate.
     pub fn on_state(&mut self, state: &NavState) {
         self.first_ns.get_or_insert(state.measured_at_ns);
-        self.samples += 1;
+        self.states += 1;
         for innovation in &state.innovations {
             if innovation.kind == InnovationKind::Gnss {
                 let (lower, upper) = band_95(innovation.degrees_of_freedom);
@@ -330,7 +330,7 @@ impl Scorer {
         let apart = |[theirs, ours]: [Option<u64>; 2]| Some((ours? as f64 - theirs? as f64) * 1e-9);
         Score {
             t_s: self.latest.as_ref().map_or(0.0, |s| seconds(s.measured_at_ns)),
-            samples: self.samples,
+            states: self.states,
             reference: self.reference,
             reference_valid: self.invalid_at_ns.is_none() && self.reference != Reference::None,
             reference_valid_until_s: self.invalid_at_ns.map(seconds),

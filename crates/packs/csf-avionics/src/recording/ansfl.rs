@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn axes_become_forward_right_down_and_positions_move_onto_the_inertial_clock() {
         let recording = open(TRUTH, IMU).unwrap();
-        let Sample::Imu(imu) = &recording.events[1].sample else { panic!("inertial first") };
+        let Sample::Imu(imu) = &recording.events[0].sample else { panic!("inertial first") };
         assert_eq!(imu.accel_m_s2, [1.0, -2.0, -9.8]);
         assert_eq!(imu.gyro_rad_s, [core::f64::consts::PI, 0.0, core::f64::consts::PI]);
         assert_eq!(recording.peers().next().unwrap().measured_at_ns, 140_000_000);
