@@ -34,7 +34,7 @@ class Flight extends Store {
   lists = Object.fromEntries(TOPICS.map((t) => [t, []]));
   /** @type {Map<string, Sample[]>} NIS by the sensor it judges */
   nis = new Map();
-  /** @type {{latitude: number, longitude: number} | null} */
+  /** @type {{latitude: number, longitude: number, altitude: number} | null} */
   origin = null;
   originExact = false;
   /** Stamp (s) before which packets belong to an older flight. */
@@ -131,10 +131,25 @@ class Flight extends Store {
       this.judge(packet, t, stamp);
       if (!this.originExact) {
         const exact = shapes.origin(packet.payload);
-        if (exact) [this.origin, this.originExact] = [exact, true];
+        if (exact) {
+          [this.origin, this.originExact] = [exact, true];
+          this.lists['nav.peer'].forEach((sample) => this.shift(sample));
+        }
       }
     }
-    this.insert(this.lists[packet.topic], { t, stamp, id: packet.id, ...this.fields(packet) });
+    const sample = { t, stamp, id: packet.id, ...this.fields(packet) };
+    if (packet.topic === 'nav.peer') this.shift(sample);
+    this.insert(this.lists[packet.topic], sample);
+  }
+
+  /** Moves a peer's position from its own origin to ours, once, as soon as ours is known. @param {Sample} sample */
+  shift(sample) {
+    if (!this.originExact || !this.origin || !sample.origin || sample.north === null) return;
+    const offset = localNorthEast(sample.origin.latitude, sample.origin.longitude, this.origin);
+    sample.north += offset.north;
+    sample.east += offset.east;
+    sample.height += sample.origin.altitude - this.origin.altitude;
+    sample.origin = null;
   }
 
   /** @param {Packet} packet */
@@ -144,6 +159,7 @@ class Flight extends Store {
       case 'nav.score': return shapes.score(packet.payload);
       case 'nav.phase': return shapes.phase(packet.payload);
       case 'nav.geofence': return shapes.geofence(packet.payload);
+      case 'nav.peer': return { ...shapes.estimate(packet.payload), origin: shapes.origin(packet.payload) };
       default: return shapes.estimate(packet.payload);
     }
   }
@@ -192,7 +208,7 @@ class Flight extends Store {
   fixes() {
     const fixes = this.lists['nav.gnss'];
     if (!this.origin && fixes.length && this.states.length) {
-      this.origin = { latitude: fixes[0].latitude, longitude: fixes[0].longitude };
+      this.origin = { latitude: fixes[0].latitude, longitude: fixes[0].longitude, altitude: fixes[0].altitude };
     }
     if (!this.origin) return [];
     const origin = this.origin;
@@ -214,6 +230,9 @@ class Flight extends Store {
     }
     return spans;
   }
+
+  /** What the estimate is compared with: a peer or the truth. */
+  get reference() { return this.lists['nav.score'].at(-1)?.reference ?? 'peer'; }
 
   /** From when on the peer is no reference any more, or null. */
   invalidFrom() {

@@ -14,13 +14,15 @@ test('an estimate without fields is all absent, never zero', () => {
   assert.deepEqual(Object.values(e).filter((v) => v !== null), []);
 });
 
-test('innovations are read in each of their forms', () => {
-  const one = { source: 'nav.gnss', nis: 2.5, dof: 6, measured_at_ns: 5 };
-  assert.deepEqual(shapes.innovations({ innovation: one }), [{ source: 'gnss', nis: 2.5, degrees: 6, at: '5' }]);
-  assert.equal(shapes.innovations({ innovations: [one, one] }).length, 2);
-  assert.deepEqual(shapes.innovations({ nis: { gnss: 1, baro: null } }).map((i) => i.source), ['gnss']);
+test('innovations keep their sensor, their degrees of freedom and their time', () => {
+  const one = { kind: 'gnss-velocity', nis: 2.5, degrees_of_freedom: 3, measured_at_ns: 5, accepted: true };
+  assert.deepEqual(shapes.innovations({ innovations: [one] }), [{ source: 'gnss-velocity', nis: 2.5, degrees: 3, at: '5' }]);
   assert.deepEqual(shapes.innovations({}), []);
-  assert.deepEqual(shapes.innovations({ innovation: null }), []);
+});
+
+test('the fifteen sigmas are attitude, velocity and position first', () => {
+  const s = shapes.sigmas({ sigma: [Math.PI, 0, 0, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0] });
+  assert.deepEqual([s.attitude, s.velocity, s.position], [[180, 0, 0], [4, 5, 6], [7, 8, 9]]);
 });
 
 test('measured_at comes from the envelope first', () => {

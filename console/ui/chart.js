@@ -118,8 +118,8 @@ function options(element, latest) {
 }
 
 /** What a logarithmic axis shows at least, and the ticks it may carry. */
-const LOG_FLOOR = 0.05;
-const LOG_TICKS = [0.1, 1, 10, 100, 1000];
+const LOG_FLOOR = 0.001;
+const LOG_TICKS = [0.001, 0.01, 0.1, 1, 10, 100, 1000];
 
 /** @param {number} v */
 const axisNumber = (v) => fixed(v, Number.isInteger(v) ? 0 : Math.abs(v) < 0.1 ? 2 : Number.isInteger(v * 10) ? 1 : 2);

@@ -7,8 +7,8 @@ import { flight } from '../lib/flight.js';
 import { makeHash } from '../lib/router.js';
 import { fixed } from '../lib/format.js';
 
-/** Rough width of a label, for placing: 6.2 px a letter at 11 px, and the flag. @param {string} label */
-const labelWidth = (label) => label.length * 6.2 + 26;
+/** Rough width of a label, for placing: 6.1 px a letter at 11 px, and the flag. @param {string} label */
+const labelWidth = (label) => label.length * 6.1 + 18;
 const LANES = 2;
 
 /** @typedef {{t: number, label: string, kind: 'plain' | 'bad' | 'warn' | 'good', id: string | null}} Mark */
@@ -22,7 +22,7 @@ function marks() {
     if (p.airborne !== before) out.push({ t: p.t, label: p.airborne ? 'take-off' : 'landing', kind: 'plain', id: p.id });
     before = p.airborne;
   }
-  for (const g of flight.lists['nav.geofence']) out.push({ t: g.t, label: g.breach ? 'geofence breach' : 'geofence clear', kind: g.breach ? 'bad' : 'good', id: g.id });
+  for (const g of flight.lists['nav.geofence']) out.push({ t: g.t, label: g.breach ? 'fence breach' : 'fence clear', kind: g.breach ? 'bad' : 'good', id: g.id });
   const invalid = flight.lists['nav.score'].find((s) => !s.valid);
   if (invalid) out.push({ t: invalid.t, label: `${invalid.reference} reference ends`, kind: 'warn', id: invalid.id });
   return out.map((m) => ({ ...m, t: m.t - flight.start })).sort((a, b) => a.t - b.t);

@@ -31,19 +31,19 @@ function nisSource() {
 }
 
 const FUSED = { label: 'fused', color: '--fused' };
-const PEER = { label: 'EKF2', color: '--peer', dash: [5, 3] };
 
 function strips() {
   const source = nisSource();
+  const peer = { label: flight.reference, color: '--peer', dash: [5, 3] };
   const nis = flight.nis.get(source ?? '') ?? [];
   return [
-    { name: 'Height', unit: 'm', height: 92, topic: 'nav.state', lines: [line('nav.peer', 'height', PEER), line('nav.state', 'height', FUSED)], least: 1 },
-    { name: 'Ground speed', unit: 'm/s', height: 62, topic: 'nav.state', lines: [line('nav.peer', 'horizontalSpeed', PEER), line('nav.state', 'horizontalSpeed', FUSED)], zero: true, least: 0.5 },
-    { name: 'Error against EKF2', unit: 'm', height: 70, topic: 'nav.score', zero: true, least: 0.1,
+    { name: 'Height', unit: 'm', height: 92, topic: 'nav.state', lines: [line('nav.peer', 'height', peer), line('nav.state', 'height', FUSED)], least: 1 },
+    { name: 'Ground speed', unit: 'm/s', height: 62, topic: 'nav.state', lines: [line('nav.peer', 'horizontalSpeed', peer), line('nav.state', 'horizontalSpeed', FUSED)], zero: true, least: 0.5 },
+    { name: `Error against ${flight.reference}`, unit: 'm', height: 70, topic: 'nav.score', zero: true, least: 0.1,
       lines: [line('nav.score', 'position', { label: 'horizontal', color: '--fused' }), line('nav.score', 'height', { label: 'height', color: '--third', dash: [2, 2] })] },
     { name: 'Tilt error', unit: '°', height: 52, topic: 'nav.score', lines: [line('nav.score', 'tilt', { label: 'tilt', color: '--fused' })], zero: true, least: 0.5 },
     { name: `NIS, ${source ? source.toUpperCase() : 'fixes'}`, unit: '', height: 76, topic: 'nav.state', log: true, band: chi2Band95(nis[0]?.degrees ?? 3), axis: true,
-      lines: [{ label: 'NIS', color: '--gnss', points: true, x: nis.map((s) => s.t - flight.start), y: nis.map((s) => Math.max(s.nis, 0.05)) }] },
+      lines: [{ label: 'NIS', color: '--gnss', points: true, x: nis.map((s) => s.t - flight.start), y: nis.map((s) => Math.max(s.nis, 0.001)) }] },
   ];
 }
 
@@ -60,7 +60,7 @@ function valueAt(l, t) {
 
 /** @param {{cursor: number | null, version: string}} props cursor in the lists' own seconds */
 export function FlightStrips({ cursor, version }) {
-  const drawn = useMemo(strips, [version, flight.nis.size]);
+  const drawn = useMemo(strips, [version, flight.nis.size, flight.reference]);
   const length = Math.max(flight.end - flight.start, 5);
   const airborne = flight.airborne().map(([a, b]) => ({ from: a - flight.start, to: b - flight.start, kind: /** @type {'airborne'} */ ('airborne') }));
   const invalid = flight.invalidFrom();
@@ -71,7 +71,7 @@ export function FlightStrips({ cursor, version }) {
     <${Timeline} range=${[0, length]} cursor=${at} />
     ${drawn.map((/** @type {any} */ s) => html`<div class="strip" key=${s.name}>
       <div class="strip-head"><h3>${s.name}</h3>${s.lines.map((/** @type {Line} */ l) => html`<span class="strip-value"><span class=${`swatch ${l.color.slice(2)} ${l.dash ? 'dashed' : ''} ${l.points ? 'round' : ''}`}></span>${l.label} <b>${fixed(valueAt(l, at))}</b>${s.unit && html`<span class="unit">${s.unit === '°' ? '' : ' '}${s.unit}</span>`}</span>`)}
-        ${s.topic === 'nav.score' && invalid !== null && html`<span class="strip-note">hatched: EKF2 is no reference</span>`}
+        ${s.topic === 'nav.score' && invalid !== null && html`<span class="strip-note">hatched: ${flight.reference} is no reference</span>`}
         ${s.band && html`<span class="strip-note">95 % band ${fixed(s.band[0], 1)} to ${fixed(s.band[1], 1)}</span>`}
       </div>
       <${Chart} label=${s.name} unit=${s.unit} lines=${s.lines} range=${[0, length]} height=${Math.round(s.height * roominess())} band=${s.band} zero=${s.zero} least=${s.least} log=${s.log} axis=${s.axis}

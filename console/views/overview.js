@@ -46,7 +46,7 @@ export function Overview() {
     </div>`;
 }
 
-const Legend = () => html`<span class="legend"><span class="swatch fused"></span>fused<span class="swatch peer"></span>EKF2<span class="swatch gnss"></span>GNSS</span>`;
+const Legend = () => html`<span class="legend"><span class="swatch fused"></span>fused<span class="swatch peer"></span>${flight.reference}<span class="swatch gnss"></span>GNSS</span>`;
 
 function useCursorKeys() {
   useEffect(() => {

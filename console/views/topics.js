@@ -9,7 +9,7 @@ import { filter } from '../lib/glob.js';
 import { router, makeHash } from '../lib/router.js';
 import { useStores } from '../lib/store.js';
 import { stampSeconds } from '../lib/ids.js';
-import { age, bytes, clock, count, hertz, NONE } from '../lib/format.js';
+import { age, clock, count, hertz, NONE } from '../lib/format.js';
 import { curl } from '../lib/commands.js';
 
 /** @type {{key: string, label: string, num?: boolean, of: (t: any) => any, draw: (t: any) => any, name?: string, when?: (t: any) => boolean}[]} */
@@ -17,7 +17,6 @@ const COLUMNS = [
   { key: 'name', label: 'Topic', of: (t) => t.name, draw: (t) => t.name },
   { key: 'rate', label: 'Rate', num: true, of: (t) => -t.rate_hz, draw: (t) => html`<${Q} v=${hertz(t.rate_hz)} />` },
   { key: 'packets', label: 'Packets', num: true, of: (t) => -t.packets, draw: (t) => count(t.packets) },
-  { key: 'bytes', label: 'Bytes', num: true, name: 'wide-only', of: (t) => -t.bytes, draw: (t) => html`<${Q} v=${bytes(t.bytes)} />`, when: (t) => t.bytes !== undefined },
   { key: 'last', label: 'Last', num: true, of: (t) => -stampSeconds(t.last_stamp), draw: (t) => (t.last_stamp ? html`<span title=${clock(t.last_stamp)}>${age(Date.now() / 1000 - stampSeconds(t.last_stamp))}</span>` : NONE) },
   { key: 'type', label: 'Type', name: 'wide-only mono', of: (t) => t.type, draw: (t) => t.type },
   { key: 'writers', label: 'Writers', name: 'wider-only', of: (t) => t.writers?.join(), draw: (t) => t.writers?.join(', ') || NONE },

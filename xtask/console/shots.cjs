@@ -7,6 +7,8 @@ const path = require("node:path");
 const { chromium } = require("playwright-core");
 
 const VIEWS = ["overview", "graph", "topics", "why", "node"];
+/** What is selected in a view, where there is something to select. */
+const selected = { topics: "nav.state" };
 const SIZES = [[1280, 800], [390, 844]];
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync"];
@@ -39,6 +41,8 @@ async function main() {
     const context = await browser.newContext({ bypassCSP: true });
     const first = await context.newPage();
     await first.goto(address);
+    const newest = await (await context.request.get(`${new URL(address).origin}/api/v1/topics/nav.score/last`)).json();
+    selected.why = newest.id;
     await first.close();
     for (const scheme of ["dark", "light"]) {
       for (const [width, height] of SIZES) {
@@ -48,7 +52,7 @@ async function main() {
           await page.emulateMedia({ colorScheme: scheme });
           page.on("console", (m) => { if (m.type() === "error") faults.push(`${view} ${width} ${scheme}: ${m.text()}`); });
           page.on("pageerror", (e) => faults.push(`${view} ${width} ${scheme}: ${e.message}`));
-          await page.goto(`${new URL(address).origin}/#/${view}`);
+          await page.goto(`${new URL(address).origin}/#/${[view, selected[view]].filter(Boolean).join("/")}`);
           await page.waitForSelector("main[data-ready=true]", { timeout: 20000 });
           const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
           if (wide > 0) faults.push(`${view} ${width} ${scheme}: scrolls ${wide} px sideways`);

@@ -93,6 +93,15 @@ impl PartialEq for MessageType {
 }
 
 impl MessageType {
+    /// What the message is, in one line: the first paragraph of its documentation.
+    #[must_use]
+    pub fn doc(&self) -> String {
+        let schema = (self.schema)();
+        let text = schema["description"].as_str().unwrap_or_default();
+        let first = text.split("\n\n").next().unwrap_or_default();
+        first.trim_end_matches('.').replace('\n', " ")
+    }
+
     /// The erased form of `T`.
     #[must_use]
     pub fn of<T: Message>() -> Self {

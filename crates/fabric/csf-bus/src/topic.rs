@@ -39,19 +39,12 @@ impl TopicSpec {
         Self {
             name: name.into(),
             message: MessageType::of::<T>(),
-            doc: String::new(),
+            doc: MessageType::of::<T>().doc(),
             capacity: 1024,
             history: 1,
             recorded: true,
             edge: |bus, topic, author| Ok(Box::new(bus.publisher::<T>(topic, author, LaneKind::Source)?)),
         }
-    }
-
-    /// Adds a line for people.
-    #[must_use]
-    pub fn doc(mut self, doc: impl Into<String>) -> Self {
-        self.doc = doc.into();
-        self
     }
 
     /// Sets the slots per lane.

@@ -2,7 +2,8 @@
 //!
 //! Running motors shake the airframe: the vehicle is airborne (in the autopilot's sense: under power, about to fly or
 //! flying) while they do. It is on the ground again when the shaking has stopped, or when a shock is followed by two
-//! seconds without turning or moving. Windows are a quarter of a second. Invariant: phases alternate, and their times
+//! seconds without turning or moving; motors that go on running after that are no take-off until the vehicle climbs. Windows
+//! are a quarter of a second. Invariant: phases alternate, and their times
 //! never run backwards.
 //! The states correspond to `landed` of PX4's land detector (PX4 Guide, "Land Detector Configuration").
 
@@ -52,6 +53,8 @@ pub struct LandingConfig {
     pub settle_s: f64,
     /// Time of shaking that makes a take-off, s. Example: 0.25.
     pub start_s: f64,
+    /// Height above the ground that is a take-off while the motors never stopped, m. Example: 0.3.
+    pub climb_m: f64,
     /// Length of a window, s. Example: 0.25.
     pub window_s: f64,
 }
@@ -66,6 +69,7 @@ impl Default for LandingConfig {
             still_speed_m_s: 1.0,
             settle_s: 2.0,
             start_s: 0.25,
+            climb_m: 0.3,
             window_s: 0.25,
         }
     }
@@ -81,6 +85,8 @@ pub struct LandingDetector {
     shaking_s: f64,
     still_s: f64,
     had_shock: bool,
+    /// The vehicle stands, but its motors have not stopped since it landed.
+    is_idling: bool,
     ground_down_m: Option<f64>,
     down_m: f64,
     speed_m_s: f64,
@@ -98,6 +104,7 @@ impl LandingDetector {
             shaking_s: 0.0,
             still_s: 0.0,
             had_shock: false,
+            is_idling: false,
             ground_down_m: None,
             down_m: 0.0,
             speed_m_s: 0.0,
@@ -141,9 +148,11 @@ impl LandingDetector {
         self.shaking_s = if shake_m_s2 > c.shake_start_m_s2 { self.shaking_s + c.window_s } else { 0.0 };
         let is_still = math::norm(rate) < c.still_rate_rad_s && self.speed_m_s < c.still_speed_m_s;
         self.still_s = if is_still { self.still_s + c.window_s } else { 0.0 };
+        self.is_idling &= shake_m_s2 >= c.shake_stop_m_s2;
+        let stands = self.is_idling && self.ground_down_m.is_none_or(|g| g - self.down_m < c.climb_m);
         match self.phase {
             None if shake_m_s2 < c.shake_stop_m_s2 => Some(Phase::OnGround),
-            None | Some(Phase::OnGround) if self.shaking_s >= c.start_s => Some(Phase::Airborne),
+            None | Some(Phase::OnGround) if self.shaking_s >= c.start_s && !stands => Some(Phase::Airborne),
             Some(Phase::Airborne)
                 if (shake_m_s2 < c.shake_stop_m_s2 && is_still) || (self.had_shock && self.still_s >= c.settle_s) =>
             {
@@ -162,6 +171,7 @@ impl LandingDetector {
         self.phase = Some(next);
         self.shaking_s = 0.0;
         self.had_shock = false;
+        self.is_idling = next == Phase::OnGround;
         self.ground_down_m = match next {
             Phase::OnGround => Some(self.down_m),
             Phase::Airborne if first => None,
