@@ -1,0 +1,9 @@
+//! The binary as people and scripts meet it: every command, the API, and what happens when things go wrong.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod api;
+mod commands;
+mod demo;
+mod faults;
+mod scratch;
+mod world;
