@@ -15,7 +15,9 @@ use crate::paths;
 pub(crate) struct Flown {
     /// The recording was played to its end.
     pub(crate) is_complete: bool,
-    /// Why not, when the source failed.
+    /// Somebody asked for the end meanwhile.
+    pub(crate) is_interrupted: bool,
+    /// Why not, when the source or the journal failed.
     pub(crate) failure: Option<String>,
     /// When everything of it was handled and durable.
     pub(crate) settled_at: Stamp,
@@ -35,9 +37,6 @@ impl Summary {
         let path = options.and_then(|s| s.settings.options.at(["path"])?.text()).unwrap_or_default();
         fields.insert("flight".to_owned(), json!(Path::new(path).file_name().map(|n| n.to_string_lossy())));
         fields.insert("complete".to_owned(), json!(flown.is_complete));
-        let samples = node.topics().iter().find(|t| t.name == "nav.imu").map_or(0, |t| t.packets);
-        fields.insert("samples".to_owned(), json!(samples));
-        fields.insert("packets".to_owned(), json!(node.topics().iter().map(|t| t.packets).sum::<u64>()));
         if let Some(Value::Object(score)) = last_payload(node, "nav.score") {
             fields.extend(score);
         }
@@ -91,6 +90,10 @@ impl Summary {
 
     /// Adds what is known only at the end.
     pub(crate) fn finish(&mut self, node: &Node) {
+        let topics = node.topics();
+        let samples = topics.iter().find(|t| t.name == "nav.imu").map_or(0, |t| t.packets);
+        self.fields.insert("samples".to_owned(), json!(samples));
+        self.fields.insert("packets".to_owned(), json!(topics.iter().map(|t| t.packets).sum::<u64>()));
         let report = node.report();
         self.fields.insert("journal".to_owned(), json!(report.journal.directory));
         self.fields.insert("journal_bytes".to_owned(), json!(report.journal.bytes));

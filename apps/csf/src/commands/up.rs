@@ -26,6 +26,8 @@ use crate::{demo, packs, paths};
 
 /// Runs of the flight that `speed_factor` is the median of.
 const TIMED_RUNS: usize = 5;
+/// How long the journal may refuse commits at the end of a flight before the run counts as failed.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 /// Length of the paced phase that latencies come from, seconds of flight.
 const PACED_S: f64 = 3.0;
 
@@ -214,14 +216,16 @@ impl Session {
         if self.args.seeds > 1 {
             summary.add_seeds(&recording, self.args.fix_sigma, self.args.seeds)?;
         }
-        if is_headless {
-            let spent = Duration::from_nanos(self.now().since(started));
-            if self.args.limit.is_some() {
-                self.until_told(spent).await;
-            }
-        } else if flown.is_complete {
+        let goes_on = flown.failure.is_none() && !flown.is_interrupted;
+        if is_headless && self.args.limit.is_some() && goes_on {
+            self.until_told(Duration::from_nanos(self.now().since(started))).await;
+        }
+        let is_printed = !is_headless && flown.is_complete;
+        if is_printed {
             summary.finish(&running.node);
             summary.print();
+        }
+        if !is_headless && goes_on {
             eprintln!("the flight is over; this machine's own streams go on until Ctrl-C");
             self.until_told(Duration::ZERO).await;
         }
@@ -230,7 +234,7 @@ impl Session {
         summary.finish(&node);
         if self.args.config.json {
             super::print_json(&summary.json())?;
-        } else if is_headless {
+        } else if !is_printed {
             summary.print();
         }
         if let Some(failure) = flown.failure {
@@ -245,29 +249,30 @@ impl Session {
         node::load(&ConfigArgs { demo: true, set, ..self.args.config.clone() })
     }
 
-    /// Waits for the flight's end (or the limit, or Ctrl-C), then until all of it is handled and durable.
+    /// Waits for the flight's end (or the limit, or Ctrl-C), then until all of it is handled and durable, or the journal has given up.
     async fn fly(&self, running: &Running, limit: Option<Duration>) -> Flown {
         let node = &running.node;
         let landed = async {
             while let Some(stats) = node.service("flight") {
                 match stats.state() {
-                    RunState::Finished => return (true, None),
-                    RunState::Failed => return (false, Some(stats.last_error())),
+                    RunState::Finished => return (true, false, None),
+                    RunState::Failed => return (false, false, Some(stats.last_error())),
                     _ => tokio::time::sleep(Duration::from_millis(1)).await,
                 }
             }
-            (false, Some("there is no source called `flight`".to_owned()))
+            (false, false, Some("there is no source called `flight`".to_owned()))
         };
-        let (is_complete, failure) = tokio::select! {
+        let (is_complete, mut is_interrupted, mut failure) = tokio::select! {
             ended = landed => ended,
-            () = async { match limit { Some(limit) => tokio::time::sleep(limit).await, None => std::future::pending().await } } => (false, None),
-            () = interrupt() => (false, None),
+            () = async { match limit { Some(limit) => tokio::time::sleep(limit).await, None => std::future::pending().await } } => (false, false, None),
+            () = interrupt() => (false, true, None),
         };
         tokio::select! {
             () = node.settle() => {}
-            () = interrupt() => {}
+            () = interrupt() => is_interrupted = true,
+            reason = node.feed().given_up(JOURNAL_PATIENCE) => failure = failure.or(Some(reason)),
         }
-        Flown { is_complete, failure, settled_at: self.now() }
+        Flown { is_complete, is_interrupted, failure, settled_at: self.now() }
     }
 
     /// Four more saturated runs for the median, and a paced one for the latency, each on a journal of its own.

@@ -210,7 +210,7 @@ fn a_subscription_starts_with_the_last_value_and_goes_on_where_it_was_cut() {
     let first = land(1);
     let cut = subscribe().send(address);
     let second = land(2);
-    let seen: Vec<u64> = cut.events(2).into_iter().map(|e| e.0).collect();
+    let seen: Vec<u64> = cut.events(2).into_iter().map(|e| e.1["position"].as_u64().unwrap()).collect();
     assert_eq!(seen, [first, second], "the last value, then what is new");
 
     let (third, fourth) = (land(3), land(4));

@@ -168,11 +168,7 @@ fn a_full_disk_stops_the_node_with_its_reason_and_loses_nothing_acknowledged() {
 #[test]
 fn one_interrupt_stops_in_order_and_prints_the_summary() {
     let state = Scratch::new();
-    let mut node = Running::up(
-        &state,
-        &["up", "--demo", "--json", "--for", "60s", "--listen", "127.0.0.1:0"]
-            .map(|a| if a == "--json" { "--verbose" } else { a }),
-    );
+    let mut node = Running::up(&state, &["up", "--demo", "--for", "60s", "--listen", "127.0.0.1:0"]);
     node.signal("-INT");
     let (code, printed) = node.end();
     assert_eq!(code, Some(0));

@@ -265,7 +265,9 @@ async fn publish(
 ) -> Answer {
     let spec = api.topic(&topic)?.spec().clone();
     let Json(body) = body.map_err(|e| {
-        Refusal::new(StatusCode::BAD_REQUEST, "CSF-0305", e.body_text(), "send {\"payload\": {…}} as application/json")
+        let status = if e.status() == StatusCode::PAYLOAD_TOO_LARGE { e.status() } else { StatusCode::BAD_REQUEST };
+        let help = "send {\"payload\": {…}} as application/json, 1 MiB at most";
+        Refusal::new(status, "CSF-0305", e.body_text(), help)
     })?;
     let misfit = |e: &dyn std::fmt::Display| {
         Refusal::new(
@@ -286,7 +288,7 @@ async fn publish(
     if !body.durable {
         return json_answer(&json!({ "id": id.to_string(), "stamp": stamp.to_string(), "durability": "memory" }));
     }
-    let position = api.node.feed().durable(id).await.map_err(|reason| {
+    api.node.feed().durable(id).await.map_err(|reason| {
         let message = format!("packet {id} is on the bus but not durable: {reason}");
         Refusal::new(
             StatusCode::INSUFFICIENT_STORAGE,
@@ -295,6 +297,7 @@ async fn publish(
             "free space or stop the node; nothing durable is lost",
         )
     })?;
+    let position = api.ask(move |_, reader| Ok(reader.packet(id)?.map(|p| p.position))).await?;
     json_answer(
         &json!({ "id": id.to_string(), "stamp": stamp.to_string(), "durability": "disk", "position": position }),
     )

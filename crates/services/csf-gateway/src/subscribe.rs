@@ -190,9 +190,10 @@ impl Stream {
 
 fn event(view: &PacketView) -> Event {
     let data = serde_json::to_string(view).unwrap_or_default();
-    let event = Event::default().event("packet").data(data);
+    let event = Event::default().event("packet");
+    // The id goes first, so that whoever reads line by line knows it when the data comes.
     match view.position {
-        Some(position) => event.id(position.to_string()),
-        None => event,
+        Some(position) => event.id(position.to_string()).data(data),
+        None => event.data(data),
     }
 }

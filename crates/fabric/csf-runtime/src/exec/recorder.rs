@@ -103,8 +103,10 @@ impl Recorder {
                 Ok(written) if written < BATCH / 8 && !stopping => self.gather(),
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(%error, "journal refused a commit; trying again");
-                    self.feed.fail(Some(error.to_string()));
+                    if self.feed.failure().is_none() {
+                        tracing::error!(%error, "journal refused a commit; trying again");
+                    }
+                    self.feed.fail(Some(format!("[{}] {error}", crate::node::journal_code(&error))));
                     if stopping {
                         return;
                     }

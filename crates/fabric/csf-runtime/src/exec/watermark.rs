@@ -79,14 +79,14 @@ impl DurableFeed {
     ///
     /// # Errors
     /// The journal's words when it failed for good.
-    pub async fn durable(&self, id: MessageId) -> Result<u64, String> {
+    pub async fn durable(&self, id: MessageId) -> Result<(), String> {
         let mut durable = self.durable.subscribe();
         let mut failure = self.failure.subscribe();
         loop {
             {
                 let state = durable.borrow_and_update();
                 if state.next_seq.get(&id.lane).is_some_and(|next| *next > id.seq) {
-                    return Ok(state.position);
+                    return Ok(());
                 }
             }
             if let Some(reason) = failure.borrow_and_update().clone() {
@@ -99,7 +99,22 @@ impl DurableFeed {
         }
     }
 
-    /// The failure that stopped recording, while it lasts.
+    /// Waits until commits have been refused for this long without a pause; answers the last reason. Cancel safe.
+    pub async fn given_up(&self, after: std::time::Duration) -> String {
+        let mut failure = self.failure.subscribe();
+        loop {
+            // The sender lives as long as this feed.
+            let _ = failure.wait_for(Option::is_some).await;
+            let recovered = tokio::time::timeout(after, failure.wait_for(Option::is_none)).await;
+            if recovered.is_err()
+                && let Some(reason) = self.failure()
+            {
+                return reason;
+            }
+        }
+    }
+
+    /// The failure that stopped recording, while it lasts: `[CSF-nnnn] the journal's words`.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.failure.borrow().clone()

@@ -121,15 +121,22 @@ impl BootError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::PreFlightCheckFailed { code, .. } => code,
-            Self::Journal(JournalError::InUse { .. }) => "CSF-0203",
-            Self::Journal(JournalError::NewerFormat { .. }) => "CSF-0204",
-            Self::Journal(JournalError::Storage { full: true, .. }) => "CSF-0205",
-            Self::Journal(JournalError::Storage { .. }) => "CSF-0202",
-            Self::Journal(_) => "CSF-0206",
+            Self::Journal(error) => journal_code(error),
             Self::Resume(_) | Self::Diverged { .. } => "CSF-0501",
             Self::Coordination(CoordinationError::InitializationFailed { error, .. }) => error.code,
             Self::Topic(_) | Self::Thread(_) | Self::Coordination(_) => "CSF-0209",
         }
+    }
+}
+
+/// The page that explains a journal's error.
+pub(crate) fn journal_code(error: &JournalError) -> &'static str {
+    match error {
+        JournalError::InUse { .. } => "CSF-0203",
+        JournalError::NewerFormat { .. } => "CSF-0204",
+        JournalError::Storage { full: true, .. } => "CSF-0205",
+        JournalError::Storage { .. } => "CSF-0202",
+        _ => "CSF-0206",
     }
 }
 

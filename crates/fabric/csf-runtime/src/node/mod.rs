@@ -7,6 +7,7 @@ mod hub;
 mod preflight;
 mod subsystems;
 
+pub(crate) use boot::journal_code;
 pub use boot::{Attachment, BootError, BootOptions, Phase, RUN_STREAM, boot};
 pub use handle::{
     ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError, ReaderFactory, TopicReport,
