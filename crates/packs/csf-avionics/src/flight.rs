@@ -139,6 +139,7 @@ fn clock_domain(source: SourceKind) -> &'static str {
     match source {
         SourceKind::Px4Ulog => "px4",
         SourceKind::Ansfl => "ansfl",
+        SourceKind::Simulated => "simulated",
     }
 }
 

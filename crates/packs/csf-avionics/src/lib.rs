@@ -19,6 +19,7 @@ mod message;
 mod pack;
 pub mod recording;
 pub mod score;
+pub mod simulate;
 pub mod track;
 
 pub use component::{Fence, Fusion, Judge, Landing};

@@ -14,6 +14,14 @@ use crate::math::{self, GRAVITY_M_S2, Vec3};
 use crate::recording::{AhrsSample, BaroSample, GnssFix, ImuSample, MagSample};
 use crate::track::ConstantVelocity;
 
+/// Angular rate beyond this is no vehicle's, rad/s.
+const RATE_MAX_RAD_S: f64 = 100.0;
+/// Altitude beyond this is no fix of a satellite receiver, m.
+const ALTITUDE_MAX_M: f64 = 100_000.0;
+/// Stated accuracy beyond this is no fix at all, m.
+const ACCURACY_MAX_M: f64 = 10_000.0;
+/// Speed beyond this is no velocity of a satellite receiver, m/s.
+const SPEED_MAX_M_S: f64 = 1_000.0;
 /// 1 σ of the position before the first fix, m.
 const POSITION_SIGMA_START_M: f64 = 100.0;
 /// 1 σ of the barometer's offset before its first sample, m.
@@ -108,7 +116,8 @@ impl Estimator {
         }
         // A step of more than a second tells nothing about what happened in it.
         let dt = ((sample.measured_at_ns - last_ns) as f64 * 1e-9).min(1.0);
-        let (gyro, accel) = (sample.gyro_rad_s, sample.accel_m_s2.map(|a| a.clamp(-FORCE_MAX_M_S2, FORCE_MAX_M_S2)));
+        let gyro = sample.gyro_rad_s.map(|w| w.clamp(-RATE_MAX_RAD_S, RATE_MAX_RAD_S));
+        let accel = sample.accel_m_s2.map(|a| a.clamp(-FORCE_MAX_M_S2, FORCE_MAX_M_S2));
         if self.bank.is_empty() {
             let turn = math::quat_exp(math::scale(gyro, dt));
             for attitude in self.ahrs.iter_mut().flatten() {
@@ -372,14 +381,7 @@ impl Estimator {
 
     /// Takes a satellite fix.
     pub fn on_gnss(&mut self, fix: &GnssFix) {
-        let sane = fix.point().iter().all(|x| x.is_finite())
-            && fix.latitude_deg.abs() <= 90.0
-            && fix.longitude_deg.abs() <= 180.0
-            && fix.horizontal_accuracy_m.is_finite()
-            && fix.vertical_accuracy_m.is_finite();
-        if !sane || fix.fix_type < 3 {
-            return;
-        }
+        let Some(fix) = &possible(fix) else { return };
         if self.age_s(fix.measured_at_ns) > self.config.gnss_age_max_s && self.origin.is_some() {
             return;
         }
@@ -413,7 +415,7 @@ impl Estimator {
         let at_ns = fix.measured_at_ns;
         let residuals = |f: &Filter, now| math::sub(local, f.at(at_ns, now).0);
         self.vector_update(InnovationKind::Gnss, at_ns, &h, [sigma; 1][0], PO, residuals);
-        if let Some(velocity) = fix.velocity_ned_m_s.filter(|v| math::is_finite(*v)) {
+        if let Some(velocity) = fix.velocity_ned_m_s {
             let h = core::array::from_fn(|i| unit(VE + i));
             let residuals = |f: &Filter, now| math::sub(velocity, f.at(at_ns, now).1);
             self.vector_update(InnovationKind::GnssVelocity, at_ns, &h, [speed_sigma; 3], VE, residuals);
@@ -571,6 +573,20 @@ fn level_attitude(force: Vec3) -> math::Quat {
     let roll = libm::atan2(-force[1], -force[2]);
     let pitch = libm::atan2(force[0], (force[1] * force[1] + force[2] * force[2]).sqrt());
     math::quat_from_euler(roll, pitch, 0.0)
+}
+
+/// A three-dimensional fix of a place and accuracy that can be; a velocity that cannot is left out of it.
+fn possible(fix: &GnssFix) -> Option<GnssFix> {
+    let is_place = fix.latitude_deg.abs() <= 90.0
+        && fix.longitude_deg.abs() <= 180.0
+        && fix.altitude_m.abs() <= ALTITUDE_MAX_M
+        && (0.0..=ACCURACY_MAX_M).contains(&fix.horizontal_accuracy_m)
+        && (0.0..=ACCURACY_MAX_M).contains(&fix.vertical_accuracy_m);
+    let velocity_ned_m_s = fix
+        .velocity_ned_m_s
+        .filter(|v| math::norm(*v) <= SPEED_MAX_M_S && (0.0..=SPEED_MAX_M_S).contains(&fix.speed_accuracy_m_s));
+    let speed_accuracy_m_s = if velocity_ned_m_s.is_some() { fix.speed_accuracy_m_s } else { 0.0 };
+    (is_place && fix.fix_type >= 3).then_some(GnssFix { velocity_ned_m_s, speed_accuracy_m_s, ..*fix })
 }
 
 /// Heading of a body whose tilt is `level` (heading zero) and that sees this field, rad; `None` when the field has

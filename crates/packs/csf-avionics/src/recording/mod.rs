@@ -26,6 +26,8 @@ pub enum SourceKind {
     Px4Ulog,
     /// An ANSFL flight: `*_GT.csv.gz` with `*_IMU_n.csv.gz` beside it.
     Ansfl,
+    /// No file: made by [`simulate`](crate::simulate::simulate).
+    Simulated,
 }
 
 /// What the recording offers to measure an estimator against.
@@ -57,7 +59,7 @@ pub struct ImuSample {
 
 /// The attitude that an inertial unit reckons by itself, from its own magnetometer and a filter of its maker.
 ///
-/// Good enough to start from and not to fly by: in flight such filters take acceleration for tilt.
+/// Its roll and pitch are good to some degrees; its heading is as good as the field around its magnetometer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AhrsSample {
     /// The unit, as in [`ImuSample::sensor`].

@@ -1,0 +1,6 @@
+//! The pack against recorded flights, simulated flights and bad input.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod recorded;
+mod simulated;
