@@ -3,6 +3,7 @@
 
 mod crash;
 mod exec;
+mod fuzz;
 mod new_pack;
 mod shots;
 mod test;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(),
         Some("test") => test::run(rest),
         Some("shots") => shots::run(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("crash") => crash::run(rest),
         Some("new-pack") => new_pack::run(rest),
         _ => {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
                  tidy                      layers, manifests, error pages, traceability, links\n  \
                  test [--only STEP]        everything CI runs; prints what took how long\n  \
                  shots [DIR]               pictures of the console, checked for faults\n  \
+                 fuzz [TARGET] [--seconds N]   fuzz the parsers of outside bytes, all of them or one\n  \
                  crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
                  new-pack NAME             a working pack: crate, registration, test"
             );

@@ -1,5 +1,7 @@
 //! `cargo xtask new-pack NAME`: a crate with a working component and its test, registered in the binary.
 
+use std::path::Path;
+
 use crate::Outcome;
 use crate::exec;
 
@@ -94,35 +96,44 @@ mod tests {
 }
 "#;
 
+/// Where the pack is named, and what its line stands before.
+const PLACES: [(&str, &str, &str); 3] = [
+    ("Cargo.toml", "csf-runtime = {", "csf-{name} = { path = \"crates/packs/csf-{name}\" }\n"),
+    ("apps/csf/Cargo.toml", "csf-runtime.workspace", "csf-{name}.workspace = true\n"),
+    ("apps/csf/src/packs.rs", "Box::new(csf_host::Host)", "Box::new(csf_{name}::{Type}), "),
+];
+
 /// Writes the crate and its three lines elsewhere.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let name = arguments.first().ok_or("usage: cargo xtask new-pack NAME")?;
+    write(&exec::root(), name)?;
+    println!("csf-{name} is ready: `cargo test -p csf-{name}`, then name `{name}.counter` in a csf.toml");
+    Ok(())
+}
+
+/// The same in any copy of the repository. Nothing is written unless everything can be.
+pub(crate) fn write(root: &Path, name: &str) -> Outcome {
     let is_fine = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(|c| c.is_ascii_lowercase());
     if !is_fine {
         return Err(format!("`{name}` cannot be a pack's name; use lower-case letters only"));
     }
-    let root = exec::root();
     let folder = root.join(format!("crates/packs/csf-{name}"));
     if folder.exists() {
         return Err(format!("{} exists already", folder.display()));
     }
     let kind: String = name[..1].to_uppercase() + &name[1..];
     let fill = |text: &str| text.replace("{name}", name).replace("{Type}", &kind);
-    let write = |path: std::path::PathBuf, text: String| {
-        std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
-    };
-    std::fs::create_dir_all(folder.join("src")).map_err(|e| e.to_string())?;
-    write(folder.join("Cargo.toml"), fill(MANIFEST))?;
-    write(folder.join("src/lib.rs"), fill(SOURCE))?;
-    let insert = |file: &str, before: &str, line: &str| {
+    let mut files = vec![(folder.join("Cargo.toml"), fill(MANIFEST)), (folder.join("src/lib.rs"), fill(SOURCE))];
+    for (file, before, line) in PLACES {
         let path = root.join(file);
         let text = std::fs::read_to_string(&path).map_err(|e| format!("{file}: {e}"))?;
         let at = text.find(before).ok_or_else(|| format!("{file}: no line with `{before}`"))?;
-        write(path, format!("{}{}{}", &text[..at], fill(line), &text[at..]))
-    };
-    insert("Cargo.toml", "csf-runtime = {", "csf-{name} = { path = \"crates/packs/csf-{name}\" }\n")?;
-    insert("apps/csf/Cargo.toml", "csf-runtime.workspace", "csf-{name}.workspace = true\n")?;
-    insert("apps/csf/src/packs.rs", "        Box::new(csf_host::Host),", "        Box::new(csf_{name}::{Type}),\n")?;
-    println!("{} is ready: `cargo test -p csf-{name}`, then name `{name}.counter` in a csf.toml", folder.display());
-    Ok(())
+        files.push((path, format!("{}{}{}", &text[..at], fill(line), &text[at..])));
+    }
+    std::fs::create_dir_all(folder.join("src")).map_err(|e| e.to_string())?;
+    for (path, text) in files {
+        std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    // The list of packs may not fit its line any more.
+    exec::output(exec::command("cargo", &["fmt", "--package", "csf"]).current_dir(root)).map(drop)
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::exec::{self, command, output};
-use crate::{shots, tidy};
+use crate::{new_pack, shots, tidy};
 
 struct Step {
     name: &'static str,
@@ -19,7 +19,7 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
@@ -27,6 +27,7 @@ const STEPS: [Step; 9] = [
     Step { name: "tests", work: tests },
     Step { name: "doc tests", work: doc_tests },
     Step { name: "examples", work: examples },
+    Step { name: "projects", work: projects },
     Step { name: "mcap reader", work: mcap_reader },
     Step { name: "console", work: console },
 ];
@@ -136,6 +137,43 @@ fn examples() -> Result<Counts, String> {
         counts.passed += 1;
     }
     Ok(counts)
+}
+
+/// What `csf new` and `cargo xtask new-pack` write builds, passes its tests and runs.
+fn projects() -> Result<Counts, String> {
+    let folder = exec::target().join("projects");
+    // Left over from an earlier run, or not there.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+
+    let own = folder.join("busy-alarm");
+    output(&mut command(exec::csf(), &["new", "busy-alarm", "--path", &own.display().to_string()]))?;
+    // The same versions as here, so that nothing is downloaded or built twice.
+    std::fs::copy(exec::root().join("Cargo.lock"), own.join("Cargo.lock")).map_err(|e| e.to_string())?;
+    let run = |arguments: &[&str]| {
+        output(command("cargo", arguments).current_dir(&own).env("CSF_STATE", folder.join("state")))
+    };
+    run(&["test", "--quiet"])?;
+    run(&["run", "--quiet", "--", "validate"])?;
+    run(&["run", "--quiet", "--", "up", "--for", "3s", "--listen", "127.0.0.1:0"])?;
+    let why = run(&["run", "--quiet", "--", "why", "busy-alarm.busy", "--journal", "../state/journal/busy-alarm"])?;
+    if !why.contains("host.cpu") {
+        return Err(format!("the new component's output has no cause:\n{why}"));
+    }
+
+    let copy = folder.join("repository");
+    let listed = output(&mut command("git", &["ls-files", "-co", "--exclude-standard"]))?;
+    for file in listed.lines().filter(|f| !f.starts_with("data/") && !f.starts_with("docs/")) {
+        let to = copy.join(file);
+        std::fs::create_dir_all(to.parent().unwrap_or(&copy)).map_err(|e| e.to_string())?;
+        // A file that was removed and not yet committed is listed too.
+        if exec::root().join(file).exists() {
+            std::fs::copy(exec::root().join(file), &to).map_err(|e| e.to_string())?;
+        }
+    }
+    new_pack::write(&copy, "sample")?;
+    output(command("cargo", &["test", "--quiet", "--package", "csf-sample"]).current_dir(&copy))?;
+    Ok(Counts { passed: 2, skipped: 0 })
 }
 
 /// The public Python reader reads what `csf export --mcap` writes.
