@@ -40,6 +40,9 @@ impl Summary {
         if let Some(Value::Object(score)) = last_payload(node, "nav.score") {
             fields.extend(score);
         }
+        // A recording that cannot be opened has failed the flight already, with its own words.
+        let faults = csf_avionics::recording_faults(Path::new(path)).unwrap_or_default();
+        fields.insert("sensor_faults".to_owned(), json!(faults));
         let mut summary = Self { fields, factors: Vec::new() };
         let saturated = path_latency(node);
         summary.latency("latency_ns", saturated);
@@ -120,6 +123,9 @@ impl Summary {
         let share = |key: &str| self.number(key).map_or("–".to_owned(), |v| format!("{:.1} %", 100.0 * v));
         let time = |key: &str| self.number(key).map_or("–".to_owned(), |v| nanos(v as u64));
         println!("flight          {}, {} samples, {} packets", text("flight"), count("samples"), count("packets"));
+        for fault in self.fields.get("sensor_faults").and_then(Value::as_array).into_iter().flatten() {
+            println!("  sensor        {}  [CSF-0405]", fault.as_str().unwrap_or_default());
+        }
         let reference = text("reference");
         let until = self.number("reference_valid_until_s").map_or(String::new(), |t| {
             format!(" (until {t:.1} s, where it resets its own heading and is no reference any more)")

@@ -75,6 +75,36 @@ fn a_damaged_table_names_its_line_and_a_missing_column_its_name() {
 }
 
 #[test]
+fn faulty_sensors_are_named_and_the_flight_goes_on() {
+    let state = Scratch::new();
+    let flight = state.write("faulty_GT.csv.gz", gzip(TRUTH));
+    let mut rows = String::from(IMU_HEAD);
+    for i in 0..400 {
+        let (t, x) = (f64::from(i) * 0.01, f64::from(i % 7) * 0.01);
+        let row = match i {
+            50 => format!("{t},0,0,0,NaN,0,9.8,0,0,0\n"),
+            60 => format!("0.1,0,0,0,{x},0,9.8,0,0,0\n"),
+            // The accelerometer hangs.
+            100..140 => format!("{t},0,0,0,0.5,0.5,9.8,1,1,1\n"),
+            // The logger sleeps.
+            200..260 => continue,
+            _ => format!("{t},0,0,0,{x},0,9.8,0,{x},0\n"),
+        };
+        rows.push_str(&row);
+    }
+    state.write("faulty_IMU_1.csv.gz", gzip(&rows));
+    let fly = ["up", "--demo", "--flight", &flight, "--speed", "100", "--for", "1s", "--listen", "127.0.0.1:0"];
+    let output = run(&state, &fly);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for fault in ["1 samples are no numbers", "1 samples are older", "repeat the one before", "silent for up to 0.61 s"]
+    {
+        assert!(text.contains(fault), "{fault} is not in\n{text}");
+    }
+    assert!(text.contains("CSF-0405"));
+}
+
+#[test]
 fn every_mistake_in_a_configuration_is_shown_at_once_with_its_line() {
     let state = Scratch::new();
     state.write(

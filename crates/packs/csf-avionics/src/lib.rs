@@ -24,4 +24,4 @@ pub mod track;
 
 pub use component::{Fence, Fusion, Judge, Landing};
 pub use flight::{Flight, FlightOptions};
-pub use pack::{Avionics, ScoreOptions, monte_carlo_file};
+pub use pack::{Avionics, ScoreOptions, monte_carlo_file, recording_faults};

@@ -109,6 +109,14 @@ impl Pack for Avionics {
     }
 }
 
+/// What is wrong with the sensors of a recording, one sentence each.
+///
+/// # Errors
+/// When the recording cannot be opened.
+pub fn recording_faults(path: &Path) -> Result<Vec<String>, String> {
+    Ok(Recording::open(path).map_err(|e| e.to_string())?.quality.faults())
+}
+
 /// Figures of a recording that takes many flights to know: means over noise seeds 1 to `seeds`, and drifts while fixes fail. Flown through
 /// the filter without a fabric; for the summary of the demo.
 ///

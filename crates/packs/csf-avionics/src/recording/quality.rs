@@ -54,6 +54,37 @@ impl Quality {
     pub fn of(&self, sensor: &str) -> Option<&SensorQuality> {
         self.sensors.iter().find(|s| s.sensor == sensor)
     }
+
+    /// What is wrong with the sensors, one sentence each; empty for a recording without faults.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        self.sensors.iter().flat_map(SensorQuality::faults).collect()
+    }
+}
+
+/// A gap of this many usual steps is a dropout.
+const DROPOUT_STEPS: f64 = 5.0;
+
+impl SensorQuality {
+    fn faults(&self) -> Vec<String> {
+        let counts = [
+            (self.not_a_number, "are no numbers or absurd, dropped"),
+            (self.time_backwards, "are older than the one before, dropped"),
+            (self.duplicates, "have the stamp of the one before, dropped"),
+            (self.time_jumps, "are minutes ahead of the one before, dropped"),
+            (self.stuck, "repeat the one before again and again, kept"),
+        ];
+        let mut faults: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{}: {count} samples {what}", self.sensor))
+            .collect();
+        if self.period_s > 0.0 && self.gap_longest_s > DROPOUT_STEPS * self.period_s {
+            let (longest, usual) = (self.gap_longest_s, self.period_s);
+            faults.push(format!("{}: silent for up to {longest:.2} s, usually {usual:.3} s", self.sensor));
+        }
+        faults
+    }
 }
 
 /// Accepts or drops the samples of one sensor, and counts.
