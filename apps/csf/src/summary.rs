@@ -191,7 +191,8 @@ impl Summary {
     }
 }
 
-fn last_payload(node: &Node, topic: &str) -> Option<Value> {
+/// What the newest durable packet of a topic says.
+pub(crate) fn last_payload(node: &Node, topic: &str) -> Option<Value> {
     let last = node.feed().last_values().remove(topic)?;
     let message = node.catalogue().messages.get(&last.lane.message)?;
     let payload = (message.decode)(&last.packet.payload).ok()?;

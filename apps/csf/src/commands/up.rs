@@ -1,5 +1,6 @@
 //! `csf up`: a node from a configuration, or the demo.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ use crate::{demo, packs, paths};
 
 /// Runs of the flight that `speed_factor` is the median of.
 const TIMED_RUNS: usize = 5;
+/// Time between two progress lines.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// How long the journal may refuse commits at the end of a flight before the run counts as failed.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 /// Length of the paced phase that latencies come from, seconds of flight.
@@ -198,6 +201,11 @@ impl Session {
 
     async fn demo(&self) -> Outcome {
         let recording = demo::recording(self.args.flight.as_deref())?;
+        if self.args.seeds > 1 && recording.extension().is_some_and(|e| e == "ulg") {
+            let message =
+                "`--seeds` varies the noise of fixes made from RTK; a PX4 log has fixes of its own, leave it out";
+            return Err(Failure::new("CSF-0104", message));
+        }
         let started = self.now();
         let is_headless = self.args.config.json || self.args.limit.is_some();
         let directory = match &self.args.journal {
@@ -264,6 +272,7 @@ impl Session {
         };
         let (is_complete, mut is_interrupted, mut failure) = tokio::select! {
             ended = landed => ended,
+            () = self.tell_progress(node) => (false, false, None),
             () = async { match limit { Some(limit) => tokio::time::sleep(limit).await, None => std::future::pending().await } } => (false, false, None),
             () = interrupt() => (false, true, None),
         };
@@ -273,6 +282,23 @@ impl Session {
             reason = node.feed().given_up(JOURNAL_PATIENCE) => failure = failure.or(Some(reason)),
         }
         Flown { is_complete, is_interrupted, failure, settled_at: self.now() }
+    }
+
+    /// Keeps a line about the flight on a terminal up to date; never ends, and leaves no line behind.
+    async fn tell_progress(&self, node: &Node) {
+        if self.args.config.json || !std::io::stderr().is_terminal() {
+            return std::future::pending().await;
+        }
+        let _line = ClearedLine;
+        loop {
+            tokio::time::sleep(PROGRESS_EVERY).await;
+            let share = node.service("flight").map_or(0.0, |s| s.progress());
+            let states = node.topics().iter().find(|t| t.name == "nav.state").map_or(0, |t| t.packets);
+            let error = crate::summary::last_payload(node, "nav.score")
+                .and_then(|s| s["position_error_rms_m"].as_f64())
+                .map_or(String::new(), |e| format!(", position error {e:.2} m rms"));
+            eprint!("\r\x1b[Kflying {:>3.0} %  {states} states{error}", 100.0 * share);
+        }
     }
 
     /// Four more saturated runs for the median, and a paced one for the latency, each on a journal of its own.
@@ -295,6 +321,15 @@ impl Session {
         // Scratch that stays behind is only disk space.
         let _ = std::fs::remove_dir_all(&scratch);
         Ok(())
+    }
+}
+
+/// Takes the progress line away, however the waiting ends.
+struct ClearedLine;
+
+impl Drop for ClearedLine {
+    fn drop(&mut self) {
+        eprint!("\r\x1b[K");
     }
 }
 

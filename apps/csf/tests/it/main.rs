@@ -1,5 +1,6 @@
 //! The binary as people and scripts meet it: every command, the API, and what happens when things go wrong.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
 
 mod api;
 mod commands;

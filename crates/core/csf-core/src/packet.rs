@@ -59,30 +59,3 @@ impl Header {
         self.id.lane
     }
 }
-
-/// How hard the bus tries (FAB-013).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeliveryOptions {
-    /// Retry until delivered or `max_retries` is spent.
-    pub guaranteed_delivery: bool,
-    /// Retries after the first attempt.
-    pub max_retries: u8,
-    /// Nanoseconds until an undelivered packet is given up; 0 = no limit.
-    pub timeout_ns: u64,
-    /// Whether vector instructions may be used for matching.
-    pub use_hardware_acceleration: bool,
-    /// Allowed optimisations, one bit each; 0xFF = all.
-    pub simd_flags: u8,
-}
-
-impl Default for DeliveryOptions {
-    fn default() -> Self {
-        Self {
-            guaranteed_delivery: false,
-            max_retries: 0,
-            timeout_ns: 0,
-            use_hardware_acceleration: true,
-            simd_flags: 0xFF,
-        }
-    }
-}

@@ -1,10 +1,8 @@
-//! Periodic components of message streams (FAB-014, FAB-015). "Quantum" is the product's word for phase tracking; no physics is claimed.
+//! Periodic components of message streams (FAB-015). "Quantum" is the product's word for phase tracking; no physics is claimed.
 
 use std::f64::consts::TAU;
 
 use serde::{Deserialize, Serialize};
-
-use crate::MessageId;
 
 /// Amplitude, frequency and phase of a stream's fitted periodic component.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,19 +50,6 @@ impl QuantumOffset {
     pub fn from_period(period_s: f64) -> Result<Self, InvalidOffset> {
         Self::new(1.0, 1.0 / period_s, 0.0)
     }
-}
-
-/// What ties a packet to others: its stream's phase and its causes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct QuantumCorrelation {
-    /// The stream's fitted periodic component.
-    pub quantum_offset: QuantumOffset,
-    /// Packets that must be delivered before this one.
-    pub causal_dependencies: Vec<MessageId>,
-    /// Radians within the stream's cycle.
-    pub temporal_phase: f64,
-    /// 0..1, resultant length of recent phase residuals; 1 = perfectly predictable.
-    pub coherence_score: f32,
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in &files {
         let recording = Recording::open(Path::new(file))?;
         match recording.source {
-            SourceKind::Px4Ulog => one_flight(&recording, &config),
+            SourceKind::Px4Ulog | SourceKind::Simulated => one_flight(&recording, &config),
             SourceKind::Ansfl => many_seeds(&recording, &config, seeds),
         }
     }

@@ -36,7 +36,7 @@ fn no_damage_to_a_ulog_makes_the_reader_panic() {
             let at = (random.next_u64() % bytes.len() as u64) as usize;
             bytes[at] = random.next_u64() as u8;
         }
-        if random.next_u64() % 3 == 0 {
+        if random.next_u64().is_multiple_of(3) {
             bytes.truncate((random.next_u64() % bytes.len() as u64) as usize);
         }
         let outcome = std::panic::catch_unwind(|| Recording::from_ulog("flight", "flight.ulg", &bytes).is_ok());
