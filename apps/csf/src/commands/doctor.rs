@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use csf_core::port::TimeSource;
 use csf_runtime::config::Settings;
 use csf_time::SystemClock;
 use serde_json::json;
@@ -60,10 +59,18 @@ fn machine() -> Vec<Finding> {
     let mut findings = Vec::new();
     match SystemClock::detect() {
         Ok(clock) => {
-            let source =
-                if clock.has_hardware_timing() { "calibrated cycle counter" } else { "operating system clock" };
-            let detail = clock.report().ok().and_then(|r| serde_json::to_string(&r).ok()).unwrap_or_default();
-            findings.push(Finding::ok("clock", format!("{source} {detail}")));
+            let text = match clock.report() {
+                Ok(report) => {
+                    let source = match (report.tsc_hz, &report.fallback) {
+                        (Some(hz), _) => format!("cycle counter at {:.6} GHz", hz / 1e9),
+                        (None, Some(reason)) => format!("operating system's, because {reason}"),
+                        (None, None) => "operating system's".to_owned(),
+                    };
+                    format!("{source}, within {:.0} ns of the wall clock's reading", report.uncertainty_ns)
+                }
+                Err(error) => format!("usable, but says nothing of itself: {error}"),
+            };
+            findings.push(Finding::ok("clock", text));
         }
         Err(error) => {
             findings.push(Finding::bad("clock", error.to_string(), "use a machine with a working wall clock"))

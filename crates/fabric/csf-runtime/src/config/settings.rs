@@ -314,7 +314,7 @@ impl Reader {
     }
 
     fn wrong_kind(&mut self, item: &Item, expected: &str) {
-        let message = format!("expected {expected}, found a {}", item.kind());
+        let message = format!("expected {expected}, found {}", item.kind());
         self.problems.push(Problem::new("CSF-0104", message).at(&item.location));
     }
 }

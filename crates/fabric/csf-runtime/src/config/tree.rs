@@ -73,9 +73,16 @@ impl Item {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.tree {
-            Tree::Leaf(value) => value.type_str(),
-            Tree::Array(_) => "array",
-            Tree::Table(_) => "table",
+            Tree::Leaf(value) => match value.type_str() {
+                "integer" => "an integer",
+                "string" => "a string",
+                "boolean" => "a boolean",
+                "float" => "a float",
+                "datetime" => "a date",
+                other => other,
+            },
+            Tree::Array(_) => "an array",
+            Tree::Table(_) => "a table",
         }
     }
 

@@ -248,17 +248,10 @@ impl Estimator {
 
     /// First attitude in flight, if the units reckon one: each unit's is a hypothesis, for their headings may disagree.
     fn align_by_ahrs(&mut self) -> bool {
-        let config = &self.config;
-        let mut sigma = [0.0; N];
-        for i in 0..3 {
-            let is_down = i == 2;
-            sigma[TH + i] = if is_down { config.ahrs_heading_sigma_rad } else { config.ahrs_tilt_sigma_rad };
-            sigma[VE + i] = if is_down { config.flight_climb_sigma_m_s } else { config.flight_velocity_sigma_m_s };
-            sigma[PO + i] = POSITION_SIGMA_START_M;
-            sigma[BG + i] = config.gyro_bias_sigma_rad_s;
-            sigma[BA + i] = config.accel_bias_sigma_m_s2;
-        }
-        sigma[BARO] = BARO_SIGMA_START_M;
+        let c = &self.config;
+        let speed = [c.flight_velocity_sigma_m_s, c.flight_climb_sigma_m_s];
+        let turn = [c.ahrs_tilt_sigma_rad, c.ahrs_heading_sigma_rad];
+        let sigma = start_sigma(c, turn, speed, c.gyro_bias_sigma_rad_s);
         self.bank.extend(self.ahrs.iter().flatten().map(|attitude| Filter::new(*attitude, [0.0; 3], &sigma)));
         let share = 1.0 / self.bank.len().max(1) as f64;
         for filter in &mut self.bank {
@@ -288,20 +281,10 @@ impl Estimator {
                 (count, 0.0, core::f64::consts::PI / f64::from(count))
             }
         };
-        let mut sigma = [0.0; N];
-        for i in 0..3 {
-            // The levelling below brings the tilt down to what the window tells, with its share of the gyro's bias.
-            sigma[TH + i] = if i == 2 { yaw_sigma } else { config.flight_tilt_sigma_rad };
-            sigma[VE + i] = match i {
-                _ if self.is_resting => 0.1,
-                2 => config.flight_climb_sigma_m_s,
-                _ => config.flight_velocity_sigma_m_s,
-            };
-            sigma[PO + i] = POSITION_SIGMA_START_M;
-            sigma[BG + i] = rate;
-            sigma[BA + i] = config.accel_bias_sigma_m_s2;
-        }
-        sigma[BARO] = BARO_SIGMA_START_M;
+        let speed =
+            if self.is_resting { [0.1; 2] } else { [config.flight_velocity_sigma_m_s, config.flight_climb_sigma_m_s] };
+        // The levelling below brings the tilt down to what the window tells, with its share of the gyro's bias.
+        let sigma = start_sigma(config, [config.flight_tilt_sigma_rad, yaw_sigma], speed, rate);
         for k in 0..count {
             let yaw = first + core::f64::consts::TAU * f64::from(k) / f64::from(count);
             let turn = math::quat_exp([0.0, 0.0, yaw]);
@@ -573,6 +556,21 @@ fn level_attitude(force: Vec3) -> math::Quat {
     let roll = libm::atan2(-force[1], -force[2]);
     let pitch = libm::atan2(force[0], (force[1] * force[1] + force[2] * force[2]).sqrt());
     math::quat_from_euler(roll, pitch, 0.0)
+}
+
+/// What is known at the start: 1 σ of tilt and heading, of level and climbing speed, and of the gyro's bias.
+fn start_sigma(config: &Config, turn: [f64; 2], speed: [f64; 2], gyro_bias: f64) -> Row {
+    let mut sigma = [0.0; N];
+    for i in 0..3 {
+        let is_down = usize::from(i == 2);
+        sigma[TH + i] = turn[is_down];
+        sigma[VE + i] = speed[is_down];
+        sigma[PO + i] = POSITION_SIGMA_START_M;
+        sigma[BG + i] = gyro_bias;
+        sigma[BA + i] = config.accel_bias_sigma_m_s2;
+    }
+    sigma[BARO] = BARO_SIGMA_START_M;
+    sigma
 }
 
 /// A three-dimensional fix of a place and accuracy that can be; a velocity that cannot is left out of it.
