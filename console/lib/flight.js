@@ -2,7 +2,7 @@
 /**
  * The flight as the page knows it: what came live and what the journal had before.
  *
- * Time is `measured_at` in seconds from the first fused state, never wall time. Packets may come in any order and twice (backfill
+ * Time is `measured_at` in seconds from the recording's start, never wall time. Packets may come in any order and twice (backfill
  * beside live); each list stays sorted by time and holds a time once. When the source starts over, the older flight is forgotten.
  */
 import { Store } from './store.js';
@@ -34,13 +34,16 @@ class Flight extends Store {
   lists = Object.fromEntries(TOPICS.map((t) => [t, []]));
   /** @type {Map<string, Sample[]>} NIS by the sensor it judges */
   nis = new Map();
-  /** @type {{latitude: number, longitude: number} | null} */
+  /** @type {shapes.Origin | null} of the fused state's frame; everything drawn is laid into it */
   origin = null;
-  originExact = false;
+  /** @type {number | null} the recording's start as the score counts it, in the lists' own seconds */
+  zero = null;
   /** Stamp (s) before which packets belong to an older flight. */
   since = -Infinity;
   /** @type {'waiting' | 'loading' | 'ready' | 'empty' | 'absent'} absent: this node flies nothing */
   backfill = 'waiting';
+  /** Whether the journal has been read once. */
+  loaded = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   quiet;
   /** @type {number | null} seconds under the pointer */
@@ -49,7 +52,7 @@ class Flight extends Store {
   newest = null;
 
   get states() { return this.lists['nav.state']; }
-  get start() { return this.states[0]?.t ?? 0; }
+  get start() { return this.zero ?? this.states[0]?.t ?? 0; }
   get end() { return this.states.at(-1)?.t ?? 0; }
 
   begin() {
@@ -59,6 +62,7 @@ class Flight extends Store {
       const topics = spoken ? TOPICS.filter((t) => spoken.has(t)) : ['nav.*'];
       if (topics.length) undo = this.listen(topics.join(','));
     });
+    stream.onResume(() => this.load());
     this.load();
     return () => undo();
   }
@@ -86,6 +90,7 @@ class Flight extends Store {
     const spoken = await spokenTopics();
     if (spoken && !spoken.has('nav.state')) {
       this.backfill = 'absent';
+      this.loaded = true;
       return this.changed();
     }
     const last = spoken?.get('nav.state') ? await request(topicPath('nav.state', '/last')).catch(() => null) : null;
@@ -97,6 +102,7 @@ class Flight extends Store {
       this.changed();
     }
     this.backfill = this.states.length ? 'ready' : 'empty';
+    this.loaded = true;
     this.changed();
   }
 
@@ -128,18 +134,40 @@ class Flight extends Store {
       const last = this.states.at(-1);
       if (live && last && t < last.t - RESTART_S && stamp > last.stamp) this.forget(stamp - 0.2);
       if (!this.newest || stamp >= stampSeconds(this.newest.stamp)) this.newest = packet;
-      this.judge(packet, t, stamp);
-      if (!this.originExact) {
-        const exact = shapes.origin(packet.payload);
-        if (exact) [this.origin, this.originExact] = [exact, true];
-      }
+      this.judge(packet, stamp);
+      if (!this.origin) this.anchor(shapes.origin(packet.payload));
     }
-    this.insert(this.lists[packet.topic], { t, stamp, id: packet.id, ...this.fields(packet) });
+    const sample = { t, stamp, id: packet.id, ...this.fields(packet) };
+    if (packet.topic === 'nav.peer') this.place(sample);
+    if (packet.topic === 'nav.score' && typeof sample.elapsed === 'number') this.zero = t - sample.elapsed;
+    this.insert(this.lists[packet.topic], sample);
+  }
+
+  /** The peer may have spoken before the fused state said where it is. @param {shapes.Origin | null} origin */
+  anchor(origin) {
+    if (!origin) return;
+    this.origin = origin;
+    for (const sample of this.lists['nav.peer']) this.place(sample);
+  }
+
+  /** Lays a sample of the peer, which counts from an origin of its own, into the frame of the fused state. @param {Sample} s */
+  place(s) {
+    const { local, from } = s;
+    if (!this.origin || !from || local.north === null) return;
+    const shift = localNorthEast(from.latitude, from.longitude, this.origin);
+    s.north = local.north + shift.north;
+    s.east = local.east + shift.east;
+    s.height = local.height + from.altitude - this.origin.altitude;
   }
 
   /** @param {Packet} packet */
   fields(packet) {
     switch (packet.topic) {
+      case 'nav.peer': {
+        const e = shapes.estimate(packet.payload);
+        const local = { north: e.north, east: e.east, height: e.height };
+        return { ...e, north: null, east: null, height: null, local, from: shapes.origin(packet.payload), resets: shapes.headingResets(packet.payload) };
+      }
       case 'nav.gnss': return shapes.fix(packet.payload);
       case 'nav.score': return shapes.score(packet.payload);
       case 'nav.phase': return shapes.phase(packet.payload);
@@ -148,15 +176,13 @@ class Flight extends Store {
     }
   }
 
-  /** Keeps each innovation once: a fused state repeats the last one until the next fix. @param {Packet} packet @param {number} t @param {number} stamp */
-  judge(packet, t, stamp) {
+  /** Keeps each innovation at the time of its measurement. @param {Packet} packet @param {number} stamp */
+  judge(packet, stamp) {
     for (const i of shapes.innovations(packet.payload)) {
       let list = this.nis.get(i.source);
       if (!list) this.nis.set(i.source, (list = []));
-      const at = i.at === null || this.base === null ? t : secondsSince(BigInt(i.at), this.base);
-      const before = list[indexAt(list, at, timeOf)];
-      if (before && (before.t === at || (i.at === null && before.nis === i.nis))) continue;
-      this.insert(list, { t: at, stamp, id: packet.id, nis: i.nis, degrees: i.degrees });
+      const t = secondsSince(BigInt(i.at), /** @type {bigint} */ (this.base));
+      this.insert(list, { t, stamp, id: packet.id, nis: i.nis, degrees: i.degrees, accepted: i.accepted });
     }
   }
 
@@ -180,6 +206,8 @@ class Flight extends Store {
       list.splice(0, list.length, ...keep);
     }
     this.newest = null;
+    this.origin = null;
+    this.zero = null;
   }
 
   /** The newest sample of a topic at or before `t`. @param {string} topic @param {number | null} t */
@@ -188,19 +216,16 @@ class Flight extends Store {
     return t === null ? list.at(-1) : list[Math.max(0, indexAt(list, t, timeOf))];
   }
 
-  /** GNSS fixes in the frame of the fused state; without a stated origin the first fix is laid on the track. */
+  /** GNSS fixes in the frame of the fused state. */
   fixes() {
-    const fixes = this.lists['nav.gnss'];
-    if (!this.origin && fixes.length && this.states.length) {
-      this.origin = { latitude: fixes[0].latitude, longitude: fixes[0].longitude };
-    }
-    if (!this.origin) return [];
-    const origin = this.origin;
-    const shift = this.originExact ? { north: 0, east: 0 } : this.at('nav.state', fixes[0]?.t ?? 0) ?? { north: 0, east: 0 };
-    return fixes.map((f) => {
-      const p = localNorthEast(f.latitude, f.longitude, origin);
-      return { t: f.t, north: p.north + (shift.north ?? 0), east: p.east + (shift.east ?? 0), accuracy: f.accuracy, id: f.id };
-    });
+    const { origin } = this;
+    if (!origin) return [];
+    return this.lists['nav.gnss'].map((f) => ({ t: f.t, id: f.id, accuracy: f.accuracy, ...localNorthEast(f.latitude, f.longitude, origin) }));
+  }
+
+  /** What the flight is compared with. */
+  reference() {
+    return this.at('nav.score', null)?.reference ?? 'EKF2';
   }
 
   /** Spans in the air, in seconds of the flight axis. */
@@ -215,9 +240,13 @@ class Flight extends Store {
     return spans;
   }
 
-  /** From when on the peer is no reference any more, or null. */
-  invalidFrom() {
-    return this.lists['nav.score'].find((s) => !s.valid)?.t ?? null;
+  /** From when on the peer is no reference any more, why, and the score that said so; or null. */
+  invalid() {
+    const score = this.lists['nav.score'].find((s) => !s.valid);
+    if (!score) return null;
+    const t = typeof score.validUntil === 'number' ? this.start + score.validUntil : score.t;
+    const reset = this.lists['nav.peer'].some((p) => p.resets > 0);
+    return { t, id: score.id, why: `${score.reference} ${reset ? 'resets its heading' : 'is no reference'}` };
   }
 
   /** @param {number | null} t */

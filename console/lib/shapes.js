@@ -29,6 +29,9 @@ export function measuredAt(packet) {
   return parseStamp(packet.measured_at?.ns) ?? parseStamp(packet.payload?.measured_at_ns) ?? null;
 }
 
+/** How often the autopilot's own filter has reset its heading, from `nav.peer`. @param {any} p */
+export const headingResets = (p) => Number(pick(p, 'heading_resets') ?? 0);
+
 /** `nav.state` and `nav.peer`. @param {any} p */
 export function estimate(p) {
   const position = triple(pick(p, 'position_ned_m'));
@@ -45,43 +48,29 @@ export function estimate(p) {
   };
 }
 
-/** One-sigma figures of `nav.state`. @param {any} p */
+/** One-sigma figures of `nav.state`: three each of attitude (rad), velocity, position, gyro bias, accelerometer bias. @param {any} p */
 export function sigmas(p) {
-  const s = pick(p, 'sigma') ?? {};
-  const attitude = triple(pick(p, 'attitude_sigma_rad', 'sigma_attitude_rad') ?? pick(s, 'attitude_rad'));
-  return {
-    position: triple(pick(p, 'position_sigma_m', 'sigma_position_m') ?? pick(s, 'position_m')),
-    velocity: triple(pick(p, 'velocity_sigma_m_s', 'sigma_velocity_m_s') ?? pick(s, 'velocity_m_s')),
-    attitude: attitude ? attitude.map((v) => (v * 180) / Math.PI) : null,
-  };
+  const s = pick(p, 'sigma');
+  if (!Array.isArray(s) || s.length < 9) return { attitude: null, velocity: null, position: null };
+  return { attitude: s.slice(0, 3).map((v) => (v * 180) / Math.PI), velocity: s.slice(3, 6), position: s.slice(6, 9) };
 }
 
-/** Where the local frame of `nav.state` has its origin. @param {any} p @returns {{latitude: number, longitude: number} | null} */
+/** @typedef {{latitude: number, longitude: number, altitude: number}} Origin */
+
+/** Where the local frame of a `nav.state` or `nav.peer` has its origin; each has its own. @param {any} p @returns {Origin | null} */
 export function origin(p) {
-  const o = pick(p, 'origin', 'reference_origin') ?? p;
-  const latitude = pick(o, 'latitude_deg', 'origin_latitude_deg');
-  const longitude = pick(o, 'longitude_deg', 'origin_longitude_deg');
-  return typeof latitude === 'number' && typeof longitude === 'number' ? { latitude, longitude } : null;
+  const o = triple(pick(p, 'origin'));
+  return o && { latitude: o[0], longitude: o[1], altitude: o[2] };
 }
 
 /**
  * The innovations a `nav.state` carries: one, several, or none.
  * @param {any} p
- * @returns {{source: string, nis: number, degrees: number, at: string | null}[]}
+ * @returns {{source: string, nis: number, degrees: number, accepted: boolean, at: string}[]}
  */
-export function innovations(p) {
-  const field = pick(p, 'innovation', 'innovations', 'last_innovation', 'nis');
-  if (field === undefined) return [];
-  const list = Array.isArray(field) ? field
-    : typeof field === 'number' ? [{ source: 'fix', nis: field, dof: pick(p, 'nis_dof', 'nis_degrees') }]
-      : 'nis' in field ? [field] : Object.entries(field).map(([source, value]) => (typeof value === 'object' ? { source, ...value } : { source, nis: value }));
-  return list.map((i) => ({
-    source: String(pick(i, 'source', 'sensor', 'topic') ?? 'fix').replace(/^nav\./, ''),
-    nis: Number(pick(i, 'nis', 'value')),
-    degrees: Number(pick(i, 'dof', 'degrees_of_freedom', 'degrees') ?? 3),
-    at: pick(i, 'measured_at_ns', 'at_ns') !== undefined ? String(pick(i, 'measured_at_ns', 'at_ns')) : null,
-  })).filter((i) => Number.isFinite(i.nis));
-}
+export const innovations = (p) => (pick(p, 'innovations') ?? []).map((/** @type {any} */ i) => ({
+  source: i.kind, nis: i.nis, degrees: i.degrees_of_freedom, accepted: i.accepted !== false, at: String(i.measured_at_ns),
+}));
 
 /** `nav.gnss`. @param {any} p */
 export const fix = (p) => ({
@@ -94,7 +83,7 @@ export const fix = (p) => ({
 
 /** `nav.score`, the running comparison with the peer. @param {any} p */
 export const score = (p) => ({
-  samples: pick(p, 'samples'),
+  elapsed: pick(p, 't_s'),
   position: pick(p, 'position_error_m'),
   height: pick(p, 'height_error_m'),
   tilt: pick(p, 'tilt_error_deg'),
@@ -102,10 +91,12 @@ export const score = (p) => ({
   heightRms: pick(p, 'height_error_rms_m'),
   tiltRms: pick(p, 'tilt_error_rms_deg'),
   positionMax: pick(p, 'position_error_max_m'),
-  heldFixRms: pick(p, 'held_fix_error_rms_m', 'last_fix_held_rms_m'),
+  heldFixRms: pick(p, 'held_fix_rms_m'),
   reference: String(pick(p, 'reference') ?? 'peer').toUpperCase(),
   valid: pick(p, 'reference_valid') !== false,
+  validUntil: pick(p, 'reference_valid_until_s'),
   nisShare: pick(p, 'nis_in_band_share'),
+  nisBelow: pick(p, 'nis_below_upper_share'),
 });
 
 /** `nav.phase`. @param {any} p */
@@ -114,8 +105,8 @@ export const phase = (p) => ({ airborne: String(pick(p, 'phase') ?? '').startsWi
 /** `nav.geofence`. @param {any} p */
 export const geofence = (p) => ({
   breach: pick(p, 'kind') === 'breach',
-  detail: String(pick(p, 'fence', 'rule', 'reason') ?? ''),
-  distance: pick(p, 'distance_m', 'overshoot_m'),
+  height: pick(p, 'height_m'),
+  distance: pick(p, 'distance_m'),
 });
 
 /** `host.anomaly`. @param {any} p */
@@ -132,19 +123,19 @@ export const anomaly = (p) => ({
 
 /** An end-to-end path of `GET /latencies`. @param {any} p */
 export const latency = (p) => ({
-  name: p.name ?? p.path ?? `${p.from} → ${p.to}`,
+  name: `${p.from} → ${p.to}`,
   from: p.from,
   to: p.to,
   count: p.count,
-  p50: pick(p, 'p50_ns', 'p50') ?? p.latency_ns?.p50,
-  p99: pick(p, 'p99_ns', 'p99') ?? p.latency_ns?.p99,
-  max: pick(p, 'max_ns', 'max') ?? p.latency_ns?.max,
+  p50: p.p50,
+  p99: p.p99,
+  max: p.max,
 });
 
 /** `GET /health`. @param {any} answer @returns {{status: string, checks: {name: string, status: string, message: string}[]}} */
 export const health = (answer) => ({
-  status: String(pick(answer, 'overall_status', 'status') ?? 'unknown'),
-  checks: (pick(answer, 'components', 'checks') ?? []).map((/** @type {any} */ c) => ({ name: c.name, status: c.status, message: pick(c, 'message', 'detail') ?? '' })),
+  status: String(pick(answer, 'overall_status') ?? 'unknown'),
+  checks: pick(answer, 'components') ?? [],
 });
 
 /**

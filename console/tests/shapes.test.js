@@ -14,13 +14,22 @@ test('an estimate without fields is all absent, never zero', () => {
   assert.deepEqual(Object.values(e).filter((v) => v !== null), []);
 });
 
-test('innovations are read in each of their forms', () => {
-  const one = { source: 'nav.gnss', nis: 2.5, dof: 6, measured_at_ns: 5 };
-  assert.deepEqual(shapes.innovations({ innovation: one }), [{ source: 'gnss', nis: 2.5, degrees: 6, at: '5' }]);
-  assert.equal(shapes.innovations({ innovations: [one, one] }).length, 2);
-  assert.deepEqual(shapes.innovations({ nis: { gnss: 1, baro: null } }).map((i) => i.source), ['gnss']);
+test('sigma is attitude, velocity, position, then the biases', () => {
+  const s = shapes.sigmas({ sigma: [Math.PI / 180, 0, 0, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0] });
+  assert.deepEqual(s, { attitude: [1, 0, 0], velocity: [4, 5, 6], position: [7, 8, 9] });
+  assert.equal(shapes.sigmas({}).attitude, null);
+});
+
+test('an origin is latitude, longitude, altitude', () => {
+  assert.deepEqual(shapes.origin({ origin: [20, 110, 8] }), { latitude: 20, longitude: 110, altitude: 8 });
+  assert.equal(shapes.origin({ origin: null }), null);
+});
+
+test('innovations keep their kind, degrees and verdict', () => {
+  const one = { kind: 'gnss', nis: 2.5, degrees_of_freedom: 3, measured_at_ns: 5, accepted: true };
+  assert.deepEqual(shapes.innovations({ innovations: [one] }), [{ source: 'gnss', nis: 2.5, degrees: 3, accepted: true, at: '5' }]);
+  assert.deepEqual(shapes.innovations({ innovations: [] }), []);
   assert.deepEqual(shapes.innovations({}), []);
-  assert.deepEqual(shapes.innovations({ innovation: null }), []);
 });
 
 test('measured_at comes from the envelope first', () => {

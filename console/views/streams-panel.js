@@ -13,23 +13,22 @@ import { curl, curlSubscribe } from '../lib/commands.js';
 export function Streams() {
   const found = useTopics();
   const topics = found.data ?? [];
-  const sized = topics.some((/** @type {any} */ t) => t.bytes !== undefined);
   const most = Math.max(1, ...topics.map((/** @type {any} */ t) => t.rate_hz ?? 0));
   return html`<${Panel} title="Streams" csf="csf status --json" curl=${curl('/topics')} flush>
     ${found.error && html`<${Failure} error=${found.error} />`}
     <div class="scroll" tabindex="0" role="region" aria-label="Streams, scrollable"><table class="table">
-      <thead><tr><th scope="col">Topic</th><th scope="col" class="num">Rate</th><th scope="col" class="bar-col"><span class="offscreen">Rate as a bar</span></th><th scope="col" class="num">Packets</th>${sized && html`<th scope="col" class="num wide-only">Bytes</th>`}</tr></thead>
+      <thead><tr><th scope="col">Topic</th><th scope="col" class="num">Rate</th><th scope="col" class="bar-col"><span class="offscreen">Rate as a bar</span></th><th scope="col" class="num">Packets</th></tr></thead>
       <tbody>${topics.map((/** @type {any} */ t) => html`<tr key=${t.name}>
         <th scope="row"><${TopicLink} name=${t.name} /></th><td class="num"><${Q} v=${hertz(t.rate_hz)} /></td>
         <td class="bar-col"><span class="rate-bar" style=${{ width: `${(Math.log1p(t.rate_hz ?? 0) / Math.log1p(most)) * 100}%` }}></span></td>
-        <td class="num">${count(t.packets)}</td>${sized && html`<td class="num wide-only"><${Q} v=${bytes(t.bytes)} /></td>`}</tr>`)}</tbody>
+        <td class="num">${count(t.packets)}</td></tr>`)}</tbody>
     </table></div>
   </${Panel}>`;
 }
 
 export function Latencies() {
   const found = useLatencies();
-  const paths = (found.data ?? []).map(latency);
+  const paths = (found.data ?? []).map(latency).sort((/** @type {any} */ a, /** @type {any} */ b) => b.count - a.count);
   return html`<${Panel} title="Latency, end to end" csf="csf status --json" curl=${curl('/latencies')} flush>
     ${found.error && html`<${Failure} error=${found.error} />`}
     ${found.data && !paths.length && html`<${Empty}>No path has carried a packet yet.</${Empty}>`}

@@ -6,6 +6,7 @@ import { Empty, Failure, PacketLink, TopicLink } from '../ui/basics.js';
 import { PacketView } from './topic-detail.js';
 import { useApi, useTopics } from '../lib/api.js';
 import { router, makeHash } from '../lib/router.js';
+import { useReady } from '../lib/ready.js';
 import { useStores } from '../lib/store.js';
 import { stream } from '../lib/stream.js';
 import { elapsedNs, isId } from '../lib/ids.js';
@@ -41,7 +42,9 @@ export function Why() {
 /** Somewhere to begin: the newest packet of each topic. */
 function Start() {
   useStores(stream);
-  const topics = useTopics().data ?? [];
+  const found = useTopics().data;
+  const topics = found ?? [];
+  useReady(found !== null && stream.topics.size > 0);
   const list = [...stream.topics.entries()].sort(([a], [b]) => a.localeCompare(b));
   return html`<${Panel} title="Newest packets" csf="csf tap '>'" flush>
     ${!list.length ? html`<${Empty}>Nothing has arrived yet.</${Empty}>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Newest packets, scrollable"><table class="table hover"><thead><tr><th scope="col">Topic</th><th scope="col">Packet</th><th scope="col">Stamp</th><th scope="col" class="wide-only">What it is</th></tr></thead>
@@ -56,6 +59,7 @@ function Explained({ id, view, depth }) {
   const packet = useApi(`/packets/${id}`, 0);
   const [looked, setLooked] = useState(/** @type {any} */ (null));
   const shown = looked ?? packet.data;
+  useReady(Boolean((found.data || found.error) && (shown || packet.error)));
   return html`<div class="with-aside why-page">
     <${Panel} title=${view === 'trace' ? 'Trace' : 'Causes'} csf=${view === 'trace' ? `csf trace ${id}` : `csf why ${id} --depth ${depth}`} curl=${curl(path)} flush
       extra=${html`<span class="segments small" role="group" aria-label="What to show">${['causes', 'trace'].map((v) => html`<button type="button" aria-pressed=${v === view} class=${cls('segment', v === view && 'on')} onClick=${() => router.set({ view: v === 'causes' ? null : v })}>${v === 'causes' ? 'Causes' : 'Trace'}</button>`)}</span>`}>

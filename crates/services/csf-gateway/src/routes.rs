@@ -1,5 +1,6 @@
 //! The routes of version 1.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -32,9 +33,20 @@ const MOST_EFFECTS: usize = 32;
 pub(crate) struct Api {
     pub(crate) node: Arc<Node>,
     pub(crate) access: Access,
+    /// What each topic's message says of itself, for topics without words of their own.
+    docs: Arc<BTreeMap<String, String>>,
 }
 
 impl Api {
+    pub(crate) fn new(node: Arc<Node>, access: Access) -> Self {
+        let said = |topic: &Arc<csf_bus::Topic>| {
+            let schema = (topic.spec().message.schema)();
+            Some((topic.spec().name.clone(), schema.get("description")?.as_str()?.to_owned()))
+        };
+        let docs = node.bus().topics().iter().filter_map(said).collect();
+        Self { node, access, docs: Arc::new(docs) }
+    }
+
     pub(crate) fn topic_names(&self) -> Vec<String> {
         self.node.bus().topics().iter().map(|t| t.spec().name.clone()).collect()
     }
@@ -170,7 +182,11 @@ async fn health(State(api): State<Api>) -> Answer {
 }
 
 async fn topics(State(api): State<Api>) -> Answer {
-    json_answer(&api.node.topics())
+    let mut topics = api.node.topics();
+    for topic in topics.iter_mut().filter(|t| t.doc.is_empty()) {
+        topic.doc = api.docs.get(&topic.name).cloned().unwrap_or_default();
+    }
+    json_answer(&topics)
 }
 
 async fn components(State(api): State<Api>) -> Answer {

@@ -102,7 +102,7 @@ impl Subsystem for Gateway {
             let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
             let listener = listener.ok_or_else(|| failed(&"started twice"))?;
             let listener = TcpListener::from_std(listener).map_err(|e| failed(&e))?;
-            let app = router(Api { node, access: self.access.clone() });
+            let app = router(Api::new(node, self.access.clone()));
             let mut stop = self.stop.subscribe();
             let task = tokio::spawn(async move {
                 // Event streams never end by themselves, so the server is dropped rather than drained of them.
