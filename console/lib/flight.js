@@ -23,6 +23,8 @@ const RESTART_S = 2;
 /** Positions looked at before the newest fused state: a flight of about two minutes with all its sensors. */
 const LOOK_BACK = 120_000;
 const QUIET_MS = 3000;
+/** How often a running flight's thinned states are filled up from the journal: their innovations would be missed otherwise. */
+const FILL_MS = 2000;
 const TOPICS = ['nav.state', 'nav.peer', 'nav.gnss', 'nav.score', 'nav.phase', 'nav.geofence'];
 
 const timeOf = (/** @type {Sample} */ s) => s.t;
@@ -42,6 +44,10 @@ class Flight extends Store {
   since = -Infinity;
   /** @type {'waiting' | 'loading' | 'ready' | 'empty' | 'absent'} absent: this node flies nothing */
   backfill = 'waiting';
+  /** Position of the newest fused state read from the journal, and the timer of the next reading. */
+  filled = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  filling;
   /** Whether the journal has been read once. */
   loaded = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -77,10 +83,19 @@ class Flight extends Store {
     });
   }
 
-  /** Once the flight falls silent, fetches what the thinned live stream left out. */
+  /** Fetches what the thinned live stream left out: the states while it flies, everything once it falls silent. */
   settle() {
     clearTimeout(this.quiet);
     this.quiet = setTimeout(() => this.load(), QUIET_MS);
+    if (this.loaded) this.filling ??= setTimeout(() => this.fill(), FILL_MS);
+  }
+
+  async fill() {
+    const packets = await history('nav.state', this.filled + 1, 4).catch(() => []);
+    this.filling = undefined;
+    for (const packet of packets) this.take(packet, false);
+    this.filled = packets.at(-1)?.position ?? this.filled;
+    this.changed();
   }
 
   /** Reads what was journaled before this page was opened. */
@@ -99,6 +114,7 @@ class Flight extends Store {
       if (spoken && !spoken.get(topic)) continue;
       const packets = await history(topic, from, 8).catch(() => []);
       this.takeHistory(topic, packets);
+      if (topic === 'nav.state') this.filled = Math.max(this.filled, packets.at(-1)?.position ?? 0);
       this.changed();
     }
     this.backfill = this.states.length ? 'ready' : 'empty';
