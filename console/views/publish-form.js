@@ -30,13 +30,22 @@ export function example(raw, root, depth = 0) {
   return null;
 }
 
+/** @param {{topic: string, spoken: boolean}} props spoken: whether there is a last packet to start from */
+export const PublishForm = ({ topic, spoken }) => (spoken ? html`<${FromLast} topic=${topic} />` : html`<${FromSchema} topic=${topic} />`);
+
 /** @param {{topic: string}} props */
-export function PublishForm({ topic }) {
-  const found = useApi(topicPath(topic, '/schema'), 0);
+function FromLast({ topic }) {
   const last = useApi(topicPath(topic, '/last'), 0);
+  if (!last.data && !last.error) return html`<${Empty}>Reading the last packet …</${Empty}>`;
+  return html`<${FromSchema} topic=${topic} start=${last.data?.payload} />`;
+}
+
+/** @param {{topic: string, start?: any}} props */
+function FromSchema({ topic, start }) {
+  const found = useApi(topicPath(topic, '/schema'), 0);
   if (found.error) return html`<${Failure} error=${found.error} />`;
-  if (!found.data || !(last.data || last.error)) return html`<${Empty}>Reading the schema …</${Empty}>`;
-  return html`<${Form} topic=${topic} schema=${found.data} start=${last.data?.payload} />`;
+  if (!found.data) return html`<${Empty}>Reading the schema …</${Empty}>`;
+  return html`<${Form} topic=${topic} schema=${found.data} start=${start} />`;
 }
 
 /** @param {{topic: string, schema: any, start: any}} props start: the last payload, which is a better example than any made up */
@@ -67,7 +76,7 @@ function Form({ topic, schema, start }) {
     <div class="row"><button type="submit" class="button primary" disabled=${problems || answer?.sending}>Publish</button>
       <${CopyButtons} what="this packet" csf=${`csf pub ${quoted(topic)} ${quoted(json)}${durable ? '' : ' --no-wait'}`} curl=${curl(topicPath(topic), { body: { payload, durable } })} /></div>
     <div aria-live="polite">
-      ${answer?.receipt && html`<p class="receipt">Published as <${PacketLink} id=${answer.receipt.id} />, safe in ${answer.receipt.durability}${answer.receipt.position !== undefined && `, position ${count(answer.receipt.position)}`}.</p>`}
+      ${answer?.receipt && html`<p class="receipt">Published as <${PacketLink} id=${answer.receipt.id} />, ${answer.receipt.durability === 'disk' ? 'safe on disk' : 'not yet on disk'}${answer.receipt.position !== undefined && `, position ${count(answer.receipt.position)}`}.</p>`}
       ${answer?.error && html`<${Failure} error=${answer.error} />`}
     </div>
   </form>`;

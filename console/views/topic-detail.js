@@ -20,6 +20,8 @@ const TAIL_MAX = 200;
 /** @param {{topic: string, summary: any}} props */
 export function TopicDetail({ topic, summary }) {
   const [packets, held] = useTail(topic);
+  // Decided once: the form must not start over because its own packet is the first.
+  const [spoken] = useState(summary?.packets > 0);
   const tab = /** @type {readonly string[]} */ (TABS).includes(router.route.params.tab) ? router.route.params.tab : 'last';
   const [csf, line] = {
     last: [`csf sub ${quoted(topic)} -n 1 --json`, curl(topicPath(topic, '/last'))],
@@ -34,7 +36,7 @@ export function TopicDetail({ topic, summary }) {
       ${tab === 'last' && (packets[0] ? html`<${PacketView} packet=${packets[0]} />` : summary?.packets ? html`<${Last} topic=${topic} />` : html`<${Empty}>No packet yet.</${Empty}>`)}
       ${tab === 'tail' && html`<${Tail} packets=${packets} held=${held} />`}
       ${tab === 'schema' && html`<${Schema} topic=${topic} />`}
-      ${tab === 'publish' && html`<${PublishForm} topic=${topic} />`}
+      ${tab === 'publish' && html`<${PublishForm} topic=${topic} spoken=${spoken} />`}
     </div>
   </${Panel}>`;
 }
