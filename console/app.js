@@ -3,8 +3,8 @@
 import { html, render, useEffect } from './ui/html.js';
 import { theme } from './lib/theme.js';
 import { router } from './lib/router.js';
-import { afterBeat, page, useStores } from './lib/store.js';
-import { session, settled } from './lib/api.js';
+import { page, useStores } from './lib/store.js';
+import { session } from './lib/api.js';
 import { flight } from './lib/flight.js';
 import { machine } from './lib/machine.js';
 import { startKeys } from './lib/keys.js';
@@ -51,10 +51,5 @@ startKeys();
 const root = /** @type {HTMLElement} */ (document.getElementById('app'));
 root.replaceChildren();
 render(html`<${App} />`, root);
-// For whoever waits for the page from outside, such as a test: everything it shows is there.
-afterBeat.add(() => {
-  const loaded = ['ready', 'empty', 'absent'].includes(flight.backfill);
-  document.getElementById('main')?.setAttribute('data-ready', String(loaded && settled()));
-});
 flight.begin();
 machine.begin();

@@ -149,9 +149,6 @@ export function resource(path, every_ms = 0) {
   return found;
 }
 
-/** Whether everything on the page has been answered. */
-export const settled = () => [...resources.values()].every((r) => r.users === 0 || r.at > 0 || r.error !== null);
-
 /** The answer of a path, kept fresh while the component is on the page. @param {string} path @param {number} every_ms */
 export function useApi(path, every_ms = 0) {
   const found = resource(path, every_ms);

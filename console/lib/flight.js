@@ -2,7 +2,7 @@
 /**
  * The flight as the page knows it: what came live and what the journal had before.
  *
- * Time is `measured_at` in seconds from the first fused state, never wall time. Packets may come in any order and twice (backfill
+ * Time is `measured_at` in seconds from the recording's start, never wall time. Packets may come in any order and twice (backfill
  * beside live); each list stays sorted by time and holds a time once. When the source starts over, the older flight is forgotten.
  */
 import { Store } from './store.js';
@@ -23,6 +23,8 @@ const RESTART_S = 2;
 /** Positions looked at before the newest fused state: a flight of about two minutes with all its sensors. */
 const LOOK_BACK = 120_000;
 const QUIET_MS = 3000;
+/** How often a running flight's thinned states are filled up from the journal: their innovations would be missed otherwise. */
+const FILL_MS = 2000;
 const TOPICS = ['nav.state', 'nav.peer', 'nav.gnss', 'nav.score', 'nav.phase', 'nav.geofence'];
 
 const timeOf = (/** @type {Sample} */ s) => s.t;
@@ -34,13 +36,20 @@ class Flight extends Store {
   lists = Object.fromEntries(TOPICS.map((t) => [t, []]));
   /** @type {Map<string, Sample[]>} NIS by the sensor it judges */
   nis = new Map();
-  /** @type {{latitude: number, longitude: number, altitude: number} | null} */
+  /** @type {shapes.Origin | null} of the fused state's frame; everything drawn is laid into it */
   origin = null;
-  originExact = false;
+  /** @type {number | null} the recording's start as the score counts it, in the lists' own seconds */
+  zero = null;
   /** Stamp (s) before which packets belong to an older flight. */
   since = -Infinity;
   /** @type {'waiting' | 'loading' | 'ready' | 'empty' | 'absent'} absent: this node flies nothing */
   backfill = 'waiting';
+  /** Position of the newest fused state read from the journal, and the timer of the next reading. */
+  filled = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  filling;
+  /** Whether the journal has been read once. */
+  loaded = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   quiet;
   /** @type {number | null} seconds under the pointer */
@@ -49,7 +58,7 @@ class Flight extends Store {
   newest = null;
 
   get states() { return this.lists['nav.state']; }
-  get start() { return this.states[0]?.t ?? 0; }
+  get start() { return this.zero ?? this.states[0]?.t ?? 0; }
   get end() { return this.states.at(-1)?.t ?? 0; }
 
   begin() {
@@ -59,6 +68,7 @@ class Flight extends Store {
       const topics = spoken ? TOPICS.filter((t) => spoken.has(t)) : ['nav.*'];
       if (topics.length) undo = this.listen(topics.join(','));
     });
+    stream.onResume(() => this.load());
     this.load();
     return () => undo();
   }
@@ -73,10 +83,19 @@ class Flight extends Store {
     });
   }
 
-  /** Once the flight falls silent, fetches what the thinned live stream left out. */
+  /** Fetches what the thinned live stream left out: the states while it flies, everything once it falls silent. */
   settle() {
     clearTimeout(this.quiet);
     this.quiet = setTimeout(() => this.load(), QUIET_MS);
+    if (this.loaded) this.filling ??= setTimeout(() => this.fill(), FILL_MS);
+  }
+
+  async fill() {
+    const packets = await history('nav.state', this.filled + 1, 4).catch(() => []);
+    this.filling = undefined;
+    for (const packet of packets) this.take(packet, false);
+    this.filled = packets.at(-1)?.position ?? this.filled;
+    this.changed();
   }
 
   /** Reads what was journaled before this page was opened. */
@@ -86,6 +105,7 @@ class Flight extends Store {
     const spoken = await spokenTopics();
     if (spoken && !spoken.has('nav.state')) {
       this.backfill = 'absent';
+      this.loaded = true;
       return this.changed();
     }
     const last = spoken?.get('nav.state') ? await request(topicPath('nav.state', '/last')).catch(() => null) : null;
@@ -94,9 +114,11 @@ class Flight extends Store {
       if (spoken && !spoken.get(topic)) continue;
       const packets = await history(topic, from, 8).catch(() => []);
       this.takeHistory(topic, packets);
+      if (topic === 'nav.state') this.filled = Math.max(this.filled, packets.at(-1)?.position ?? 0);
       this.changed();
     }
     this.backfill = this.states.length ? 'ready' : 'empty';
+    this.loaded = true;
     this.changed();
   }
 
@@ -128,51 +150,55 @@ class Flight extends Store {
       const last = this.states.at(-1);
       if (live && last && t < last.t - RESTART_S && stamp > last.stamp) this.forget(stamp - 0.2);
       if (!this.newest || stamp >= stampSeconds(this.newest.stamp)) this.newest = packet;
-      this.judge(packet, t, stamp);
-      if (!this.originExact) {
-        const exact = shapes.origin(packet.payload);
-        if (exact) {
-          [this.origin, this.originExact] = [exact, true];
-          this.lists['nav.peer'].forEach((sample) => this.shift(sample));
-        }
-      }
+      this.judge(packet, stamp);
+      if (!this.origin) this.anchor(shapes.origin(packet.payload));
     }
     const sample = { t, stamp, id: packet.id, ...this.fields(packet) };
-    if (packet.topic === 'nav.peer') this.shift(sample);
+    if (packet.topic === 'nav.peer') this.place(sample);
+    if (packet.topic === 'nav.score' && typeof sample.elapsed === 'number') this.zero = t - sample.elapsed;
     this.insert(this.lists[packet.topic], sample);
   }
 
-  /** Moves a peer's position from its own origin to ours, once, as soon as ours is known. @param {Sample} sample */
-  shift(sample) {
-    if (!this.originExact || !this.origin || !sample.origin || sample.north === null) return;
-    const offset = localNorthEast(sample.origin.latitude, sample.origin.longitude, this.origin);
-    sample.north += offset.north;
-    sample.east += offset.east;
-    sample.height += sample.origin.altitude - this.origin.altitude;
-    sample.origin = null;
+  /** The peer may have spoken before the fused state said where it is. @param {shapes.Origin | null} origin */
+  anchor(origin) {
+    if (!origin) return;
+    this.origin = origin;
+    for (const sample of this.lists['nav.peer']) this.place(sample);
+  }
+
+  /** Lays a sample of the peer, which counts from an origin of its own, into the frame of the fused state. @param {Sample} s */
+  place(s) {
+    const { local, from } = s;
+    if (!this.origin || !from || local.north === null) return;
+    const shift = localNorthEast(from.latitude, from.longitude, this.origin);
+    s.north = local.north + shift.north;
+    s.east = local.east + shift.east;
+    s.height = local.height + from.altitude - this.origin.altitude;
   }
 
   /** @param {Packet} packet */
   fields(packet) {
     switch (packet.topic) {
+      case 'nav.peer': {
+        const e = shapes.estimate(packet.payload);
+        const local = { north: e.north, east: e.east, height: e.height };
+        return { ...e, north: null, east: null, height: null, local, from: shapes.origin(packet.payload), resets: shapes.headingResets(packet.payload) };
+      }
       case 'nav.gnss': return shapes.fix(packet.payload);
       case 'nav.score': return shapes.score(packet.payload);
       case 'nav.phase': return shapes.phase(packet.payload);
       case 'nav.geofence': return shapes.geofence(packet.payload);
-      case 'nav.peer': return { ...shapes.estimate(packet.payload), origin: shapes.origin(packet.payload) };
       default: return shapes.estimate(packet.payload);
     }
   }
 
-  /** Keeps each innovation once: a fused state repeats the last one until the next fix. @param {Packet} packet @param {number} t @param {number} stamp */
-  judge(packet, t, stamp) {
+  /** Keeps each innovation at the time of its measurement. @param {Packet} packet @param {number} stamp */
+  judge(packet, stamp) {
     for (const i of shapes.innovations(packet.payload)) {
       let list = this.nis.get(i.source);
       if (!list) this.nis.set(i.source, (list = []));
-      const at = i.at === null || this.base === null ? t : secondsSince(BigInt(i.at), this.base);
-      const before = list[indexAt(list, at, timeOf)];
-      if (before && (before.t === at || (i.at === null && before.nis === i.nis))) continue;
-      this.insert(list, { t: at, stamp, id: packet.id, nis: i.nis, degrees: i.degrees });
+      const t = secondsSince(BigInt(i.at), /** @type {bigint} */ (this.base));
+      this.insert(list, { t, stamp, id: packet.id, nis: i.nis, degrees: i.degrees, accepted: i.accepted });
     }
   }
 
@@ -196,6 +222,8 @@ class Flight extends Store {
       list.splice(0, list.length, ...keep);
     }
     this.newest = null;
+    this.origin = null;
+    this.zero = null;
   }
 
   /** The newest sample of a topic at or before `t`. @param {string} topic @param {number | null} t */
@@ -204,19 +232,16 @@ class Flight extends Store {
     return t === null ? list.at(-1) : list[Math.max(0, indexAt(list, t, timeOf))];
   }
 
-  /** GNSS fixes in the frame of the fused state; without a stated origin the first fix is laid on the track. */
+  /** GNSS fixes in the frame of the fused state. */
   fixes() {
-    const fixes = this.lists['nav.gnss'];
-    if (!this.origin && fixes.length && this.states.length) {
-      this.origin = { latitude: fixes[0].latitude, longitude: fixes[0].longitude, altitude: fixes[0].altitude };
-    }
-    if (!this.origin) return [];
-    const origin = this.origin;
-    const shift = this.originExact ? { north: 0, east: 0 } : this.at('nav.state', fixes[0]?.t ?? 0) ?? { north: 0, east: 0 };
-    return fixes.map((f) => {
-      const p = localNorthEast(f.latitude, f.longitude, origin);
-      return { t: f.t, north: p.north + (shift.north ?? 0), east: p.east + (shift.east ?? 0), accuracy: f.accuracy, id: f.id };
-    });
+    const { origin } = this;
+    if (!origin) return [];
+    return this.lists['nav.gnss'].map((f) => ({ t: f.t, id: f.id, accuracy: f.accuracy, ...localNorthEast(f.latitude, f.longitude, origin) }));
+  }
+
+  /** What the flight is compared with. */
+  reference() {
+    return this.at('nav.score', null)?.reference ?? 'EKF2';
   }
 
   /** Spans in the air, in seconds of the flight axis. */
@@ -231,12 +256,13 @@ class Flight extends Store {
     return spans;
   }
 
-  /** What the estimate is compared with: a peer or the truth. */
-  get reference() { return this.lists['nav.score'].at(-1)?.reference ?? 'peer'; }
-
-  /** From when on the peer is no reference any more, or null. */
-  invalidFrom() {
-    return this.lists['nav.score'].find((s) => !s.valid)?.t ?? null;
+  /** From when on the peer is no reference any more, why, and the score that said so; or null. */
+  invalid() {
+    const score = this.lists['nav.score'].find((s) => !s.valid);
+    if (!score) return null;
+    const t = typeof score.validUntil === 'number' ? this.start + score.validUntil : score.t;
+    const reset = this.lists['nav.peer'].some((p) => p.resets > 0);
+    return { t, id: score.id, why: `${score.reference} ${reset ? 'resets its heading' : 'is no reference'}` };
   }
 
   /** @param {number | null} t */

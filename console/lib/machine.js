@@ -22,12 +22,15 @@ class Machine extends Store {
   last = new Map();
   /** @type {{t: number, packet: Packet, stream: string, field: string, value: any, expected: any, sigma: any, raised: boolean, critical: boolean, lasted: any}[]} */
   anomalies = [];
+  /** Whether the journal has been read once. */
+  loaded = false;
 
   begin() {
     const undo = stream.listen('host.>', (packet) => {
       this.take(packet);
       this.changed();
     });
+    stream.onResume(() => this.load());
     this.load();
     return undo;
   }
@@ -40,6 +43,8 @@ class Machine extends Store {
       for (const packet of packets) this.take(packet);
       this.changed();
     }
+    this.loaded = true;
+    this.changed();
   }
 
   /** @param {Packet} packet */

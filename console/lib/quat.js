@@ -31,7 +31,7 @@ function normalised(q) {
 
 /**
  * Metres north and east of a reference point, on a sphere of the local radius; below 1 cm of error within 5 km.
- * @param {number} latitude @param {number} longitude @param {{latitude: number, longitude: number}} reference
+ * @param {number} latitude @param {number} longitude @param {{latitude: number, longitude: number}} reference where both are zero
  */
 export function localNorthEast(latitude, longitude, reference) {
   const phi = reference.latitude / DEGREES;

@@ -9,9 +9,6 @@ import { useLayoutEffect, useReducer } from '../vendor/preact-hooks.js';
 
 const BEAT_MS = 100;
 
-/** Called after each beat, when the subscribers have drawn. @type {Set<() => void>} */
-export const afterBeat = new Set();
-
 /** @type {Set<Store>} */
 const dirty = new Set();
 let scheduled = false;
@@ -48,7 +45,6 @@ function beat() {
   const now = [...dirty];
   dirty.clear();
   for (const store of now) store.tell();
-  for (const callback of afterBeat) callback();
 }
 
 /** State of the page itself: paused, toast, open dialog. */

@@ -28,6 +28,9 @@ class Stream extends Store {
   /** @type {EventSource | null} */
   source = null;
   wanted = '';
+  /** @type {(() => void)[]} */
+  resumed = [];
+  lost = false;
   serial = 0;
 
   /**
@@ -44,6 +47,11 @@ class Stream extends Store {
     };
   }
 
+  /** Called when the connection is back: what was missed came thinned. @param {() => void} callback */
+  onResume(callback) {
+    this.resumed.push(callback);
+  }
+
   connect() {
     const globs = [...new Set([...this.listeners.values()].flatMap((l) => l.globs.split(',')))].sort().join(',');
     if (globs === this.wanted || !globs) return;
@@ -54,10 +62,13 @@ class Stream extends Store {
     source.onopen = () => {
       old?.close();
       this.link = 'open';
+      if (this.lost) for (const callback of this.resumed) callback();
+      this.lost = false;
       this.changed();
     };
     source.onerror = () => {
       old?.close();
+      this.lost = true;
       this.link = source.readyState === EventSource.CLOSED ? 'broken' : 'connecting';
       if (this.link === 'broken') setTimeout(() => this.again(source), 3000);
       this.tell();

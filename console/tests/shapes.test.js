@@ -14,15 +14,22 @@ test('an estimate without fields is all absent, never zero', () => {
   assert.deepEqual(Object.values(e).filter((v) => v !== null), []);
 });
 
-test('innovations keep their sensor, their degrees of freedom and their time', () => {
-  const one = { kind: 'gnss-velocity', nis: 2.5, degrees_of_freedom: 3, measured_at_ns: 5, accepted: true };
-  assert.deepEqual(shapes.innovations({ innovations: [one] }), [{ source: 'gnss-velocity', nis: 2.5, degrees: 3, at: '5' }]);
-  assert.deepEqual(shapes.innovations({}), []);
+test('sigma is attitude, velocity, position, then the biases', () => {
+  const s = shapes.sigmas({ sigma: [Math.PI / 180, 0, 0, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0] });
+  assert.deepEqual(s, { attitude: [1, 0, 0], velocity: [4, 5, 6], position: [7, 8, 9] });
+  assert.equal(shapes.sigmas({}).attitude, null);
 });
 
-test('the fifteen sigmas are attitude, velocity and position first', () => {
-  const s = shapes.sigmas({ sigma: [Math.PI, 0, 0, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0] });
-  assert.deepEqual([s.attitude, s.velocity, s.position], [[180, 0, 0], [4, 5, 6], [7, 8, 9]]);
+test('an origin is latitude, longitude, altitude', () => {
+  assert.deepEqual(shapes.origin({ origin: [20, 110, 8] }), { latitude: 20, longitude: 110, altitude: 8 });
+  assert.equal(shapes.origin({ origin: null }), null);
+});
+
+test('innovations keep their kind, degrees and verdict', () => {
+  const one = { kind: 'gnss', nis: 2.5, degrees_of_freedom: 3, measured_at_ns: 5, accepted: true };
+  assert.deepEqual(shapes.innovations({ innovations: [one] }), [{ source: 'gnss', nis: 2.5, degrees: 3, accepted: true, at: '5' }]);
+  assert.deepEqual(shapes.innovations({ innovations: [] }), []);
+  assert.deepEqual(shapes.innovations({}), []);
 });
 
 test('measured_at comes from the envelope first', () => {

@@ -118,11 +118,11 @@ function options(element, latest) {
 }
 
 /** What a logarithmic axis shows at least, and the ticks it may carry. */
-const LOG_FLOOR = 0.001;
-const LOG_TICKS = [0.001, 0.01, 0.1, 1, 10, 100, 1000];
+const LOG_FLOOR = 1e-4;
+const LOG_TICKS = [0.001, 0.1, 10, 1000];
 
 /** @param {number} v */
-const axisNumber = (v) => fixed(v, Number.isInteger(v) ? 0 : Math.abs(v) < 0.1 ? 2 : Number.isInteger(v * 10) ? 1 : 2);
+const axisNumber = (v) => fixed(v, Number.isInteger(v) ? 0 : Math.abs(v) < 0.01 ? 3 : Math.abs(v) < 0.1 ? 2 : Number.isInteger(v * 10) ? 1 : 2);
 
 /** @param {ChartProps} props @param {number | null} low @param {number | null} high @returns {[number, number]} */
 function yRange(props, low, high) {

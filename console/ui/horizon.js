@@ -41,7 +41,8 @@ export function Compass({ yaw }) {
   const marks = [];
   for (let d = Math.ceil((y - 55) / 10) * 10; d <= y + 55; d += 10) {
     const n = ((d % 360) + 360) % 360;
-    const name = { 0: 'N', 90: 'E', 180: 'S', 270: 'W' }[n] ?? (n % 30 === 0 ? String(n) : '');
+    const room = Math.abs(d - y) < 46; // a name nearer to the end would be cut
+    const name = !room ? '' : { 0: 'N', 90: 'E', 180: 'S', 270: 'W' }[n] ?? (n % 30 === 0 ? String(n) : '');
     marks.push({ x: (d - y) * 2, name, major: n % 30 === 0 });
   }
   return html`<svg class="compass" viewBox="-104 -3 208 27" role="img" aria-label=${`Heading ${yaw === null ? 'unknown' : `${fixed(yaw, 0)} degrees`}`}>

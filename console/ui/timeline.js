@@ -7,9 +7,11 @@ import { flight } from '../lib/flight.js';
 import { makeHash } from '../lib/router.js';
 import { fixed } from '../lib/format.js';
 
-/** Rough width of a label, for placing: 6.1 px a letter at 11 px, and the flag. @param {string} label */
-const labelWidth = (label) => label.length * 6.1 + 18;
-const LANES = 2;
+/** Rough width of a label, for placing: 6.2 px a letter at 11 px, and the flag. @param {string} label */
+const labelWidth = (label) => label.length * 6.2 + 26;
+const LANES = 3;
+/** A band narrower than this has no room for its words. */
+const WORDS_FROM = 84;
 
 /** @typedef {{t: number, label: string, kind: 'plain' | 'bad' | 'warn' | 'good', id: string | null}} Mark */
 
@@ -22,9 +24,9 @@ function marks() {
     if (p.airborne !== before) out.push({ t: p.t, label: p.airborne ? 'take-off' : 'landing', kind: 'plain', id: p.id });
     before = p.airborne;
   }
-  for (const g of flight.lists['nav.geofence']) out.push({ t: g.t, label: g.breach ? 'fence breach' : 'fence clear', kind: g.breach ? 'bad' : 'good', id: g.id });
-  const invalid = flight.lists['nav.score'].find((s) => !s.valid);
-  if (invalid) out.push({ t: invalid.t, label: `${invalid.reference} reference ends`, kind: 'warn', id: invalid.id });
+  for (const g of flight.lists['nav.geofence']) out.push({ t: g.t, label: g.breach ? 'geofence breach' : 'back inside', kind: g.breach ? 'bad' : 'good', id: g.id });
+  const invalid = flight.invalid();
+  if (invalid) out.push({ t: invalid.t, label: invalid.why, kind: 'warn', id: invalid.id });
   return out.map((m) => ({ ...m, t: m.t - flight.start })).sort((a, b) => a.t - b.t);
 }
 
@@ -57,7 +59,7 @@ export function Timeline({ range, cursor }) {
   const list = placed(marks(), x, inner);
   return html`<div class="timeline" ref=${box} role="group" aria-label="Phases and events">
     <div class="timeline-inner" style=${{ left: `${AXIS_LEFT}px`, width: `${inner}px` }}>
-      <div class="phase-band">${spans.map(([a, b]) => html`<div class="phase-air" style=${{ left: `${x(a)}px`, width: `${Math.max(2, x(b) - x(a))}px` }}><span>airborne ${fixed(Math.min(b, range[1]) - a, 1)} s</span></div>`)}</div>
+      <div class="phase-band">${spans.map(([a, b]) => html`<div class="phase-air" title=${`airborne ${fixed(Math.min(b, range[1]) - a, 1)} s`} style=${{ left: `${x(a)}px`, width: `${Math.max(2, x(b) - x(a))}px` }}>${x(b) - x(a) > WORDS_FROM && html`<span>airborne ${fixed(Math.min(b, range[1]) - a, 1)} s</span>`}</div>`)}</div>
       ${list.map((m) => html`<a class=${`mark mark-${m.kind} lane-${m.lane} ${m.flip ? 'flip' : ''}`} href=${m.id ? makeHash('why', m.id) : '#/why'} style=${{ left: `${m.left}px` }}
         title=${`${m.label} at ${fixed(m.t, 2)} s; click for its causes`} aria-label=${`${m.label} at ${fixed(m.t, 2)} seconds`}><${Icon} name=${m.kind === 'bad' || m.kind === 'warn' ? 'warn' : 'flag'} />${!m.bare && html`<span>${m.label}</span>`}</a>`)}
       ${cursor !== null && cursor >= range[0] && cursor <= range[1] && html`<div class="timeline-cursor" style=${{ left: `${x(cursor)}px` }}></div>`}

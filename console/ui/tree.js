@@ -6,7 +6,7 @@ import { html } from './html.js';
 export function Tree({ value, name, depth = 0 }) {
   if (value === null || typeof value !== 'object') return html`<div class="leaf">${key(name)}${scalar(value)}</div>`;
   const entries = Array.isArray(value) ? value.map((v, i) => /** @type {[string, any]} */ ([String(i), v])) : Object.entries(value);
-  if (Array.isArray(value) && value.length <= 12 && value.every((v) => v === null || typeof v !== 'object')) {
+  if (Array.isArray(value) && value.length <= 16 && value.every((v) => v === null || typeof v !== 'object')) {
     return html`<div class="leaf">${key(name)}<span class="punct">[</span>${value.map((v, i) => html`${i > 0 && html`<span class="punct">, </span>`}${scalar(v)}`)}<span class="punct">]</span></div>`;
   }
   if (depth === 0) return html`<div class="tree">${entries.map(([k, v]) => html`<${Tree} key=${k} name=${k} value=${v} depth=${1} />`)}</div>`;

@@ -1,25 +1,28 @@
 // @ts-check
 /** The component graph, laid out by the node: pan, zoom, select; edges carry their live rate. */
-import { html } from '../ui/html.js';
+import { html, useMemo } from '../ui/html.js';
 import { Panel } from '../ui/panel.js';
 import { Failure, Q, State, stateKind, TopicLink } from '../ui/basics.js';
 import { useApi, useComponents, useTopics } from '../lib/api.js';
 import { router, makeHash } from '../lib/router.js';
+import { useReady } from '../lib/ready.js';
 import { useStores } from '../lib/store.js';
 import { count, duration, hertz, text } from '../lib/format.js';
 import { curl } from '../lib/commands.js';
 import { PanZoom } from '../ui/panzoom.js';
-import { Drawing } from '../ui/graph-drawing.js';
+import { Drawing, roomy } from '../ui/graph-drawing.js';
 
 export function Graph() {
   useStores(router);
   const graph = useApi('/graph', 0);
-  const components = useComponents().data ?? [];
-  const topics = useTopics().data ?? [];
+  const found = [useComponents().data, useTopics().data];
+  const [components, topics] = found.map((f) => f ?? []);
+  useReady(graph.data !== null && found.every((f) => f !== null));
   const selected = router.route.arg;
-  const data = graph.data;
+  const data = useMemo(() => graph.data && roomy(graph.data), [graph.data]);
   const rateOf = (/** @type {string} */ topic) => topics.find((/** @type {any} */ t) => t.name === topic)?.rate_hz ?? null;
   const choose = (/** @type {string} */ id) => router.go('graph', id === selected ? '' : id);
+  const edges = (data?.edges ?? []).filter((/** @type {any} */ e) => !selected || [e.from, e.to, e.topic].includes(selected));
   return html`<h1 class="offscreen">Graph</h1>
   <div class="with-aside graph-page">
     <${Panel} title="Component graph" csf="csf graph" curl=${curl('/graph')} flush>
@@ -28,18 +31,17 @@ export function Graph() {
         <${Drawing} data=${data} components=${components} rateOf=${rateOf} selected=${selected} choose=${choose} />
       </${PanZoom}>`}
     </${Panel}>
-    <${Details} selected=${selected} data=${data} components=${components} topics=${topics} />
+    <${Details} selected=${selected} components=${components} topics=${topics} />
+    <${Panel} title="Connections" csf="csf status --json" curl=${curl('/graph')} flush
+      extra=${html`<span class="panel-note">${count(data?.nodes.length)} nodes, ${count(edges.length)} connections${selected ? ` of ${selected}` : '; select one for details'}</span>`}><${Connections} edges=${edges} topics=${topics} /></${Panel}>
   </div>`;
 }
 
-/** @param {{selected: string, data: any, components: any[], topics: any[]}} props */
-function Details({ selected, data, components, topics }) {
+/** @param {{selected: string, components: any[], topics: any[]}} props */
+function Details({ selected, components, topics }) {
   const component = components.find((c) => c.name === selected);
   const topic = topics.find((t) => t.name === selected);
-  if (!component && !topic) {
-    return html`<${Panel} title="Connections" csf="csf status --json" curl=${curl('/graph')} flush
-      extra=${html`<span class="panel-note">${count(data?.nodes.length)} nodes, ${count(data?.edges.length)} connections; select one for details</span>`}><${Connections} edges=${data?.edges ?? []} topics=${topics} /></${Panel}>`;
-  }
+  if (!component && !topic) return null;
   if (topic) {
     return html`<${Panel} title=${topic.name} csf=${`csf tap ${topic.name}`} curl=${curl(`/topics/${topic.name}/last`)}>
       <p class="muted">${topic.doc}</p><dl class="facts"><dt>Type</dt><dd class="mono">${topic.type}</dd><dt>Rate</dt><dd><${Q} v=${hertz(topic.rate_hz)} /></dd><dt>Packets</dt><dd>${count(topic.packets)}</dd>
@@ -56,11 +58,11 @@ function Details({ selected, data, components, topics }) {
 
 /** Every arrow in words. @param {{edges: any[], topics: any[]}} props */
 const Connections = ({ edges, topics }) => html`<div class="scroll" tabindex="0" role="region" aria-label="Connections, scrollable"><table class="table hover">
-  <thead><tr><th scope="col">Topic</th><th scope="col">From</th><th scope="col">To</th><th scope="col" class="num">Rate</th><th scope="col" class="num">Packets</th></tr></thead>
+  <thead><tr><th scope="col">Topic</th><th scope="col">From</th><th scope="col">To</th><th scope="col" class="num">Rate</th><th scope="col" class="num wide-only">Packets</th></tr></thead>
   <tbody>${edges.map((e) => {
     const topic = topics.find((t) => t.name === e.topic);
     return html`<tr key=${`${e.topic} ${e.to}`}><th scope="row"><a class="topic" href=${makeHash('graph', e.topic)}>${e.topic}</a></th><td><a href=${makeHash('graph', e.from)}>${e.from}</a></td><td><a href=${makeHash('graph', e.to)}>${e.to}</a></td>
-      <td class="num"><${Q} v=${hertz(topic?.rate_hz)} /></td><td class="num">${count(topic?.packets)}</td></tr>`;
+      <td class="num"><${Q} v=${hertz(topic?.rate_hz)} /></td><td class="num wide-only">${count(topic?.packets)}</td></tr>`;
   })}</tbody></table></div>`;
 
 /** @param {string[]} list */

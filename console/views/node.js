@@ -4,6 +4,7 @@ import { html } from '../ui/html.js';
 import { Panel } from '../ui/panel.js';
 import { Empty, Failure, Q, State, stateKind, TopicLink } from '../ui/basics.js';
 import { useApi, useComponents, useNode } from '../lib/api.js';
+import { useReady } from '../lib/ready.js';
 import { makeHash } from '../lib/router.js';
 import { bytes, count, date, duration, fixed, hertz, text, NONE } from '../lib/format.js';
 import { curl, quoted } from '../lib/commands.js';
@@ -12,12 +13,14 @@ import * as shapes from '../lib/shapes.js';
 export function Node() {
   const found = useNode();
   const node = found.data;
+  const components = useComponents().data;
+  const health = useApi('/health', 3000).data;
+  useReady(node !== null && components !== null && health !== null);
   if (!node) return found.error ? html`<${Failure} error=${found.error} />` : html`<${Empty}>Asking the node …</${Empty}>`;
   return html`<h1 class="offscreen">Node</h1>
     <div class="node-grid">
-      <div class="stack"><${Identity} node=${node} /><${Journal} node=${node} /></div>
+      <div class="stack"><${Identity} node=${node} /><${Journal} node=${node} /><${Health} /></div>
       <${Boot} node=${node} />
-      <${Health} />
     </div>
     <${Components} />`;
 }
@@ -59,9 +62,9 @@ function Boot({ node }) {
     <ol class="boot">${phases.map((/** @type {any} */ p) => {
     const left = (before / total) * 100;
     before += p.ms;
-    return html`<li key=${p.number}><span class="boot-name">${p.name}</span><span class="boot-ms"><${Q} v=${[fixed(p.ms, p.ms < 10 ? 1 : 0), 'ms']} /></span>
+    return html`<li key=${p.number}><span class="boot-name">${p.name}</span><span class="boot-ms"><${Q} v=${duration(p.ms * 1e6)} /></span>
         <span class="boot-track"><span class="boot-bar" style=${{ left: `${left}%`, width: `${Math.max(0.5, (p.ms / total) * 100)}%` }}></span></span><span class="boot-detail">${p.detail}</span></li>`;
-  })}</ol></${Panel}>`;
+  })}</ol><p class="muted">Outside the phases, such as opening the recording: <${Q} v=${duration((total - before) * 1e6)} /></p></${Panel}>`;
 }
 
 function Health() {
@@ -69,7 +72,7 @@ function Health() {
   const { status, checks } = shapes.health(found.data);
   return html`<${Panel} title="Health" csf="csf doctor" curl=${curl('/health')} extra=${found.data && html`<${State} kind=${stateKind(status)}>${status}</${State}>`}>
     ${found.error && html`<${Failure} error=${found.error} />`}
-    <ul class="checks">${checks.map((/** @type {any} */ c) => html`<li key=${c.name}><${State} kind=${stateKind(c.status)}>${c.status}</${State}><span class="check-name">${c.name}</span><span class="muted">${c.message}</span></li>`)}</ul>
+    <ul class="checks">${checks.map((/** @type {any} */ c) => html`<li key=${c.name}><span class="check-name">${c.name}</span><${State} kind=${stateKind(c.status)}>${c.status}</${State}>${c.message && html`<span class="muted">${c.message}</span>`}</li>`)}</ul>
   </${Panel}>`;
 }
 
@@ -82,12 +85,12 @@ function Components() {
   return html`<${Panel} title="Components and services" csf="csf status --json" curl=${curl('/components')} flush>
     ${found.error && html`<${Failure} error=${found.error} />`}
     <div class="scroll" tabindex="0" role="region" aria-label="Components, scrollable"><table class="table hover">
-      <thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">State</th><th scope="col" class="num">Rate</th><th scope="col" class="num">Handled</th><th scope="col" class="num">Published</th><th scope="col" class="num">p50</th><th scope="col" class="num">p99</th><th scope="col" class="num">Max</th><th scope="col" class="num">Queue</th><th scope="col" class="num">Restarts</th><th scope="col" class="num">Faults</th><th scope="col" class="wider-only">Writes</th></tr></thead>
+      <thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">State</th><th scope="col" class="wider-only">Writes</th><th scope="col" class="num">Rate</th><th scope="col" class="num">Handled</th><th scope="col" class="num">Published</th><th scope="col" class="num">p50</th><th scope="col" class="num">p99</th><th scope="col" class="num">Max</th><th scope="col" class="num">Queue</th><th scope="col" class="num">Restarts</th><th scope="col" class="num">Faults</th></tr></thead>
       <tbody>${list.map((/** @type {any} */ c) => html`<tr key=${c.name} data-row=""><th scope="row"><a href=${makeHash('graph', c.name)}>${c.name}</a></th><td class="muted">${c.type}</td><td><${State} kind=${stateKind(c.state)}>${c.state}${c.progress > 0 && c.progress < 1 ? ` ${fixed(c.progress * 100, 0)} %` : ''}</${State}></td>
+        <td class="wider-only">${c.writes?.length ? c.writes.slice(0, 3).map((/** @type {string} */ w, /** @type {number} */ i) => html`${i > 0 && ', '}<${TopicLink} name=${w} />`) : NONE}${c.writes?.length > 3 && html`<span class="muted"> and ${c.writes.length - 3} more</span>`}</td>
         <td class="num"><${Q} v=${hertz(c.rate_hz)} /></td><td class="num">${count(c.handled)}</td><td class="num">${count(c.published)}</td>
         <td class="num">${text(duration(latencyOf(c)?.p50))}</td><td class="num">${text(duration(latencyOf(c)?.p99))}</td><td class="num">${text(duration(latencyOf(c)?.max))}</td>
-        <td class="num">${count(c.queue)}</td><td class="num">${count(c.restarts)}</td><td class="num">${count(c.faults)}</td>
-        <td class="wider-only">${c.writes?.length ? c.writes.slice(0, 3).map((/** @type {string} */ w, /** @type {number} */ i) => html`${i > 0 && ', '}<${TopicLink} name=${w} />`) : NONE}${c.writes?.length > 3 && html`<span class="muted"> and ${c.writes.length - 3} more</span>`}</td></tr>`)}</tbody>
+        <td class="num">${count(c.queue)}</td><td class="num">${count(c.restarts)}</td><td class="num">${count(c.faults)}</td></tr>`)}</tbody>
     </table></div>
   </${Panel}>`;
 }

@@ -9,6 +9,9 @@ import { MachinePanel } from './machine-panel.js';
 import { Streams, Latencies, Anomalies } from './streams-panel.js';
 import { Summary } from './summary.js';
 import { flight } from '../lib/flight.js';
+import { machine } from '../lib/machine.js';
+import { useTopics } from '../lib/api.js';
+import { useReady } from '../lib/ready.js';
 import { router } from '../lib/router.js';
 import { useStores } from '../lib/store.js';
 import { curlSubscribe } from '../lib/commands.js';
@@ -26,6 +29,8 @@ const version = () => `${flight.start}:${Object.values(flight.lists).map((l) => 
 export function Overview() {
   useStores(flight, router);
   useCursorKeys();
+  const spoken = useTopics().data;
+  useReady(flight.loaded && machine.loaded && spoken !== null);
   const cursor = cursorTime();
   return html`
     <h1 class="offscreen">Overview</h1>
@@ -46,7 +51,7 @@ export function Overview() {
     </div>`;
 }
 
-const Legend = () => html`<span class="legend"><span class="swatch fused"></span>fused<span class="swatch peer"></span>${flight.reference}<span class="swatch gnss"></span>GNSS</span>`;
+const Legend = () => html`<span class="legend"><span class="swatch fused"></span>fused<span class="swatch peer"></span>${flight.reference()}<span class="swatch gnss"></span>GNSS</span>`;
 
 function useCursorKeys() {
   useEffect(() => {
@@ -62,4 +67,3 @@ function useCursorKeys() {
     return () => removeEventListener('keydown', key);
   }, []);
 }
-

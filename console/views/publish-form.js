@@ -5,7 +5,7 @@ import { CopyButtons, Empty, Failure, PacketLink } from '../ui/basics.js';
 import { publish, topicPath, useApi } from '../lib/api.js';
 import { curl, quoted } from '../lib/commands.js';
 import { count } from '../lib/format.js';
-import { typeName } from './topic-detail.js';
+import { constants, prose, typeName } from './topic-detail.js';
 
 /** Follows a local reference. @param {any} schema @param {any} root @returns {any} */
 function resolved(schema, root) {
@@ -30,17 +30,27 @@ export function example(raw, root, depth = 0) {
   return null;
 }
 
+/** @param {{topic: string, spoken: boolean}} props spoken: whether there is a last packet to start from */
+export const PublishForm = ({ topic, spoken }) => (spoken ? html`<${FromLast} topic=${topic} />` : html`<${FromSchema} topic=${topic} />`);
+
 /** @param {{topic: string}} props */
-export function PublishForm({ topic }) {
+function FromLast({ topic }) {
+  const last = useApi(topicPath(topic, '/last'), 0);
+  if (!last.data && !last.error) return html`<${Empty}>Reading the last packet …</${Empty}>`;
+  return html`<${FromSchema} topic=${topic} start=${last.data?.payload} />`;
+}
+
+/** @param {{topic: string, start?: any}} props */
+function FromSchema({ topic, start }) {
   const found = useApi(topicPath(topic, '/schema'), 0);
   if (found.error) return html`<${Failure} error=${found.error} />`;
   if (!found.data) return html`<${Empty}>Reading the schema …</${Empty}>`;
-  return html`<${Form} topic=${topic} schema=${found.data} />`;
+  return html`<${Form} topic=${topic} schema=${found.data} start=${start} />`;
 }
 
-/** @param {{topic: string, schema: any}} props */
-function Form({ topic, schema }) {
-  const [payload, setPayload] = useState(() => example(schema, schema));
+/** @param {{topic: string, schema: any, start: any}} props start: the last payload, which is a better example than any made up */
+function Form({ topic, schema, start }) {
+  const [payload, setPayload] = useState(() => start ?? example(schema, schema));
   const [wrong, setWrong] = useState(/** @type {Record<string, string>} */ ({}));
   const [durable, setDurable] = useState(true);
   const [answer, setAnswer] = useState(/** @type {any} */ (null));
@@ -60,12 +70,13 @@ function Form({ topic, schema }) {
   const problems = Object.values(wrong).some(Boolean);
   const json = JSON.stringify(payload);
   return html`<form class="publish" onSubmit=${send}>
-    ${Object.entries(schema.properties ?? {}).map(([name, field]) => html`<${Field} key=${name} name=${name} schema=${resolved(field, schema)} value=${payload?.[name]} problem=${wrong[name]} put=${put} />`)}
+    <p class="muted">${start ? 'Filled in from the last packet.' : 'No packet yet: filled in from the schema.'}</p>
+    ${Object.entries(schema.properties ?? {}).map(([name, field]) => html`<${Field} key=${name} name=${name} schema=${{ ...resolved(field, schema), description: /** @type {any} */ (field).description }} value=${payload?.[name]} problem=${wrong[name]} put=${put} />`)}
     <label class="check"><input type="checkbox" checked=${durable} onChange=${(/** @type {any} */ e) => setDurable(e.target.checked)} />Wait until it is on disk</label>
     <div class="row"><button type="submit" class="button primary" disabled=${problems || answer?.sending}>Publish</button>
       <${CopyButtons} what="this packet" csf=${`csf pub ${quoted(topic)} ${quoted(json)}${durable ? '' : ' --no-wait'}`} curl=${curl(topicPath(topic), { body: { payload, durable } })} /></div>
     <div aria-live="polite">
-      ${answer?.receipt && html`<p class="receipt">Published as <${PacketLink} id=${answer.receipt.id} />, safe in ${answer.receipt.durability}${answer.receipt.position !== undefined && `, position ${count(answer.receipt.position)}`}.</p>`}
+      ${answer?.receipt && html`<p class="receipt">Published as <${PacketLink} id=${answer.receipt.id} />, ${answer.receipt.durability === 'disk' ? 'safe on disk' : 'not yet on disk'}${answer.receipt.position !== undefined && `, position ${count(answer.receipt.position)}`}.</p>`}
       ${answer?.error && html`<${Failure} error=${answer.error} />`}
     </div>
   </form>`;
@@ -76,8 +87,9 @@ function Field({ name, schema, value, problem, put }) {
   const type = Array.isArray(schema.type) ? schema.type[0] : schema.type;
   const id = `field-${name}`;
   let input;
-  if (schema.enum) {
-    input = html`<select id=${id} class="field" onChange=${(/** @type {any} */ e) => put(name, schema.enum[e.target.selectedIndex])}>${schema.enum.map((/** @type {any} */ v) => html`<option selected=${v === value}>${String(v)}</option>`)}</select>`;
+  const choices = constants(schema);
+  if (choices) {
+    input = html`<select id=${id} class="field" onChange=${(/** @type {any} */ e) => put(name, choices[e.target.selectedIndex])}>${choices.map((/** @type {any} */ v) => html`<option selected=${v === value}>${String(v)}</option>`)}</select>`;
   } else if (type === 'boolean') {
     input = html`<input id=${id} type="checkbox" checked=${value} onChange=${(/** @type {any} */ e) => put(name, e.target.checked)} />`;
   } else if (type === 'number' || type === 'integer') {
@@ -93,5 +105,5 @@ function Field({ name, schema, value, problem, put }) {
       }
     }} />`;
   }
-  return html`<div class="form-row"><label for=${id}><code>${name}</code><span class="muted">${typeName(schema)}</span></label>${input}${problem && html`<span class="problem" role="alert">${problem}</span>`}</div>`;
+  return html`<div class="form-row"><label for=${id}><code>${name}</code><span class="muted" title=${typeName(schema)}>${schema.description ? prose(schema.description) : typeName(schema)}</span></label>${input}${problem && html`<span class="problem" role="alert">${problem}</span>`}</div>`;
 }

@@ -28,7 +28,7 @@ export function Streams() {
 
 export function Latencies() {
   const found = useLatencies();
-  const paths = (found.data ?? []).map(latency);
+  const paths = (found.data ?? []).map(latency).sort((/** @type {any} */ a, /** @type {any} */ b) => b.count - a.count);
   return html`<${Panel} title="Latency, end to end" csf="csf status --json" curl=${curl('/latencies')} flush>
     ${found.error && html`<${Failure} error=${found.error} />`}
     ${found.data && !paths.length && html`<${Empty}>No path has carried a packet yet.</${Empty}>`}

@@ -28,10 +28,10 @@ export function Summary() {
     ${flies && html`
     <${Figure} label="Flight time" v=${flight.states.length ? quantity(flight.end - flight.start, 's', 1) : ['–', '']} sub=${phase ? (phase.airborne ? 'airborne' : 'on ground') : flight.backfill === 'empty' ? 'no flight yet' : '\u00a0'} />
     <${Figure} label="Fused states" v=${[count(state?.packets), '']} sub=${state?.rate_hz > 0.5 ? text([fixed(state.rate_hz, 0), 'Hz']) : 'recording complete'} />
-    <${Figure} label="Position error" v=${quantity(score?.positionRms, 'm')} sub=${against} />
-    <${Figure} label="Height error" v=${quantity(score?.heightRms, 'm')} sub=${against} />
+    <${Figure} label="Position error" v=${quantity(score?.positionRms, 'm', 3)} sub=${against} />
+    <${Figure} label="Height error" v=${quantity(score?.heightRms, 'm', 3)} sub=${against} />
     <${Figure} label="Tilt error" v=${quantity(score?.tiltRms, '°')} sub=${against} />
-    <${Figure} label="NIS in 95 % band" v=${percent(newest?.nisShare, 0)} sub=${newest ? `${text(percent(newest.nisBelowUpper, 0))} below its top` : 'share of fixes'} />`}
+    <${Figure} label="NIS in 95 % band" v=${percent(newest?.nisShare, 0)} sub=${newest?.nisBelow != null ? `${text(percent(newest.nisBelow, 0))} below its top` : 'share of fixes'} />`}
     ${!flies && html`<${Figure} label="Up" v=${duration(node ? Number(node.uptime_ns) : null)} sub=${node?.state} /><${Figure} label="Memory" v=${bytes(node?.process?.resident_bytes)} sub=${`peak ${text(bytes(node?.process?.peak_resident_bytes))}`} />`}
     <${Figure} label="Latency p50" v=${duration(path?.p50)} sub=${path ? `p99 ${text(duration(path.p99))}` : 'nothing measured yet'} />
     <${Figure} label="Packets" v=${[topics.length ? fixed(rate, 0) : '–', topics.length ? '/s' : '']} sub=${`${count(packets)} in all`} />

@@ -20,6 +20,8 @@ const TAIL_MAX = 200;
 /** @param {{topic: string, summary: any}} props */
 export function TopicDetail({ topic, summary }) {
   const [packets, held] = useTail(topic);
+  // Decided once: the form must not start over because its own packet is the first.
+  const [spoken] = useState(summary?.packets > 0);
   const tab = /** @type {readonly string[]} */ (TABS).includes(router.route.params.tab) ? router.route.params.tab : 'last';
   const [csf, line] = {
     last: [`csf sub ${quoted(topic)} -n 1 --json`, curl(topicPath(topic, '/last'))],
@@ -28,13 +30,13 @@ export function TopicDetail({ topic, summary }) {
     publish: [null, null],
   }[tab] ?? [null, null];
   return html`<${Panel} title=${topic} class="topic-detail" topics=${[topic]} csf=${csf} curl=${line}>
-    ${summary?.doc && html`<p class="muted doc">${summary.doc}${summary.recorded ? '. Recorded.' : '.'}</p>`}
+    ${summary?.doc && html`<p class="muted doc">${prose(summary.doc)}${summary.recorded ? '' : ' Not recorded.'}</p>`}
     <div class="segments" role="tablist" aria-label="What to show">${TABS.map((name) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="tab-panel" class=${cls('segment', tab === name && 'on')} onClick=${() => router.set({ tab: name })}>${name[0].toUpperCase() + name.slice(1)}</button>`)}</div>
     <div id="tab-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}>
       ${tab === 'last' && (packets[0] ? html`<${PacketView} packet=${packets[0]} />` : summary?.packets ? html`<${Last} topic=${topic} />` : html`<${Empty}>No packet yet.</${Empty}>`)}
       ${tab === 'tail' && html`<${Tail} packets=${packets} held=${held} />`}
       ${tab === 'schema' && html`<${Schema} topic=${topic} />`}
-      ${tab === 'publish' && html`<${PublishForm} topic=${topic} />`}
+      ${tab === 'publish' && html`<${PublishForm} topic=${topic} spoken=${spoken} />`}
     </div>
   </${Panel}>`;
 }
@@ -94,17 +96,27 @@ function Schema({ topic }) {
   const required = new Set(found.data.required ?? []);
   const fields = Object.entries(found.data.properties ?? {});
   return html`<p><span class="mono">${found.data.title}</span></p>
-    <dl class="schema">${fields.map(([name, field]) => html`<dt><code>${name}</code>${required.has(name) && html`<span class="tag">required</span>`}</dt><dd><span class="mono">${typeName(field)}</span> <span class="muted">${/** @type {any} */ (field).description ?? ''}</span></dd>`)}</dl>
+    <dl class="schema">${fields.map(([name, field]) => html`<dt><code>${name}</code>${required.has(name) && html`<span class="tag">required</span>`}</dt><dd><span class="mono">${typeName(field)}</span> <span class="muted">${prose(/** @type {any} */ (field).description)}</span></dd>`)}</dl>
     <details><summary>JSON Schema</summary><pre class="scroll" tabindex="0" role="region" aria-label="JSON Schema">${JSON.stringify(found.data, null, 2)}</pre></details>`;
+}
+
+/** Words of a schema; what stands in backticks is code. @param {string | undefined} words */
+export const prose = (words) => (words ?? '').split('`').map((part, i) => (i % 2 ? html`<code>${part}</code>` : part));
+
+/** The values of an enumeration, which schemars writes as `oneOf` constants where they are documented; null for anything else. @param {any} s @returns {any[] | null} */
+export function constants(s) {
+  const list = s.enum ?? s.oneOf?.map((/** @type {any} */ o) => o.const);
+  return list?.every((/** @type {any} */ v) => v !== undefined) ? list : null;
 }
 
 /** A field's type in a few letters. @param {any} s @returns {string} */
 export function typeName(s) {
   if (s === true || !s) return 'any';
   if (s.$ref) return s.$ref.split('/').pop();
-  if (s.enum) return s.enum.map((/** @type {any} */ e) => JSON.stringify(e)).join(' | ');
+  const choices = constants(s);
+  if (choices) return choices.map((/** @type {any} */ e) => JSON.stringify(e)).join(' | ');
   if (s.anyOf ?? s.oneOf) return (s.anyOf ?? s.oneOf).map(typeName).join(' | ');
+  if (Array.isArray(s.type)) return s.type.map((/** @type {string} */ type) => typeName({ ...s, type })).join(' | ');
   if (s.type === 'array') return `${typeName(s.items ?? s.prefixItems?.[0])}[${s.maxItems && s.maxItems === s.minItems ? s.maxItems : ''}]`;
-  const name = Array.isArray(s.type) ? s.type.join(' | ') : s.type ?? 'any';
-  return s.format && s.format !== name ? `${name}, ${s.format}` : name;
+  return s.type ?? 'any';
 }

@@ -7,12 +7,13 @@ import { TopicDetail } from './topic-detail.js';
 import { useTopics } from '../lib/api.js';
 import { filter } from '../lib/glob.js';
 import { router, makeHash } from '../lib/router.js';
+import { useReady } from '../lib/ready.js';
 import { useStores } from '../lib/store.js';
 import { stampSeconds } from '../lib/ids.js';
 import { age, clock, count, hertz, NONE } from '../lib/format.js';
 import { curl } from '../lib/commands.js';
 
-/** @type {{key: string, label: string, num?: boolean, of: (t: any) => any, draw: (t: any) => any, name?: string, when?: (t: any) => boolean}[]} */
+/** @type {{key: string, label: string, num?: boolean, of: (t: any) => any, draw: (t: any) => any, name?: string}[]} */
 const COLUMNS = [
   { key: 'name', label: 'Topic', of: (t) => t.name, draw: (t) => t.name },
   { key: 'rate', label: 'Rate', num: true, of: (t) => -t.rate_hz, draw: (t) => html`<${Q} v=${hertz(t.rate_hz)} />` },
@@ -30,11 +31,11 @@ export function Topics() {
   useStores(router);
   const found = useTopics();
   const { arg, params } = router.route;
+  useReady(found.data !== null);
   const query = params.filter ?? '';
   const sort = params.sort ?? 'name';
   const back = sort.startsWith('-');
   const all = found.data ?? [];
-  const columns = COLUMNS.filter((c) => !c.when || all.some(c.when));
   const column = COLUMNS.find((c) => c.key === sort.replace('-', '')) ?? COLUMNS[0];
   const match = filter(query);
   const topics = all.filter((/** @type {any} */ t) => match(t.name, t.type, t.writers?.join(' '), t.readers?.join(' ')))
@@ -46,10 +47,10 @@ export function Topics() {
       extra=${html`<input class="field filter" type="search" data-filter="" placeholder="Filter: words or nav.*" aria-label="Filter topics" value=${query} onInput=${(/** @type {any} */ e) => router.set({ filter: e.target.value })} />`}>
       ${found.error && html`<${Failure} error=${found.error} />`}
       <div class="scroll" tabindex="0" role="region" aria-label="Topics, scrollable"><table class="table hover">
-        <thead><tr>${columns.map((c) => html`<th scope="col" class=${cls(c.num && 'num', c.name)} aria-sort=${column === c ? (back ? 'descending' : 'ascending') : undefined}>
+        <thead><tr>${COLUMNS.map((c) => html`<th scope="col" class=${cls(c.num && 'num', c.name)} aria-sort=${column === c ? (back ? 'descending' : 'ascending') : undefined}>
           <button type="button" class="sort" onClick=${() => sortBy(c.key)}>${c.label}${column === c && html`<${Icon} name=${back ? 'up' : 'down'} />`}</button></th>`)}</tr></thead>
         <tbody>${topics.map((/** @type {any} */ t) => html`<tr key=${t.name} data-row="" class=${cls(t.name === arg && 'on')} onClick=${() => router.go('topics', t.name, params)}>
-          ${columns.map((c) => (c.key === 'name'
+          ${COLUMNS.map((c) => (c.key === 'name'
     ? html`<th scope="row"><a class="topic" href=${makeHash('topics', t.name, params)} title=${t.doc}>${t.name}</a></th>`
     : html`<td class=${cls(c.num && 'num', c.name)}>${c.draw(t)}</td>`))}</tr>`)}</tbody>
       </table></div>

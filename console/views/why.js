@@ -3,9 +3,10 @@
 import { html, cls, useEffect, useState } from '../ui/html.js';
 import { Panel } from '../ui/panel.js';
 import { Empty, Failure, PacketLink, TopicLink } from '../ui/basics.js';
-import { PacketView } from './topic-detail.js';
+import { PacketView, prose } from './topic-detail.js';
 import { useApi, useTopics } from '../lib/api.js';
 import { router, makeHash } from '../lib/router.js';
+import { useReady } from '../lib/ready.js';
 import { useStores } from '../lib/store.js';
 import { stream } from '../lib/stream.js';
 import { elapsedNs, isId } from '../lib/ids.js';
@@ -41,11 +42,13 @@ export function Why() {
 /** Somewhere to begin: the newest packet of each topic. */
 function Start() {
   useStores(stream);
-  const topics = useTopics().data ?? [];
+  const found = useTopics().data;
+  const topics = found ?? [];
+  useReady(found !== null && stream.topics.size > 0);
   const list = [...stream.topics.entries()].sort(([a], [b]) => a.localeCompare(b));
   return html`<${Panel} title="Newest packets" csf="csf tap '>'" flush>
     ${!list.length ? html`<${Empty}>Nothing has arrived yet.</${Empty}>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Newest packets, scrollable"><table class="table hover"><thead><tr><th scope="col">Topic</th><th scope="col">Packet</th><th scope="col">Stamp</th><th scope="col" class="wide-only">What it is</th></tr></thead>
-    <tbody>${list.map(([topic, seen]) => html`<tr key=${topic}><th scope="row"><${TopicLink} name=${topic} /></th><td><${PacketLink} id=${seen.id} /></td><td class="mono">${clockNs(seen.stamp)}</td><td class="muted wide-only">${topics.find((/** @type {any} */ t) => t.name === topic)?.doc ?? ''}</td></tr>`)}</tbody></table></div>`}
+    <tbody>${list.map(([topic, seen]) => html`<tr key=${topic}><th scope="row"><${TopicLink} name=${topic} /></th><td><${PacketLink} id=${seen.id} /></td><td class="mono">${clockNs(seen.stamp)}</td><td class="muted wide-only words-cell">${prose(topics.find((/** @type {any} */ t) => t.name === topic)?.doc)}</td></tr>`)}</tbody></table></div>`}
   </${Panel}>`;
 }
 
@@ -56,6 +59,7 @@ function Explained({ id, view, depth }) {
   const packet = useApi(`/packets/${id}`, 0);
   const [looked, setLooked] = useState(/** @type {any} */ (null));
   const shown = looked ?? packet.data;
+  useReady(Boolean((found.data || found.error) && (shown || packet.error)));
   return html`<div class="with-aside why-page">
     <${Panel} title=${view === 'trace' ? 'Trace' : 'Causes'} csf=${view === 'trace' ? `csf trace ${id}` : `csf why ${id} --depth ${depth}`} curl=${curl(path)} flush
       extra=${html`<span class="segments small" role="group" aria-label="What to show">${['causes', 'trace'].map((v) => html`<button type="button" aria-pressed=${v === view} class=${cls('segment', v === view && 'on')} onClick=${() => router.set({ view: v === 'causes' ? null : v })}>${v === 'causes' ? 'Causes' : 'Trace'}</button>`)}</span>`}>
@@ -64,10 +68,9 @@ function Explained({ id, view, depth }) {
       ${found.data && view === 'causes' && html`<${CauseTable} root=${found.data} id=${id} depth=${depth} look=${setLooked} />`}
       ${found.data && view === 'trace' && html`<${TraceTable} answer=${found.data} id=${id} look=${setLooked} />`}
     </${Panel}>
-    <${Panel} title="Packet" csf=${shown ? `csf why ${shown.id} --depth 1 --json` : null} curl=${shown ? curl(`/packets/${shown.id}`) : null}>
-      ${packet.error && !shown && html`<${Failure} error=${packet.error} />`}
-      ${shown && html`<p><${TopicLink} name=${shown.topic} /></p><${PacketView} packet=${shown} />`}
-    </${Panel}>
+    ${shown && html`<${Panel} title="Packet" csf=${`csf why ${shown.id} --depth 1 --json`} curl=${curl(`/packets/${shown.id}`)}>
+      <p><${TopicLink} name=${shown.topic} /></p><${PacketView} packet=${shown} />
+    </${Panel}>`}
   </div>`;
 }
 

@@ -1,19 +1,18 @@
 // Starts a demo node, opens every view of its console in Chromium at two sizes and themes, takes pictures, and fails on any
-// axe-core finding, console error or horizontal scroll. Environment: CSF (binary), OUT (folder).
+// axe-core finding, console error, missing data or horizontal scroll. Environment: CSF (binary), OUT (folder).
 const { spawn } = require("node:child_process");
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
 const { chromium } = require("playwright-core");
 
-const VIEWS = ["overview", "graph", "topics", "why", "node"];
-/** What is selected in a view, where there is something to select. */
-const selected = { topics: "nav.state" };
 const SIZES = [[1280, 800], [390, 844]];
+const SCHEMES = ["dark", "light"];
+const READY_MS = 30000;
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync"];
 
-/** Starts `csf up --demo` and resolves to the printed login address. */
+/** Starts `csf up --demo` and resolves, once the flight is over, to the printed login address. */
 function startNode(state) {
   const node = spawn(process.env.CSF, ["up", "--demo", "--speed", "20", "--listen", "127.0.0.1:0"],
     { env: { ...process.env, CSF_STATE: state }, stdio: ["ignore", "pipe", "pipe"] });
@@ -30,39 +29,62 @@ function startNode(state) {
   });
 }
 
+/** Every view, and within the views what one comes to by a click. @param event id of a packet with causes */
+const views = (event) => ({
+  overview: "overview",
+  graph: "graph",
+  "graph-component": "graph/fusion",
+  topics: "topics",
+  "topic-last": "topics/nav.state",
+  "topic-tail": "topics/host.cpu?tab=tail",
+  "topic-schema": "topics/nav.state?tab=schema",
+  "topic-publish": "topics/nav.gnss?tab=publish",
+  "why-start": "why",
+  why: `why/${event}`,
+  trace: `why/${event}?view=trace`,
+  node: "node",
+});
+
+/** Opens one view, judges it, takes its picture, and returns what is wrong with it. */
+async function judge(context, axe, origin, address, { name, width, height, scheme }) {
+  const faults = [];
+  const page = await context.newPage();
+  page.on("console", (m) => { if (m.type() === "error") faults.push(m.text()); });
+  page.on("pageerror", (e) => faults.push(e.message));
+  await page.setViewportSize({ width, height });
+  await page.emulateMedia({ colorScheme: scheme });
+  await page.goto(`${origin}/#/${address}`);
+  await page.waitForSelector("main[data-ready=true]", { timeout: READY_MS });
+  // Two frames later what the data changed is on the screen.
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await page.screenshot({ path: path.join(process.env.OUT, `${name}-${width}x${height}-${scheme}.png`) });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  if (wide > 0) faults.push(`scrolls ${wide} px sideways`);
+  await page.evaluate(axe);
+  const report = await page.evaluate(() => window.axe.run());
+  for (const v of report.violations) faults.push(`axe ${v.id}: ${v.help} (${v.nodes.map((n) => n.target).join(", ")})`);
+  await page.close();
+  return faults.map((fault) => `${name} ${width} ${scheme}: ${fault}`);
+}
+
 async function main() {
   const state = fs.mkdtempSync(path.join(os.tmpdir(), "csf-shots-"));
   const { node, address } = await startNode(state);
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
   const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+  const { origin } = new URL(address);
   const faults = [];
   let pages = 0;
   try {
-    const context = await browser.newContext({ bypassCSP: true });
+    const context = await browser.newContext();
     const first = await context.newPage();
     await first.goto(address);
-    const newest = await (await context.request.get(`${new URL(address).origin}/api/v1/topics/nav.score/last`)).json();
-    selected.why = newest.id;
     await first.close();
-    for (const scheme of ["dark", "light"]) {
+    const event = (await (await context.request.get(`${origin}/api/v1/topics/nav.geofence/last`)).json()).id;
+    for (const scheme of SCHEMES) {
       for (const [width, height] of SIZES) {
-        for (const view of VIEWS) {
-          const page = await context.newPage();
-          await page.setViewportSize({ width, height });
-          await page.emulateMedia({ colorScheme: scheme });
-          page.on("console", (m) => { if (m.type() === "error") faults.push(`${view} ${width} ${scheme}: ${m.text()}`); });
-          page.on("pageerror", (e) => faults.push(`${view} ${width} ${scheme}: ${e.message}`));
-          await page.goto(`${new URL(address).origin}/#/${[view, selected[view]].filter(Boolean).join("/")}`);
-          await page.waitForSelector("main[data-ready=true]", { timeout: 20000 });
-          const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-          if (wide > 0) faults.push(`${view} ${width} ${scheme}: scrolls ${wide} px sideways`);
-          await page.evaluate(axe);
-          const report = await page.evaluate(() => window.axe.run());
-          for (const v of report.violations) {
-            faults.push(`${view} ${width} ${scheme}: axe ${v.id}: ${v.help} (${v.nodes.map((n) => n.target).join(", ")})`);
-          }
-          await page.screenshot({ path: path.join(process.env.OUT, `${view}-${width}x${height}-${scheme}.png`) });
-          await page.close();
+        for (const [name, view] of Object.entries(views(event))) {
+          faults.push(...await judge(context, axe, origin, view, { name, width, height, scheme }));
           pages += 1;
         }
       }

@@ -26,12 +26,13 @@ pub(crate) fn prepare() -> Outcome {
     Ok(())
 }
 
-/// Writes the pictures into the folder named, or `docs/book/src/pictures`.
+/// Writes the pictures into the folder named, or `target/shots`. The book keeps two of them, chosen by hand.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     prepare()?;
     exec::build_csf()?;
-    let folder = arguments.first().map_or_else(|| exec::root().join("docs/book/src/pictures"), PathBuf::from);
+    let folder = arguments.first().map_or_else(|| exec::target().join("shots"), PathBuf::from);
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    let folder = folder.canonicalize().map_err(|e| e.to_string())?;
     let mut node = command("node", &["xtask/console/shots.cjs"]);
     node.env("NODE_PATH", tools().join("node_modules")).env("CSF", exec::csf()).env("OUT", &folder);
     let text = output(&mut node)?;

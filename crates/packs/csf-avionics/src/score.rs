@@ -327,13 +327,16 @@ impl Scorer {
     pub fn score(&self) -> Score {
         let seconds = |ns: u64| (ns as f64 - self.first_ns.unwrap_or(ns) as f64) * 1e-9;
         let share = |n: u64| (self.nis[0] > 0).then(|| n as f64 / self.nis[0] as f64);
+        // The reference runs ahead of the states where a recording is played faster than it is estimated.
+        let now_ns = self.latest.as_ref().map_or(0, |s| s.measured_at_ns);
+        let invalid_at_ns = self.invalid_at_ns.filter(|at| *at <= now_ns);
         let apart = |[theirs, ours]: [Option<u64>; 2]| Some((ours? as f64 - theirs? as f64) * 1e-9);
         Score {
             t_s: self.latest.as_ref().map_or(0.0, |s| seconds(s.measured_at_ns)),
             states: self.states,
             reference: self.reference,
-            reference_valid: self.invalid_at_ns.is_none() && self.reference != Reference::None,
-            reference_valid_until_s: self.invalid_at_ns.map(seconds),
+            reference_valid: invalid_at_ns.is_none() && self.reference != Reference::None,
+            reference_valid_until_s: invalid_at_ns.map(seconds),
             comparisons: self.position.count,
             position_error_m: self.now[0],
             height_error_m: self.now[1],
