@@ -172,7 +172,9 @@ fn projects() -> Result<Counts, String> {
         }
     }
     new_pack::write(&copy, "sample")?;
-    output(command("cargo", &["test", "--quiet", "--package", "csf-sample"]).current_dir(&copy))?;
+    // Not in our target directory: two workspaces with packages of one name would take each other's for fresh.
+    let mut test = command("cargo", &["test", "--quiet", "--package", "csf-sample"]);
+    output(test.current_dir(&copy).env("CARGO_TARGET_DIR", exec::target().join("new-pack")))?;
     Ok(Counts { passed: 2, skipped: 0 })
 }
 

@@ -78,8 +78,8 @@ impl<'a> Event<'a> {
     }
 }
 
-/// What a publication says beside its payload.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What a publication says beside its payload (FAB-011). The default: normal priority, no deadline, addressed to everyone.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attributes {
     /// When the content was measured.
     pub measured_at: Option<MeasuredAt>,
@@ -87,6 +87,40 @@ pub struct Attributes {
     pub priority: Priority,
     /// Latest useful processing time.
     pub deadline: Option<Stamp>,
+    /// One bit per addressed component; all ones addresses everyone. Subscriptions with a mask see only what meets it.
+    pub targets: u64,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self { measured_at: None, priority: Priority::Normal, deadline: None, targets: u64::MAX }
+    }
+}
+
+impl Attributes {
+    /// States when the content was measured.
+    #[must_use]
+    pub fn with_measured_at(self, measured_at: MeasuredAt) -> Self {
+        Self { measured_at: Some(measured_at), ..self }
+    }
+
+    /// Sets the queueing class.
+    #[must_use]
+    pub fn with_priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// Sets the latest useful processing time.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Stamp) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
+    /// Addresses components by bit: `0xFF` is the first eight.
+    #[must_use]
+    pub fn with_targets(self, targets: u64) -> Self {
+        Self { targets, ..self }
+    }
 }
 
 /// Where effects gather until the handler returned `Ok`. Implemented by the dispatcher, by replay and by test doubles.

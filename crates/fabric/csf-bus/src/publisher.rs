@@ -110,6 +110,7 @@ fn header(lane: LaneId, seq: u64, stamp: Stamp, attributes: Attributes, cause: O
         cause,
         priority: attributes.priority,
         deadline: attributes.deadline,
+        targets: attributes.targets,
         ..Header::new(lane.message(seq), stamp)
     }
 }

@@ -194,6 +194,13 @@ impl<T: Message> Subscriber<T> {
         Self { inner, filter, _payload: PhantomData }
     }
 
+    /// Only packets addressed to one of these component bits are handed out.
+    #[must_use]
+    pub fn with_mask(mut self, mask: u64) -> Self {
+        self.inner = self.inner.with_mask(mask);
+        self
+    }
+
     /// Calls `f` with the next packet, if there is one now.
     pub fn poll<R>(&mut self, f: impl FnOnce(&Header, &T) -> R) -> Option<R> {
         loop {

@@ -170,7 +170,7 @@ impl<T: Message> Lane<T> {
 
     async fn publish(&mut self, clock: &'static str, ns: u64, sample: T) -> Result<(), ServiceError> {
         if let Some(publisher) = &mut self.publisher {
-            let attributes = Attributes { measured_at: Some(MeasuredAt::new(clock, ns)), ..Attributes::default() };
+            let attributes = Attributes::default().with_measured_at(MeasuredAt::new(clock, ns));
             publisher.publish(sample, attributes).await?;
         }
         Ok(())

@@ -1,6 +1,34 @@
 //! The words of the core as their users see them.
 
-use csf_core::BusError;
+use csf_core::{Attributes, BusError, MeasuredAt, Priority, Stamp};
+use proptest::prelude::*;
+
+fn priority() -> impl Strategy<Value = Priority> {
+    prop_oneof![Just(Priority::Low), Just(Priority::Normal), Just(Priority::High), Just(Priority::Critical)]
+}
+
+proptest! {
+    #[test]
+    fn each_builder_call_changes_its_own_field_only(
+        (urgency, other) in (priority(), priority()),
+        deadline in prop::option::of(any::<u64>()),
+        targets in any::<u64>(),
+        (ns, new) in (any::<u64>(), any::<u64>()),
+    ) {
+        let before = Attributes {
+            measured_at: Some(MeasuredAt::new("px4", ns)),
+            priority: urgency,
+            deadline: deadline.map(Stamp),
+            targets,
+        };
+        let with = before.clone();
+        prop_assert_eq!(with.clone().with_priority(other), Attributes { priority: other, ..before.clone() });
+        prop_assert_eq!(with.clone().with_deadline(Stamp(new)), Attributes { deadline: Some(Stamp(new)), ..before.clone() });
+        prop_assert_eq!(with.clone().with_targets(new), Attributes { targets: new, ..before.clone() });
+        let measured_at = MeasuredAt::new("os", new);
+        prop_assert_eq!(with.with_measured_at(measured_at.clone()), Attributes { measured_at: Some(measured_at), ..before });
+    }
+}
 
 #[test]
 fn every_bus_error_says_what_the_interface_promises() {

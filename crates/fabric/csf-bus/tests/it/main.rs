@@ -126,7 +126,7 @@ fn urgent_packets_overtake_on_another_lane() {
     for i in 0..3 {
         bulk.try_publish(number(i), Attributes::default()).unwrap();
     }
-    let urgent = Attributes { priority: Priority::Critical, ..Attributes::default() };
+    let urgent = Attributes::default().with_priority(Priority::Critical);
     alarm.try_publish(number(9), urgent).unwrap();
     assert_eq!(subscriber.poll(|_, n| n.value), Some(9));
     assert_eq!(subscriber.poll(|_, n| n.value), Some(0));
@@ -145,6 +145,22 @@ fn a_filter_runs_before_a_packet_is_handed_out() {
         seen.push(value);
     }
     assert_eq!(seen, [0, 2, 4]);
+}
+
+#[test]
+fn a_packet_for_components_3_and_5_reaches_exactly_those_two() {
+    let bus = bus_with(64);
+    let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
+    let mut readers: Vec<_> = (0..8)
+        .map(|bit| bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap().with_mask(1 << bit))
+        .collect();
+    publisher.try_publish(number(1), Attributes::default().with_targets(1 << 3 | 1 << 5)).unwrap();
+    publisher.try_publish(number(2), Attributes::default().with_targets(0xFF)).unwrap();
+    for (bit, reader) in readers.iter_mut().enumerate() {
+        let seen: Vec<_> = std::iter::from_fn(|| reader.poll(|_, n| n.value)).collect();
+        let expected: &[_] = if bit == 3 || bit == 5 { &[1, 2] } else { &[2] };
+        assert_eq!(seen, expected, "component {bit}");
+    }
 }
 
 #[test]
