@@ -17,7 +17,7 @@ use crate::recording::{
 };
 
 /// Samples between two progress reports.
-const REPORT_EVERY: usize = 256;
+const REPORT_EVERY: usize = 32;
 
 /// Options of `avionics.flight`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
