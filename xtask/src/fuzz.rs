@@ -1,44 +1,49 @@
-//! Fuzzes the parsers of outside bytes with libFuzzer, from the seeds in `fuzz/seeds` and a real log.
+//! Fuzzes what reads bytes from outside; the targets are in `fuzz/fuzz_targets`.
+//!
+//! A finding is left in `fuzz/artifacts/TARGET`; once mended, its input belongs into `fuzz/seeds/TARGET`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::Outcome;
-use crate::exec::{self, command, output};
+use crate::exec;
 use crate::test::cache;
 
-const TARGETS: [&str; 6] = ["ulog", "ansfl", "filter", "journal_block", "config", "message_id"];
-/// Bytes of the real log that fuzzing starts from: formats, subscriptions and some seconds of data.
-const SEED_BYTES: usize = 120_000;
+/// Seconds per target.
+const SECONDS: u64 = 60;
+/// A kilobyte of input has no business with more memory than this.
+const MEMORY_MB: u64 = 1024;
+/// Longest input, bytes.
+const INPUT_BYTES_MAX: u64 = 16 * 1024;
+/// One input may take this long, s.
+const INPUT_SECONDS_MAX: u64 = 10;
 
-/// Reads `[TARGET] [--seconds N]`; without a target each is run in turn.
+/// Runs one target or all, `--seconds N` each.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
-    let at = arguments.iter().position(|a| a == "--seconds");
-    let seconds: u64 = match at {
-        Some(i) => arguments.get(i + 1).and_then(|n| n.parse().ok()).ok_or("--seconds wants a number")?,
-        None => 60,
-    };
-    let named = arguments.first().filter(|a| !a.starts_with("--"));
-    let targets: Vec<&str> = match named {
-        Some(name) if TARGETS.contains(&name.as_str()) => vec![name],
-        Some(name) => return Err(format!("no fuzz target `{name}`; there are {TARGETS:?}")),
-        None => TARGETS.to_vec(),
-    };
-    let fuzzer = fuzzer()?;
-    for target in targets {
-        println!("── {target}, {seconds} s");
-        let corpus = seeds(target)?;
-        let limit = format!("-max_total_time={seconds}");
-        let mut run =
-            command(&fuzzer, &["fuzz", "run", "--sanitizer", "none", target, &corpus.display().to_string(), "--"]);
-        run.args([&limit, "-timeout=10", "-rss_limit_mb=2048", "-max_len=200000", "-print_final_stats=1"]);
-        // libFuzzer's coverage needs compiler flags that are not stable yet; the code under test does not use them.
-        run.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", exec::target().join("fuzz"));
-        let status = run.status().map_err(|e| e.to_string())?;
-        if !status.success() {
-            return Err(format!("{target} found something; the input is in fuzz/artifacts/{target}"));
+    let targets = targets()?;
+    let mut seconds = SECONDS;
+    let mut chosen = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--seconds" {
+            let number = rest.next().and_then(|n| n.parse().ok());
+            seconds = number.ok_or("--seconds wants a whole number")?;
+        } else if targets.contains(argument) {
+            chosen.push(argument.clone());
+        } else {
+            return Err(format!("no fuzz target `{argument}`; there are {}", targets.join(", ")));
         }
     }
-    Ok(())
+    let fuzzer = fuzzer()?;
+    let chosen = if chosen.is_empty() { targets } else { chosen };
+    let mut failed = Vec::new();
+    for target in &chosen {
+        println!("── fuzz {target}, {seconds} s");
+        if let Err(reason) = fuzz(&fuzzer, target, seconds) {
+            eprintln!("{target} failed: {reason}");
+            failed.push(target.as_str());
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("findings in {}", failed.join(", "))) }
 }
 
 /// `cargo-fuzz`, installed once beside the other test tools.
@@ -46,26 +51,39 @@ fn fuzzer() -> Result<PathBuf, String> {
     let root = cache().join("cargo-fuzz");
     let binary = root.join("bin/cargo-fuzz");
     if !binary.exists() {
-        output(&mut command(
-            "cargo",
-            &["install", "cargo-fuzz", "--locked", "--quiet", "--root", &root.display().to_string()],
-        ))?;
+        let folder = root.display().to_string();
+        exec::run("cargo", &["install", "cargo-fuzz", "--locked", "--quiet", "--root", &folder])?;
     }
     Ok(binary)
 }
 
-/// The target's corpus, with the seeds that ship.
-fn seeds(target: &str) -> Result<PathBuf, String> {
+fn fuzz(fuzzer: &Path, target: &str, seconds: u64) -> Outcome {
+    // What the fuzzer learns stays out of the repository; the seeds are only read.
     let corpus = exec::target().join("fuzz-corpus").join(target);
     std::fs::create_dir_all(&corpus).map_err(|e| e.to_string())?;
-    if let Ok(entries) = std::fs::read_dir(exec::root().join("fuzz/seeds").join(target)) {
-        for entry in entries.flatten() {
-            std::fs::copy(entry.path(), corpus.join(entry.file_name())).map_err(|e| e.to_string())?;
-        }
-    }
-    if target == "ulog" {
-        let log = std::fs::read(exec::root().join("data/px4_hover_fmu_v5.ulg")).map_err(|e| e.to_string())?;
-        std::fs::write(corpus.join("flight"), &log[..SEED_BYTES.min(log.len())]).map_err(|e| e.to_string())?;
-    }
-    Ok(corpus)
+    let corpus = corpus.display().to_string();
+    let seeds = format!("fuzz/seeds/{target}");
+    let limits = [
+        format!("-max_total_time={seconds}"),
+        format!("-max_len={INPUT_BYTES_MAX}"),
+        format!("-timeout={INPUT_SECONDS_MAX}"),
+        format!("-rss_limit_mb={MEMORY_MB}"),
+    ];
+    // Without a sanitizer: the parsers hold no unsafe code, and panics, hangs and memory are found all the same.
+    let mut arguments =
+        vec!["fuzz", "run", "--sanitizer", "none", target, &corpus, &seeds, "--", "-print_final_stats=1"];
+    arguments.extend(limits.iter().map(String::as_str));
+    // The fuzzer's flags need this on a stable toolchain.
+    let status = exec::command(fuzzer, &arguments).env("RUSTC_BOOTSTRAP", "1").status().map_err(|e| e.to_string())?;
+    if status.success() { Ok(()) } else { Err(format!("ended with {status}; see fuzz/artifacts/{target}")) }
+}
+
+fn targets() -> Result<Vec<String>, String> {
+    let folder = exec::root().join("fuzz/fuzz_targets");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .map_err(|e| format!("{}: {e}", folder.display()))?
+        .filter_map(|e| e.ok()?.path().file_stem().map(|s| s.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
 }

@@ -59,7 +59,7 @@ impl Filter {
     /// [`FilterError`] with the place.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         if text.len() > LONGEST {
-            return Err(FilterError { at: LONGEST, expected: "at most 1024 bytes" });
+            return Err(FilterError { at: text.floor_char_boundary(LONGEST), expected: "at most 1024 bytes" });
         }
         let mut parser = Parser { text, at: 0 };
         let node = parser.or(0)?;
@@ -276,6 +276,8 @@ mod tests {
         assert_eq!(Filter::parse("(a").unwrap_err().at, 2);
         assert_eq!(Filter::parse("a b").unwrap_err().at, 2);
         assert!(Filter::parse(&"(".repeat(100)).is_err());
+        // The limit lies inside the 342nd of these characters of three bytes.
+        assert_eq!(Filter::parse(&"€".repeat(400)).unwrap_err().at, 1023);
     }
 
     proptest! {

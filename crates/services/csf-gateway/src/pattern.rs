@@ -46,6 +46,18 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_pattern_and_its_literals_belong_to_it(text in "[a-c.*>, é]{0,40}", topic in "[a-c.*>]{0,12}") {
+            let pattern = Pattern::new(&text);
+            prop_assert!(!(pattern.matches(&topic) && pattern.is_empty()));
+            for literal in pattern.literals() {
+                prop_assert!(pattern.matches(&literal), "{literal}");
+            }
+        }
+    }
 
     #[test]
     fn wildcards_stand_for_one_segment_or_the_rest() {

@@ -6,7 +6,7 @@
 //! read: they are tens of degrees off.
 //! Reference: Hurwitz and Klein, "Quadrotor Dead Reckoning with Multiple Inertial Sensors", arXiv:2310.13452.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 
 use flate2::read::MultiGzDecoder;
 
@@ -18,8 +18,12 @@ use super::{
 
 /// Largest number of units that one flight may have.
 pub(crate) const IMUS_MAX: u8 = 8;
-/// Unpacked table, bytes: 256 MiB guards against a gzip bomb.
-const TEXT_BYTES_MAX: u64 = 256 << 20;
+/// Unpacked table, bytes: 64 MiB is an hour of a unit at 120 Hz, and no gzip bomb.
+const TEXT_BYTES_MAX: u64 = 64 << 20;
+/// Longest line of a table, bytes: ten cells of text need a few hundred.
+const LINE_BYTES_MAX: u64 = 4096;
+/// Largest angle of a unit's own attitude, degrees: two turns.
+const ANGLE_MAX_DEG: f64 = 720.0;
 /// Where flights without geodetic coordinates are laid: `[latitude_deg, longitude_deg, altitude_m]`, near Haifa.
 pub const NOMINAL_ORIGIN: [f64; 3] = [32.76, 35.02, 100.0];
 /// Seconds by which the inertial clock is ahead of the position's clock, by the end of the recording's name. The only
@@ -66,7 +70,7 @@ pub(crate) fn parse(name: &str, truth: (&str, &[u8]), imus: &[(String, Vec<u8>)]
             if gate.admit(at_ns, &all, 1e4) {
                 let imu = ImuSample { sensor, measured_at_ns: at_ns, gyro_rad_s: gyro, accel_m_s2: accel };
                 events.push(Timed { at_ns, sample: Sample::Imu(imu) });
-                if row[7..].iter().all(|x| x.is_finite()) && at_ns >= next_ahrs_ns {
+                if row[7..].iter().all(|x| x.abs() <= ANGLE_MAX_DEG) && at_ns >= next_ahrs_ns {
                     next_ahrs_ns = at_ns + AHRS_PERIOD_NS;
                     // East-north-up with x forward to north-east-down: pitch and yaw turn their sign, yaw its zero.
                     let [roll, pitch, yaw] = [row[7], -row[8], 90.0 - row[9]].map(f64::to_radians);
@@ -121,11 +125,12 @@ fn read_table<const N: usize>(
             found: format!("{:02x?}", &packed[..packed.len().min(2)]),
         });
     }
-    let mut text = Vec::new();
-    let broken = MultiGzDecoder::new(packed).take(TEXT_BYTES_MAX).read_to_end(&mut text).err();
-    let end = if broken.is_some() { text.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1) } else { text.len() };
-    let mut lines = text[..end].split(|b| *b == b'\n').enumerate();
-    let header = String::from_utf8_lossy(lines.next().map_or(&[][..], |(_, l)| l)).into_owned();
+    let mut lines = Lines { from: BufReader::new(MultiGzDecoder::new(packed)), left: TEXT_BYTES_MAX, number: 0 };
+    let mut line = Vec::new();
+    if let Err((expected, found)) = lines.next(&mut line) {
+        return Err(RecordingError::NotARecording { file: file.into(), byte: 0, expected, found });
+    }
+    let header = String::from_utf8_lossy(&line).into_owned();
     let known: Vec<String> = header.split(',').map(|c| c.trim().to_owned()).collect();
     let mut places = [0; N];
     for (place, column) in places.iter_mut().zip(columns) {
@@ -136,20 +141,20 @@ fn read_table<const N: usize>(
             known: known.clone(),
         })?;
     }
-    let mut last_line = 1;
-    for (i, line) in lines {
-        let line_number = i as u64 + 1;
-        let text = String::from_utf8_lossy(line);
-        let text = text.trim_end_matches('\r');
-        if text.is_empty() {
-            continue;
-        }
-        last_line = line_number;
-        let cells: Vec<&str> = text.split(',').collect();
+    loop {
+        let more = lines.next(&mut line);
         let damage = |column: usize, expected: String, found: String| {
-            let place = Place::Line(line_number, column as u32);
+            let place = Place::Line(lines.number, column as u32);
             Ok(Some(Damage { file: file.into(), place, expected, found }))
         };
+        match more {
+            Ok(true) if line.is_empty() => continue,
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err((expected, found)) => return damage(0, expected, found),
+        }
+        let text = String::from_utf8_lossy(&line);
+        let cells: Vec<&str> = text.split(',').collect();
         if cells.len() != known.len() {
             return damage(0, format!("{} cells", known.len()), format!("{} cells", cells.len()));
         }
@@ -168,12 +173,39 @@ fn read_table<const N: usize>(
         }
         take(&row);
     }
-    Ok(broken.map(|error| Damage {
-        file: file.into(),
-        place: Place::Line(last_line + 1, 0),
-        expected: "more gzip data".into(),
-        found: error.to_string(),
-    }))
+}
+
+/// Lines of a table while it is unpacked, so that a small file cannot fill the memory.
+struct Lines<R> {
+    from: R,
+    /// Bytes that may still come.
+    left: u64,
+    /// Of the last line, from 1.
+    number: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Reads the next line without its end; false when there is none. The error is damage as (expected, found).
+    fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, (String, String)> {
+        line.clear();
+        self.number += 1;
+        let limit = LINE_BYTES_MAX.min(self.left);
+        let read = self.from.by_ref().take(limit).read_until(b'\n', line);
+        let read = read.map_err(|error| ("more gzip data".to_owned(), error.to_string()))? as u64;
+        self.left -= read;
+        if line.pop_if(|b| *b == b'\n').is_some() {
+            line.pop_if(|b| *b == b'\r');
+            return Ok(true);
+        }
+        if self.left == 0 {
+            return Err((format!("at most {TEXT_BYTES_MAX} unpacked bytes"), "more".to_owned()));
+        }
+        if read == LINE_BYTES_MAX {
+            return Err((format!("a line of less than {LINE_BYTES_MAX} bytes"), "a longer one".to_owned()));
+        }
+        // The last line may lack its end.
+        Ok(read > 0)
+    }
 }
 
 #[cfg(test)]
@@ -232,6 +264,24 @@ mod tests {
         let recording = parse("x", ("t", &packed[..packed.len() / 2]), &imus).unwrap();
         assert!(recording.peers().count() > 1000);
         assert!(recording.damage.is_some());
+    }
+
+    #[test]
+    fn an_endless_line_is_damage_and_not_a_column_each() {
+        let commas = ",".repeat(1 << 20);
+        let recording = open(&format!("{TRUTH}{commas}"), IMU).unwrap();
+        assert_eq!(recording.damage.unwrap().place, Place::Line(4, 0));
+        assert!(matches!(open(&commas, IMU), Err(RecordingError::NotARecording { .. })));
+    }
+
+    #[test]
+    fn an_absurd_angle_is_no_attitude() {
+        let recording = open(TRUTH, &IMU.replace("\n0.0,1,", "\n0.0,1e308,")).unwrap();
+        let attitudes = recording.events.iter().filter_map(|e| match e.sample {
+            Sample::Ahrs(a) => Some(a.attitude_body_to_ned),
+            _ => None,
+        });
+        assert_eq!(attitudes.flatten().filter(|x| !x.is_finite()).count(), 0);
     }
 
     #[test]

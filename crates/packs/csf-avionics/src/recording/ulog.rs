@@ -7,6 +7,7 @@
 //! Reference: PX4 Guide, "ULog File Format", docs.px4.io/main/en/dev_log/ulog_file_format.html.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::quality::{Gate, Quality};
 use super::{
@@ -108,6 +109,7 @@ impl Row<'_> {
         if index >= field.count {
             return None;
         }
+        // The definition's own size fits in memory's, so this does not overflow.
         field.kind.read(self.data.get(field.offset + index * field.kind.size()..)?)
     }
 
@@ -122,8 +124,11 @@ impl Row<'_> {
     /// A stamp in µs, as ns.
     fn stamp_ns(&self, name: &str) -> Option<u64> {
         let field = self.format.fields.iter().find(|f| f.name == name)?;
-        let bytes = self.data.get(field.offset..field.offset + 8)?;
-        u64::from_le_bytes(bytes.try_into().ok()?).checked_mul(1000).filter(|ns| *ns > 0)
+        if !matches!((field.kind, field.count), (Kind::U64, 1..)) {
+            return None;
+        }
+        let bytes = self.data.get(field.offset..)?.first_chunk()?;
+        u64::from_le_bytes(*bytes).checked_mul(1000).filter(|ns| *ns > 0)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -143,9 +148,9 @@ const NEEDED: &[(&str, &[&str])] = &[
 
 struct Reader {
     events: Vec<Timed>,
-    formats: BTreeMap<String, Format>,
-    /// Subscriptions of the first instance of the topics we read.
-    topics: BTreeMap<u16, String>,
+    formats: BTreeMap<String, Rc<Format>>,
+    /// Subscriptions of the first instance of the topics we read, with the format that held then.
+    topics: BTreeMap<u16, (Rc<str>, Rc<Format>)>,
     gps_delay_ms: Option<f64>,
     imu: Gate,
     gnss: Gate,
@@ -246,7 +251,7 @@ impl Reader {
                     return Ok(Err(("`name:fields`".into(), format!("`{}`", short(&text)))));
                 };
                 if let Some(format) = parse_format(fields, at as u64) {
-                    self.formats.insert(name.to_owned(), format);
+                    self.formats.insert(name.to_owned(), Rc::new(format));
                 }
             }
             b'P' => self.parameter(body),
@@ -254,14 +259,14 @@ impl Reader {
                 let [multi, low, high, name @ ..] = body else {
                     return Ok(Err(("a subscription of 4 or more bytes".into(), format!("{} bytes", body.len()))));
                 };
-                return self.subscribe(file, *multi, u16::from_le_bytes([*low, *high]), name, at);
+                return self.subscribe(file, *multi, u16::from_le_bytes([*low, *high]), name);
             }
             b'D' => {
                 let [low, high, data @ ..] = body else {
                     return Ok(Err(("a data message of 2 or more bytes".into(), format!("{} bytes", body.len()))));
                 };
-                if let Some(topic) = self.topics.get(&u16::from_le_bytes([*low, *high])).cloned() {
-                    self.data(&topic, data);
+                if let Some((topic, format)) = self.topics.get(&u16::from_le_bytes([*low, *high])).cloned() {
+                    self.data(&topic, &Row { format: &format, data });
                 }
             }
             b'O' => self.dropouts += 1,
@@ -277,7 +282,6 @@ impl Reader {
         multi: u8,
         id: u16,
         name: &[u8],
-        at: usize,
     ) -> Result<Result<(), (String, String)>, RecordingError> {
         let name = String::from_utf8_lossy(name).into_owned();
         let is_ours = name == "vehicle_gps_position" || NEEDED.iter().any(|(topic, _)| *topic == name);
@@ -297,8 +301,8 @@ impl Reader {
                 known: format.fields.iter().map(|f| f.name.clone()).collect(),
             });
         }
-        let _ = at;
-        self.topics.insert(id, name);
+        let format = format.clone();
+        self.topics.insert(id, (name.into(), format));
         Ok(Ok(()))
     }
 
@@ -310,13 +314,11 @@ impl Reader {
         }
     }
 
-    fn data(&mut self, topic: &str, data: &[u8]) {
-        let Some(format) = self.formats.get(topic).cloned() else { return };
-        let row = Row { format: &format, data };
+    fn data(&mut self, topic: &str, row: &Row<'_>) {
         let Some(at_ns) = row.stamp_ns("timestamp") else { return };
         match topic {
-            "sensor_combined" => self.sensor_combined(&row, at_ns),
-            "vehicle_gps_position" => self.fix(&row, at_ns),
+            "sensor_combined" => self.sensor_combined(row, at_ns),
+            "vehicle_gps_position" => self.fix(row, at_ns),
             "vehicle_magnetometer" => {
                 let measured_at_ns = row.stamp_ns("timestamp_sample").unwrap_or(at_ns);
                 self.magnetometer(at_ns, measured_at_ns, row.vec3("magnetometer_ga"));
@@ -334,10 +336,13 @@ impl Reader {
                     self.count_resets(row.get("quat_reset_counter", 0));
                 }
             }
-            "vehicle_local_position" => self.local_position(&row, at_ns),
-            "vehicle_land_detected" if self.land.admit(at_ns, &[], 0.0) => {
-                let land = LandDetected { measured_at_ns: at_ns, is_landed: row.f("landed") != 0.0 };
-                self.events.push(Timed { at_ns, sample: Sample::Land(land) });
+            "vehicle_local_position" => self.local_position(row, at_ns),
+            "vehicle_land_detected" => {
+                let landed = row.f("landed");
+                if self.land.admit(at_ns, &[landed], 255.0) {
+                    let land = LandDetected { measured_at_ns: at_ns, is_landed: landed != 0.0 };
+                    self.events.push(Timed { at_ns, sample: Sample::Land(land) });
+                }
             }
             _ => {}
         }
@@ -347,7 +352,7 @@ impl Reader {
         if let Some(counter) = counter {
             let counter = counter as u32;
             if let Some(last) = self.reset_counter {
-                self.heading_resets += counter.wrapping_sub(last) & 0xff;
+                self.heading_resets = self.heading_resets.saturating_add(counter.wrapping_sub(last) & 0xff);
             }
             self.reset_counter = Some(counter);
         }
@@ -363,7 +368,7 @@ impl Reader {
         // Logs before 2018 carry magnetometer and barometer in the same topic, with their age in µs.
         let aged = |name: &str| {
             let relative = row.get(name, 0).filter(|r| *r != RELATIVE_INVALID)?;
-            at_ns.checked_add_signed(relative as i64 * 1000)
+            at_ns.checked_add_signed((relative as i64).checked_mul(1000)?)
         };
         if row.has("magnetometer_ga")
             && let Some(measured_at_ns) = aged("magnetometer_timestamp_relative")
@@ -426,7 +431,7 @@ impl Reader {
 
     fn local_position(&mut self, row: &Row<'_>, at_ns: u64) {
         let measured_at_ns = row.stamp_ns("timestamp_sample").unwrap_or(at_ns);
-        let is = |name: &str| row.f(name) != 0.0;
+        let is = |name: &str| row.get(name, 0).is_some_and(|flag| flag != 0.0);
         let position = [row.f("x"), row.f("y"), row.f("z")];
         let velocity = [row.f("vx"), row.f("vy"), row.f("vz")];
         if !self.peer.admit(measured_at_ns, &[position, velocity].concat(), 1e7) {
@@ -579,6 +584,46 @@ mod tests {
             Err(RecordingError::NotARecording { byte: 5, .. })
         ));
         assert!(matches!(parse("x", "x", b"UL"), Err(RecordingError::NotARecording { byte: 2, .. })));
+    }
+
+    /// One topic in this layout with three messages of this body.
+    fn odd(fields: &[u8], body: &[u8]) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend([1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        message(&mut out, b'F', &[b"sensor_combined:", fields].concat());
+        message(&mut out, b'A', b"\0\x05\0sensor_combined");
+        for stamp in 1..4u64 {
+            message(&mut out, b'D', &[b"\x05\0", &(stamp * 1000).to_le_bytes()[..], body].concat());
+        }
+        out
+    }
+
+    const LAYOUT: &[u8] = b"uint64_t timestamp;float[3] gyro_rad;float[3] accelerometer_m_s2;";
+
+    #[test]
+    fn a_field_beyond_all_memory_is_not_read() {
+        let fields =
+            b"float[3] gyro_rad;float[3] accelerometer_m_s2;uint8_t[18446744073709551590] x;uint8_t[0] timestamp;";
+        assert!(matches!(parse("x", "x", &odd(fields, &[0; 24])), Err(RecordingError::NoImu { .. })));
+    }
+
+    #[test]
+    fn an_age_beyond_all_time_drops_the_old_sample_and_keeps_the_new() {
+        let fields = [LAYOUT, b"double baro_timestamp_relative;float baro_alt_meter;"].concat();
+        let body = [&[0; 24][..], &1e300f64.to_le_bytes(), &1f32.to_le_bytes()].concat();
+        let recording = parse("x", "x", &odd(&fields, &body)).unwrap();
+        assert_eq!(recording.quality.of("imu0").unwrap().samples, 3);
+        assert_eq!(recording.quality.of("baro").unwrap().samples, 0);
+    }
+
+    #[test]
+    fn a_format_that_changes_after_its_subscription_changes_nothing() {
+        let mut bytes = odd(LAYOUT, &[0; 24]);
+        let at = bytes.len() - 3 * 37;
+        let mut change = Vec::new();
+        message(&mut change, b'F', b"sensor_combined:uint64_t timestamp;");
+        bytes.splice(at..at, change);
+        assert_eq!(parse("x", "x", &bytes).unwrap().quality.of("imu0").unwrap().samples, 3);
     }
 
     #[test]
