@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::geodesy;
-use crate::math::Vec3;
+use crate::math::{self, Vec3};
 use crate::recording::GnssFix;
 
 /// Constant-velocity Kalman filter, one axis each, around the first fix.
@@ -63,13 +63,13 @@ impl ConstantVelocity {
         self.state.map(|s| s[0] + s[1] * dt)
     }
 
-    /// Takes a fix.
+    /// Takes a fix; a velocity that is no number is left out.
     pub fn take(&mut self, fix: &GnssFix) {
+        let velocity = fix.velocity_ned_m_s.filter(|v| math::is_finite(*v));
         let sigma = [fix.horizontal_accuracy_m, fix.horizontal_accuracy_m, fix.vertical_accuracy_m];
         let Some(origin) = self.origin else {
             self.origin = Some(fix.point());
             self.at_ns = fix.measured_at_ns;
-            let velocity = fix.velocity_ned_m_s;
             for i in 0..3 {
                 self.state[i] = [0.0, velocity.map_or(0.0, |v| v[i])];
                 self.covariance[i] = [sigma[i] * sigma[i], 0.0, self.velocity_sigma[i] * self.velocity_sigma[i]];
@@ -87,7 +87,7 @@ impl ConstantVelocity {
             let innovation = local[i] - (x + v * dt);
             self.state[i] = [x + v * dt + k * innovation, v + l * innovation];
             self.covariance[i] = [(1.0 - k) * predicted[0], (1.0 - k) * predicted[1], predicted[2] - l * predicted[1]];
-            if let Some(velocity) = fix.velocity_ned_m_s {
+            if let Some(velocity) = velocity {
                 self.take_velocity(i, velocity[i], fix.speed_accuracy_m_s.max(0.1));
             }
         }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::{Item, Location, Problem, Source, Tree};
 
+/// Deepest nesting of a key from the environment or a flag; in files TOML itself draws the line at 80.
+const KEYS_MAX: usize = 64;
+
 /// Layers being laid over each other.
 #[derive(Debug)]
 pub struct Layers {
@@ -32,6 +35,11 @@ impl Layers {
     /// Lays `key.path = value` pairs over what is there; `value` is TOML, or a string when it is not.
     pub fn add_pairs(&mut self, name: &str, pairs: &[(Vec<String>, String)]) {
         for (path, value) in pairs {
+            if path.len() > KEYS_MAX {
+                let message = format!("a key from {name} has {} parts, expected at most {KEYS_MAX}", path.len());
+                self.problems.push(Problem::new("CSF-0102", message));
+                continue;
+            }
             let text = format!("{} = {}", path.join("."), value);
             let start = text.len() - value.len();
             let source = Arc::new(Source { name: name.to_owned(), text });

@@ -31,6 +31,13 @@ fn a_sound_configuration_has_no_findings() {
 }
 
 #[test]
+fn a_key_without_end_is_a_problem_and_no_overflow_of_the_stack() {
+    let mut layers = Layers::new("");
+    layers.add_pairs("environment", &[(vec!["a".to_owned(); 100_000], "1".to_owned())]);
+    assert_eq!(layers.finish().1.len(), 1);
+}
+
+#[test]
 fn syntax_errors_have_a_place() {
     let (code, _, place, _) = only("[node]\nname = \"x\n");
     assert_eq!((code.as_str(), place.unwrap().0), ("CSF-0102", 2));
