@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use csf_avionics::eskf::{Config, Estimator, NavState};
-use csf_avionics::recording::{BaroSample, GnssFix, ImuSample, MagSample, Place, Recording, Sample, SplitMix64};
+use csf_avionics::recording::{BaroSample, GnssFix, ImuSample, MagSample, Place, Recording, Sample};
 use csf_avionics::simulate::{SimulationOptions, simulate};
 use proptest::prelude::*;
 
