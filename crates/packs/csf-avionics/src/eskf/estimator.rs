@@ -16,6 +16,8 @@ use crate::track::ConstantVelocity;
 
 /// Angular rate beyond this is no vehicle's, rad/s.
 const RATE_MAX_RAD_S: f64 = 100.0;
+/// Flux density beyond this is no field a vehicle flies in, gauss.
+const FIELD_MAX_GAUSS: f64 = 100.0;
 /// Altitude beyond this is no fix of a satellite receiver, m.
 const ALTITUDE_MAX_M: f64 = 100_000.0;
 /// Stated accuracy beyond this is no fix at all, m.
@@ -108,7 +110,12 @@ impl Estimator {
         if !math::is_finite(sample.gyro_rad_s) || !math::is_finite(sample.accel_m_s2) {
             return None;
         }
-        let sample = self.imu.take(sample)?;
+        let possible = ImuSample {
+            gyro_rad_s: sample.gyro_rad_s.map(|w| w.clamp(-RATE_MAX_RAD_S, RATE_MAX_RAD_S)),
+            accel_m_s2: sample.accel_m_s2.map(|a| a.clamp(-FORCE_MAX_M_S2, FORCE_MAX_M_S2)),
+            ..*sample
+        };
+        let sample = self.imu.take(&possible)?;
         let last_ns = core::mem::replace(&mut self.now_ns, sample.measured_at_ns);
         if last_ns == 0 || sample.measured_at_ns <= last_ns {
             self.now_ns = self.now_ns.max(last_ns);
@@ -116,8 +123,7 @@ impl Estimator {
         }
         // A step of more than a second tells nothing about what happened in it.
         let dt = ((sample.measured_at_ns - last_ns) as f64 * 1e-9).min(1.0);
-        let gyro = sample.gyro_rad_s.map(|w| w.clamp(-RATE_MAX_RAD_S, RATE_MAX_RAD_S));
-        let accel = sample.accel_m_s2.map(|a| a.clamp(-FORCE_MAX_M_S2, FORCE_MAX_M_S2));
+        let (gyro, accel) = (sample.gyro_rad_s, sample.accel_m_s2);
         if self.bank.is_empty() {
             let turn = math::quat_exp(math::scale(gyro, dt));
             for attitude in self.ahrs.iter_mut().flatten() {
@@ -469,7 +475,7 @@ impl Estimator {
 
     /// Takes a magnetometer sample: a heading, unless motors or steel disturb the field.
     pub fn on_mag(&mut self, mag: &MagSample) {
-        if !math::is_finite(mag.field_gauss) {
+        if !(0.0..=FIELD_MAX_GAUSS).contains(&math::norm(mag.field_gauss)) {
             return;
         }
         self.last_mag = Some(*mag);
@@ -498,7 +504,8 @@ impl Estimator {
 
     /// Takes a barometer sample.
     pub fn on_baro(&mut self, baro: &BaroSample) {
-        if !baro.altitude_m.is_finite() || self.bank.len() != 1 {
+        // A comparison with what is no number is false.
+        if !(-ALTITUDE_MAX_M..=ALTITUDE_MAX_M).contains(&baro.altitude_m) || self.bank.len() != 1 {
             return;
         }
         let filter = &mut self.bank[0];

@@ -44,7 +44,8 @@ impl VirtualImu {
             return None;
         }
         self.second = Some(*sample);
-        let failed = self.first.is_none_or(|f| sample.measured_at_ns > f.measured_at_ns + FAILED_AFTER_NS);
+        let failed =
+            self.first.is_none_or(|f| sample.measured_at_ns > f.measured_at_ns.saturating_add(FAILED_AFTER_NS));
         (failed && self.differences > 0).then(|| ImuSample { sensor: 0, ..self.shifted(sample, -0.5) })
     }
 

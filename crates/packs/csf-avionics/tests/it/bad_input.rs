@@ -33,7 +33,8 @@ fn impossible() -> impl Strategy<Value = f64> {
         Just(f64::MAX),
         Just(0.0),
         Just(1e-300),
-        -1e6..1e6
+        -1e6..1e6,
+        -1e300..1e300
     ]
 }
 
@@ -75,7 +76,7 @@ fn is_sane(state: &NavState) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     /// In the middle of an ordinary flight anything may arrive.
     #[test]
