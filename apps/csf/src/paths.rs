@@ -55,7 +55,13 @@ pub(crate) fn newest_demo_run() -> Option<PathBuf> {
     demo_runs().pop()
 }
 
-/// When this process was started, from the kernel's books (resolution 10 ms), never later than now.
+/// Longest time from `exec` to `main` that is believed, s.
+const LOADING_MAX_S: f64 = 1.0;
+
+/// When this program was started, from the kernel's books (resolution 10 ms), never later than now.
+///
+/// `exec` keeps the start time of the program it replaces: under `cargo run` the books tell when Cargo began to build. What is
+/// too old is therefore not ours, and the start is now.
 pub(crate) fn process_start() -> Stamp {
     let now = wall_now();
     let since_start = || -> Option<f64> {
@@ -65,7 +71,8 @@ pub(crate) fn process_start() -> Stamp {
         let uptime: f64 = std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
         Some((uptime - ticks / 100.0).max(0.0))
     };
-    Stamp(now.0 - (since_start().unwrap_or(0.0).min(60.0) * 1e9) as u64)
+    let since_start = since_start().filter(|s| *s <= LOADING_MAX_S).unwrap_or(0.0);
+    Stamp(now.0 - (since_start * 1e9) as u64)
 }
 
 fn wall_now() -> Stamp {

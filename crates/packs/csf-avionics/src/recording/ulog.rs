@@ -339,7 +339,10 @@ impl Reader {
             "vehicle_local_position" => self.local_position(row, at_ns),
             "vehicle_land_detected" => {
                 let landed = row.f("landed");
-                if self.land.admit(at_ns, &[landed], 255.0) {
+                // A flag repeats itself by nature, so it is not watched for being stuck.
+                if landed.is_nan() {
+                    self.land.drop_not_a_number();
+                } else if self.land.admit(at_ns, &[], 0.0) {
                     let land = LandDetected { measured_at_ns: at_ns, is_landed: landed != 0.0 };
                     self.events.push(Timed { at_ns, sample: Sample::Land(land) });
                 }
