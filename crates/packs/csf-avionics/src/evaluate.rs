@@ -24,7 +24,7 @@ pub struct FixOptions {
     pub outages_s: Vec<(f64, f64)>,
     /// False keeps the inertial units' own attitude from the estimator, so that it starts from nothing. Example: true.
     pub uses_ahrs: bool,
-    /// Setting of the constant-velocity baseline, m/s²/√Hz. Example: 2.
+    /// Setting of the constant-velocity baseline, m/s²/√Hz. Example: 0.3.
     pub constant_velocity_noise: f64,
 }
 

@@ -1,5 +1,5 @@
 //! Error-state Kalman filter: attitude, velocity, position and sensor biases from inertial samples, satellite fixes,
-//! magnetometer and barometer.
+//! magnetometer, barometer and, where an inertial unit reckons its own attitude, that unit's roll and pitch.
 //!
 //! When nothing tells the heading, a bank of filters tries headings all around; fixes weigh them until one is left.
 //! Invariant: the estimator is plain data. A serialized copy continues with the same bits as the original.
