@@ -79,7 +79,7 @@ impl<'a> Event<'a> {
 }
 
 /// What a publication says beside its payload (FAB-011). The default: normal priority, no deadline, addressed to everyone.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attributes {
     /// When the content was measured.
     pub measured_at: Option<MeasuredAt>,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here does I/O, reads a clock, starts a thread or knows an async runtime.
 
+mod clock_domain;
 mod component;
 mod error;
 mod id;
@@ -11,6 +12,7 @@ pub mod port;
 mod quantum;
 mod stamp;
 
+pub use clock_domain::*;
 pub use component::*;
 pub use error::*;
 pub use id::*;

@@ -20,7 +20,7 @@ pub enum Priority {
 }
 
 /// Every packet's header. The author is the lane's, so it is not repeated here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// Identity, derived from the slot.
     pub id: MessageId,

@@ -3,12 +3,13 @@
 //! A stamp is 64 bits of nanoseconds since the Unix epoch (enough until 2554). Its distance ahead of the physical clock is the logical part.
 //! Reference: Kulkarni et al., "Logical Physical Clocks" (2014).
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::ClockDomain;
 
 /// Hybrid logical time of an event on a node: nanoseconds, never repeated by one producer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,10 +101,10 @@ pub struct LogicalTime {
 }
 
 /// When something was measured, on the clock of whoever measured it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MeasuredAt {
-    /// Name of the clock domain, such as `px4` (time since the autopilot's boot) or `os` (Unix time).
-    pub clock: Cow<'static, str>,
+    /// The clock.
+    pub clock: ClockDomain,
     /// Nanoseconds on that clock.
     pub ns: u64,
 }
@@ -111,7 +112,7 @@ pub struct MeasuredAt {
 impl MeasuredAt {
     /// `ns` on the clock domain `clock`.
     #[must_use]
-    pub const fn new(clock: &'static str, ns: u64) -> Self {
-        Self { clock: Cow::Borrowed(clock), ns }
+    pub const fn new(clock: ClockDomain, ns: u64) -> Self {
+        Self { clock, ns }
     }
 }

@@ -1,9 +1,7 @@
 //! Packing packets of one lane into blocks. The inverse is [`crate::unpack`].
 
-use std::borrow::Cow;
-
 use csf_core::port::StoredPacket;
-use csf_core::{LaneId, MeasuredAt, MessageId, Priority};
+use csf_core::{ClockDomain, LaneId, MeasuredAt, MessageId, Priority};
 
 use crate::block::{BODY_BYTES_MAX, Block, BlockHeader, CHECKSUM_BYTES, HEADER_BYTES, TABLE_MAX, flag};
 use crate::varint;
@@ -33,7 +31,7 @@ struct Packer {
     last_stamp: u64,
     stamps: (u64, u64),
     measured_ns: u64,
-    clocks: Vec<Cow<'static, str>>,
+    clocks: Vec<ClockDomain>,
     /// Lanes of causes, and the last sequence number named on each.
     causes: Vec<(LaneId, u64)>,
     body: Vec<u8>,
@@ -105,11 +103,12 @@ impl Packer {
         match self.clocks.iter().position(|clock| *clock == measured.clock) {
             Some(known) => varint::put(&mut self.body, known as u64 + 1),
             None => {
+                let name = measured.clock.name();
                 varint::put(&mut self.body, 0);
-                varint::put(&mut self.body, measured.clock.len() as u64);
-                self.body.extend_from_slice(measured.clock.as_bytes());
+                varint::put(&mut self.body, name.len() as u64);
+                self.body.extend_from_slice(name.as_bytes());
                 if self.clocks.len() < TABLE_MAX {
-                    self.clocks.push(measured.clock.clone());
+                    self.clocks.push(measured.clock);
                 }
             }
         }

@@ -1,10 +1,9 @@
 //! Reading blocks back. Pure, and total: any bytes give packets or an error with its place, never a panic.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use csf_core::port::StoredPacket;
-use csf_core::{Header, LaneId, MeasuredAt, MessageId, Priority, Stamp};
+use csf_core::{ClockDomain, Header, LaneId, MeasuredAt, MessageId, Priority, Stamp};
 
 use crate::block::{BlockHeader, CHECKSUM_BYTES, FORM, HEADER_BYTES, TABLE_MAX, flag};
 use crate::varint;
@@ -36,7 +35,7 @@ pub(crate) struct BlockReader<B> {
     position: u64,
     stamp: u64,
     measured_ns: u64,
-    clocks: Vec<Cow<'static, str>>,
+    clocks: Vec<ClockDomain>,
     causes: Vec<(LaneId, u64)>,
 }
 
@@ -157,15 +156,17 @@ impl<B: AsRef<[u8]>> BlockReader<B> {
         let number = self.varint()?;
         let clock = if number == 0 {
             let len = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
-            let name = std::str::from_utf8(self.bytes(len)?).map(str::to_owned);
-            let name: Cow<'static, str> = name.map_err(|_| self.error("a clock name is not UTF-8"))?.into();
+            let name = std::str::from_utf8(self.bytes(len)?).map(ClockDomain::intern);
+            let clock = name
+                .map_err(|_| self.error("a clock name is not UTF-8"))?
+                .map_err(|_| self.error("a clock name is too long, or one too many"))?;
             if self.clocks.len() < TABLE_MAX {
-                self.clocks.push(name.clone());
+                self.clocks.push(clock);
             }
-            name
+            clock
         } else {
             let known = usize::try_from(number - 1).ok().and_then(|i| self.clocks.get(i));
-            known.cloned().ok_or_else(|| self.error("no clock has this number"))?
+            known.copied().ok_or_else(|| self.error("no clock has this number"))?
         };
         self.measured_ns = varint::apply_difference(self.measured_ns, self.varint()?);
         Ok(MeasuredAt { clock, ns: self.measured_ns })

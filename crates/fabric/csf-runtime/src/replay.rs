@@ -399,7 +399,7 @@ impl<'a> Engine<'a> {
         missing.sort_by_key(|p| (p.header.stamp, p.header.id));
         let mut lost: BTreeMap<LaneId, VecDeque<(Header, Vec<u8>)>> = BTreeMap::new();
         for packet in &missing {
-            lost.entry(packet.header.id.lane).or_default().push_back((packet.header.clone(), packet.payload.clone()));
+            lost.entry(packet.header.id.lane).or_default().push_back((packet.header, packet.payload.clone()));
             self.newest = self.newest.max(packet.header.stamp);
         }
         let components =
@@ -432,10 +432,10 @@ impl<'a> Engine<'a> {
                 let mut bytes = Vec::new();
                 (message.encode)(payload.as_ref(), &mut bytes)
                     .map_err(|e| ReplayError::Mismatch { reason: format!("lane {id}: {e}") })?;
-                packets.push((lane.clone(), header.clone(), copy(&bytes)?));
+                packets.push((lane.clone(), *header, copy(&bytes)?));
             }
             for (header, bytes) in lost.get(id).into_iter().flatten() {
-                packets.push((lane.clone(), header.clone(), copy(bytes)?));
+                packets.push((lane.clone(), *header, copy(bytes)?));
             }
         }
         packets.sort_by_key(|(_, header, _)| (header.stamp, header.id));

@@ -19,7 +19,7 @@ fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
 }
 
 fn measured_like(event: &Event<'_>) -> Attributes {
-    Attributes { measured_at: event.header.measured_at.clone(), ..Attributes::default() }
+    Attributes { measured_at: event.header.measured_at, ..Attributes::default() }
 }
 
 macro_rules! snapshots {

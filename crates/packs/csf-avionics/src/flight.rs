@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use csf_bus::Publisher;
-use csf_core::{Attributes, MeasuredAt, Message};
+use csf_core::{Attributes, ClockDomain, MeasuredAt, Message};
 use csf_runtime::{BoxFuture, Options, Service, ServiceContext, ServiceError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,9 @@ async fn play(options: FlightOptions, mut cx: ServiceContext) -> Result<(), Serv
     };
     let fixes = FixOptions { sigma_m: options.fix_sigma_m, seed: options.seed, ..FixOptions::default() };
     let events = events_with_fixes(&recording, &fixes);
-    let mut lanes = Lanes::open(&cx, clock_domain(recording.source))?;
+    let clock = ClockDomain::intern(clock_domain(recording.source))
+        .map_err(|e| ServiceError::Failed { code: "CSF-0401", message: e.to_string() })?;
+    let mut lanes = Lanes::open(&cx, clock)?;
     let until = match options.duration_s {
         0.0 => u64::MAX,
         seconds => recording.start_ns().saturating_add((seconds * 1e9) as u64),
@@ -168,7 +170,7 @@ impl<T: Message> Lane<T> {
         skips
     }
 
-    async fn publish(&mut self, clock: &'static str, ns: u64, sample: T) -> Result<(), ServiceError> {
+    async fn publish(&mut self, clock: ClockDomain, ns: u64, sample: T) -> Result<(), ServiceError> {
         if let Some(publisher) = &mut self.publisher {
             let attributes = Attributes::default().with_measured_at(MeasuredAt::new(clock, ns));
             publisher.publish(sample, attributes).await?;
@@ -178,7 +180,7 @@ impl<T: Message> Lane<T> {
 }
 
 struct Lanes {
-    clock: &'static str,
+    clock: ClockDomain,
     imu: Lane<ImuSample>,
     gnss: Lane<GnssFix>,
     mag: Lane<MagSample>,
@@ -189,7 +191,7 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn open(cx: &ServiceContext, clock: &'static str) -> Result<Self, ServiceError> {
+    fn open(cx: &ServiceContext, clock: ClockDomain) -> Result<Self, ServiceError> {
         Ok(Self {
             clock,
             imu: Lane::open(cx, "imu")?,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use csf_bus::Publisher;
-use csf_core::{Attributes, MeasuredAt, Message, TimeError};
+use csf_core::{Attributes, ClockDomain, MeasuredAt, Message, TimeError};
 use csf_runtime::{BoxFuture, Options, Service, ServiceContext, ServiceError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -261,7 +261,7 @@ impl<T: Message> Output<T> {
 
     fn offer(&mut self, value: Option<T>, now_ns: u64) {
         let (Some(publisher), Some(value)) = (&mut self.publisher, value) else { return };
-        let attributes = Attributes::default().with_measured_at(MeasuredAt::new("os", now_ns));
+        let attributes = Attributes::default().with_measured_at(MeasuredAt::new(ClockDomain::OS, now_ns));
         if let Err(error) = publisher.try_publish(value, attributes) {
             self.dropped += 1;
             // 1, 2, 4, 8 …: a reader that stands still does not fill the log.

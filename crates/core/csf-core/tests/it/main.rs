@@ -1,6 +1,6 @@
 //! The words of the core as their users see them.
 
-use csf_core::{Attributes, BusError, MeasuredAt, Priority, Stamp};
+use csf_core::{Attributes, BusError, ClockDomain, MeasuredAt, Priority, Stamp};
 use proptest::prelude::*;
 
 fn priority() -> impl Strategy<Value = Priority> {
@@ -16,17 +16,17 @@ proptest! {
         (ns, new) in (any::<u64>(), any::<u64>()),
     ) {
         let before = Attributes {
-            measured_at: Some(MeasuredAt::new("px4", ns)),
+            measured_at: Some(MeasuredAt::new(ClockDomain::intern("px4").unwrap(), ns)),
             priority: urgency,
             deadline: deadline.map(Stamp),
             targets,
         };
-        let with = before.clone();
-        prop_assert_eq!(with.clone().with_priority(other), Attributes { priority: other, ..before.clone() });
-        prop_assert_eq!(with.clone().with_deadline(Stamp(new)), Attributes { deadline: Some(Stamp(new)), ..before.clone() });
-        prop_assert_eq!(with.clone().with_targets(new), Attributes { targets: new, ..before.clone() });
-        let measured_at = MeasuredAt::new("os", new);
-        prop_assert_eq!(with.with_measured_at(measured_at.clone()), Attributes { measured_at: Some(measured_at), ..before });
+        let with = before;
+        prop_assert_eq!(with.with_priority(other), Attributes { priority: other, ..before });
+        prop_assert_eq!(with.with_deadline(Stamp(new)), Attributes { deadline: Some(Stamp(new)), ..before });
+        prop_assert_eq!(with.with_targets(new), Attributes { targets: new, ..before });
+        let measured_at = MeasuredAt::new(ClockDomain::OS, new);
+        prop_assert_eq!(with.with_measured_at(measured_at), Attributes { measured_at: Some(measured_at), ..before });
     }
 }
 

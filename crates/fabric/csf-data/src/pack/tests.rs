@@ -1,7 +1,7 @@
 //! The law of the packed form: what is packed is unpacked, and anything else is refused without a panic.
 
 use csf_core::port::StoredPacket;
-use csf_core::{Header, LaneId, MeasuredAt, MessageId, Priority, Stamp};
+use csf_core::{ClockDomain, Header, LaneId, MeasuredAt, MessageId, Priority, Stamp};
 use proptest::prelude::*;
 
 use super::pack;
@@ -19,7 +19,7 @@ fn any_header() -> impl Strategy<Value = Header> {
     let priority =
         prop_oneof![Just(Priority::Low), Just(Priority::Normal), Just(Priority::High), Just(Priority::Critical)];
     let measured = proptest::option::of(
-        ("[a-zé]{0,3}", any::<u64>()).prop_map(|(clock, ns)| MeasuredAt { clock: clock.into(), ns }),
+        ("[a-zé]{0,3}", any::<u64>()).prop_map(|(clock, ns)| MeasuredAt::new(ClockDomain::intern(&clock).unwrap(), ns)),
     );
     let cause = proptest::option::of(any_id());
     let targets = prop_oneof![Just(u64::MAX), any::<u64>()];
@@ -128,7 +128,7 @@ fn plain(seq: u64, payload: usize) -> StoredPacket {
 fn the_documented_example_is_what_is_written() {
     let mut second = plain(8, 2);
     second.header.cause = Some(LaneId { node: 1, incarnation: 2, lane: 3 }.message(4));
-    second.header.measured_at = Some(MeasuredAt::new("px4", 1));
+    second.header.measured_at = Some(MeasuredAt::new(ClockDomain::intern("px4").unwrap(), 1));
     let body = packed(&[plain(7, 1), second]).remove(0).body;
     let mut expected = vec![1, 3, 0, 0x70, 0x11, 1, 0, 12, 0, 2, 0, 0, 0];
     expected.extend(7u64.to_le_bytes());
@@ -152,7 +152,8 @@ fn more_clocks_and_cause_lanes_than_a_table_holds_are_kept() {
     let packets: Vec<StoredPacket> = (0..500)
         .map(|seq| {
             let mut packet = plain(seq, 0);
-            packet.header.measured_at = Some(MeasuredAt { clock: format!("clock-{}", seq % 90).into(), ns: seq });
+            packet.header.measured_at =
+                Some(MeasuredAt::new(ClockDomain::intern(&format!("clock-{}", seq % 90)).unwrap(), seq));
             packet.header.cause = Some(LaneId { node: 1, incarnation: 1, lane: (seq % 90) as u16 }.message(seq));
             packet
         })

@@ -8,7 +8,7 @@ mod load;
 mod scratch;
 
 use csf_core::port::{Batch, Durability, Journal, JournalError, JournalReader, LaneBatch, Scan, StoredPacket};
-use csf_core::{Header, LaneId, MeasuredAt, Stamp};
+use csf_core::{ClockDomain, Header, LaneId, MeasuredAt, Stamp};
 use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
 use csf_sim::conformance;
 use scratch::Scratch;
@@ -33,7 +33,7 @@ fn packet(lane: u16, seq: u64, position: u64, payload: usize) -> StoredPacket {
         LaneId { node: 1, incarnation: 1, lane }.message(seq),
         Stamp(1_700_000_000_000_000_000 + position * 1_000),
     );
-    header.measured_at = Some(MeasuredAt::new("px4", position * 5_000));
+    header.measured_at = Some(MeasuredAt::new(ClockDomain::intern("px4").unwrap(), position * 5_000));
     header.cause = Some(LaneId { node: 1, incarnation: 1, lane: 0 }.message(seq));
     let bytes = position.to_le_bytes();
     StoredPacket { position, header, payload: (0..payload).map(|i| bytes[i % 8] ^ i as u8).collect() }

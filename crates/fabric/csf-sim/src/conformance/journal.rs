@@ -4,7 +4,7 @@ use csf_core::port::{
     Batch, ExpectedVersion, Journal, JournalError, JournalReader, LaneBatch, LaneInfo, LaneKind, NewEvent, Scan,
     StoredPacket,
 };
-use csf_core::{Header, LaneId, MeasuredAt, Priority, Stamp};
+use csf_core::{ClockDomain, Header, LaneId, MeasuredAt, Priority, Stamp};
 use serde_json::json;
 
 use crate::SeededRng;
@@ -74,7 +74,7 @@ fn a_new_journal_is_empty(mut journal: Box<dyn Journal>) {
 fn every_part_of_a_packet_is_kept(mut journal: Box<dyn Journal>) {
     let plain = packet(lane(3), 0, 1);
     let mut full = packet(lane(3), 1, 2);
-    full.header.measured_at = Some(MeasuredAt { clock: "px4".into(), ns: u64::MAX });
+    full.header.measured_at = Some(MeasuredAt::new(ClockDomain::OS, u64::MAX));
     full.header.cause = Some(LaneId { node: u16::MAX, incarnation: u32::MAX, lane: u16::MAX }.message(u64::MAX));
     full.header.priority = Priority::Critical;
     full.header.deadline = Some(Stamp(5));

@@ -141,7 +141,7 @@ impl Component for Watch {
             let Some(judged) = state.chart.judge(&rule, value) else { continue };
             let Some(notice) = self.step(state, field, cx.now(), judged) else { continue };
             let anomaly = anomaly(event.topic, field, value, judged, &notice);
-            let attributes = Attributes { measured_at: event.header.measured_at.clone(), ..Attributes::default() };
+            let attributes = Attributes { measured_at: event.header.measured_at, ..Attributes::default() };
             result = result.and(cx.publish_with(ANOMALY, anomaly, attributes).map(|_| ()));
         }
         self.state.streams.insert(event.topic.to_owned(), states);
