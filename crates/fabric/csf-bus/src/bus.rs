@@ -9,7 +9,7 @@ use csf_core::port::{LaneInfo, LaneKind};
 use csf_core::{BusError, Header, Incarnation, LaneId, Message, MessageType, NodeId, Stamp};
 use csf_time::Hlc;
 
-use crate::subscription::Filter;
+use crate::subscriber::Filter;
 use crate::{Doorbell, EffectWriter, Order, Policy, Publisher, Start, Subscriber, Subscription, Topic, TopicSpec};
 
 /// Who the node is and where its time comes from.
@@ -66,6 +66,20 @@ pub enum TopicError {
         first: String,
         /// Second declaration.
         second: String,
+    },
+    /// A lane's slots would need too much memory.
+    #[error(
+        "a lane of `{name}` with {capacity} slots of {payload_bytes} bytes exceeds {limit_bytes} bytes; lower `capacity`, or put large payloads behind a `Vec`"
+    )]
+    LaneTooLarge {
+        /// The topic.
+        name: String,
+        /// Slots asked for.
+        capacity: usize,
+        /// Bytes of the payload's type.
+        payload_bytes: usize,
+        /// Most bytes a lane may take.
+        limit_bytes: usize,
     },
     /// All 65,536 lanes of this incarnation are used.
     #[error("all 65,536 lanes of this start are used; restart the node")]
@@ -161,7 +175,7 @@ impl PhaseCoherenceBus {
             message: topic.spec().message.full_name(),
             kind,
         };
-        let lane = topic.add_lane::<T>(info);
+        let lane = topic.add_lane::<T>(info)?;
         Publisher::new(lane, self.hlc()).map_err(|_| TopicError::LanesExhausted)
     }
 

@@ -1,7 +1,7 @@
 //! Waking a reader or writer that went to sleep, at the price of one load for those who are awake.
 //!
-//! Invariant (Dekker): the sleeper sets `waiting`, then looks once more; the ringer makes its work visible, fences, then looks at
-//! `waiting`. One of the two sees the other.
+//! Invariant (Dekker): the sleeper sets `waiting`, fences, then looks once more; the ringer makes its work visible, fences, then looks
+//! at `waiting`. One of the two sees the other.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -25,13 +25,19 @@ impl Doorbell {
     #[inline]
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
+        self.ring_if_waiting();
+    }
+
+    /// [`Doorbell::ring`] for callers that have fenced.
+    #[inline]
+    pub(crate) fn ring_if_waiting(&self) {
         if self.waiting.load(Ordering::Relaxed) {
-            self.ring_slow();
+            self.wake();
         }
     }
 
     #[cold]
-    fn ring_slow(&self) {
+    fn wake(&self) {
         if self.waiting.swap(false, Ordering::AcqRel) {
             if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
                 thread.unpark();

@@ -1,134 +1,121 @@
-//! A lane: one producer's ring on one topic, readable without knowing its type.
+//! A lane: one producer's ring on one topic, and one reader's place in it, without knowing its type.
 
 use std::any::Any;
 use std::sync::Arc;
 
 use csf_core::port::LaneInfo;
-use csf_core::{Header, Message};
+use csf_core::{Header, LaneId, Message};
 
-use crate::ring::{Cursor, Ring};
+use crate::ring::{HeapMemory, Reader, Ring, SlotHeader};
 use crate::{Doorbell, Policy, Start};
 
-/// A lane whose payload type is erased.
-pub(crate) trait AnyLane: Send + Sync {
-    fn info(&self) -> &LaneInfo;
-    fn committed(&self) -> u64;
-    fn attach(&self, start: Start, policy: Policy, doorbell: Arc<Doorbell>) -> Arc<Cursor>;
-    fn detach(&self, cursor: &Arc<Cursor>);
-    fn acquire(&self, cursor: &Cursor) -> Option<u64>;
-    fn release(&self, cursor: &Cursor, seq: u64);
-    fn lag(&self, cursor: &Cursor) -> u64;
-    /// # Safety
-    /// As [`Ring::get`].
-    unsafe fn get(&self, seq: u64) -> (&Header, &dyn Any);
-}
-
-pub(crate) struct Lane<T> {
+/// One producer's stream on a topic.
+pub(crate) struct Lane {
     pub(crate) info: LaneInfo,
-    pub(crate) ring: Arc<Ring<T>>,
+    pub(crate) ring: Arc<Ring<HeapMemory>>,
+    /// The payload at an address, with its type's vtable.
+    as_any: unsafe fn(*const u8) -> *const dyn Any,
 }
 
-impl<T: Message> AnyLane for Lane<T> {
-    fn info(&self) -> &LaneInfo {
-        &self.info
-    }
-
-    fn committed(&self) -> u64 {
-        self.ring.committed()
-    }
-
-    fn attach(&self, start: Start, policy: Policy, doorbell: Arc<Doorbell>) -> Arc<Cursor> {
-        self.ring.attach(start, policy, doorbell)
-    }
-
-    fn detach(&self, cursor: &Arc<Cursor>) {
-        self.ring.detach(cursor);
-    }
-
-    fn acquire(&self, cursor: &Cursor) -> Option<u64> {
-        self.ring.acquire(cursor)
-    }
-
-    fn release(&self, cursor: &Cursor, seq: u64) {
-        self.ring.release(cursor, seq);
-    }
-
-    fn lag(&self, cursor: &Cursor) -> u64 {
-        self.ring.lag(cursor)
-    }
-
-    unsafe fn get(&self, seq: u64) -> (&Header, &dyn Any) {
-        // SAFETY: the caller keeps `Ring::get`'s contract.
-        let packet = unsafe { self.ring.get(seq) };
-        (&packet.header, &packet.payload)
+impl Lane {
+    /// A lane for `T`. `None` when its slots need more memory than a lane may have.
+    pub(crate) fn new<T: Message>(info: LaneInfo, capacity: usize, history: usize) -> Option<Self> {
+        let ring = Arc::new(Ring::on_heap::<T>(capacity, history)?);
+        Some(Self { info, ring, as_any: |payload| payload.cast::<T>() })
     }
 }
 
 /// One reader's place in one lane. Detaches on drop.
 pub struct LaneReader {
-    lane: Arc<dyn AnyLane>,
-    cursor: Arc<Cursor>,
-    held: Option<u64>,
+    lane: Arc<Lane>,
+    reader: Reader<HeapMemory>,
+    id: LaneId,
+    /// The peeked packet's header.
+    view: Option<Header>,
 }
 
 impl LaneReader {
-    pub(crate) fn new(lane: Arc<dyn AnyLane>, start: Start, policy: Policy, doorbell: Arc<Doorbell>) -> Self {
-        let cursor = lane.attach(start, policy, doorbell);
-        Self { lane, cursor, held: None }
+    pub(crate) fn new(lane: Arc<Lane>, start: Start, policy: Policy, mask: u64, bell: Arc<Doorbell>) -> Self {
+        let reader = Reader::new(lane.ring.clone(), start, policy, mask, bell);
+        Self { id: lane.info.id, lane, reader, view: None }
     }
 
     /// Who writes what here.
     #[must_use]
     pub fn info(&self) -> &LaneInfo {
-        self.lane.info()
+        &self.lane.info
     }
 
     /// Number of packets ever committed on the lane.
     #[must_use]
     pub fn committed(&self) -> u64 {
-        self.lane.committed()
+        self.lane.ring.committed()
     }
 
     /// The next packet, by reference into its slot; the same one until [`LaneReader::advance`].
     pub fn peek(&mut self) -> Option<(&Header, &dyn Any)> {
-        if self.held.is_none() {
-            self.held = self.lane.acquire(&self.cursor);
+        if !self.reader.acquire() {
+            return None;
         }
-        let seq = self.held?;
-        // SAFETY: `seq` was acquired for our cursor on this lane and is released only in `advance`, which needs `&mut self`.
-        Some(unsafe { self.lane.get(seq) })
+        if self.view.is_none() {
+            self.view = Some(self.reader.header().view(self.id.message(self.reader.seq())));
+        }
+        // SAFETY: the held slot carries a value of the lane's type, which stays in place until `release`, which needs `&mut self`.
+        let payload = unsafe { &*(self.lane.as_any)(self.reader.payload()) };
+        Some((self.view.as_ref()?, payload))
     }
 
-    /// The packet of the last [`LaneReader::peek`], again, without looking for newer ones.
-    #[must_use]
-    pub fn held(&self) -> Option<(&Header, &dyn Any)> {
-        let seq = self.held?;
-        // SAFETY: as in `peek`.
-        Some(unsafe { self.lane.get(seq) })
+    /// The packet of the last [`LaneReader::peek`], again, and its lane.
+    pub(crate) fn peeked(&self) -> Option<(&LaneInfo, &Header, &dyn Any)> {
+        let view = self.view.as_ref()?;
+        // SAFETY: as in `peek`; a view is there only while the packet is held.
+        let payload = unsafe { &*(self.lane.as_any)(self.reader.payload()) };
+        Some((&self.lane.info, view, payload))
     }
 
     /// Gives the peeked packet back.
+    #[inline]
     pub fn advance(&mut self) {
-        if let Some(seq) = self.held.take() {
-            self.lane.release(&self.cursor, seq);
-        }
+        self.view = None;
+        self.reader.release();
     }
 
     /// Packets not seen yet.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        self.lane.lag(&self.cursor)
+        self.reader.lag()
     }
 
     /// Packets lost to the policy.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.cursor.lost()
+        self.reader.lost()
     }
-}
 
-impl Drop for LaneReader {
-    fn drop(&mut self) {
-        self.lane.detach(&self.cursor);
+    #[inline(always)]
+    pub(crate) fn id(&self) -> LaneId {
+        self.id
+    }
+
+    #[inline(always)]
+    pub(crate) fn reader(&mut self) -> &mut Reader<HeapMemory> {
+        &mut self.reader
+    }
+
+    /// The raw header of the next packet, if there is one.
+    #[inline(always)]
+    pub(crate) fn head(&mut self) -> Option<&SlotHeader> {
+        if self.reader.acquire() { Some(self.reader.header()) } else { None }
+    }
+
+    /// The held packet as what it is.
+    ///
+    /// # Safety
+    /// A packet is held, and the lane carries `T`.
+    #[inline(always)]
+    pub(crate) unsafe fn held<T>(&self) -> (Header, &T) {
+        let header = self.reader.header().view(self.id.message(self.reader.seq()));
+        // SAFETY: the caller's promise; the slot stays until `release`, which needs `&mut self`.
+        (header, unsafe { &*self.reader.payload().cast::<T>() })
     }
 }

@@ -4,16 +4,14 @@
 //! Subscribers read the slots in place and merge lanes by urgency or stamp, never an effect before its cause.
 //! Invariant: a blocking subscriber loses nothing; a lossy one knows how many packets it lost.
 
-#![expect(
-    unsafe_code,
-    reason = "slots are shared between one producer and its readers; all of it is in ring.rs and lane.rs"
-)]
+#![expect(unsafe_code, reason = "slots are shared between one producer and its readers; the protocols are in ring/")]
 
 mod bus;
 mod doorbell;
 mod lane;
 mod publisher;
 mod ring;
+mod subscriber;
 mod subscription;
 mod topic;
 
@@ -22,7 +20,8 @@ pub use doorbell::Doorbell;
 pub use lane::LaneReader;
 pub use publisher::{EdgeError, EdgePublisher, EffectWriter, Publisher};
 pub use ring::{Policy, Start};
-pub use subscription::{Filter, Order, Subscriber, Subscription};
+pub use subscriber::{Filter, Subscriber};
+pub use subscription::{Order, Subscription};
 pub use topic::{EdgeOpener, Topic, TopicSpec};
 
 /// Packets a component may publish on one output in one delivery; it gets an event only when this many slots are free.

@@ -1,28 +1,32 @@
 //! The writing side of a lane: typed for services, erased for the dispatcher that commits a component's effects.
 
 use std::any::{Any, TypeId};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use csf_core::port::HlcClock;
 use csf_core::port::LaneInfo;
-use csf_core::{Attributes, BusError, BusResult, Fault, Header, LaneId, Message, MessageId, Stamp};
+use csf_core::{Attributes, BusError, BusResult, Fault, LaneId, Message, MessageId, Stamp};
 use csf_time::Hlc;
 
 use crate::lane::Lane;
-use crate::ring::{Packet, Writer};
+use crate::ring::{HeapMemory, SlotHeader, Writer};
 
 /// One producer on one topic. Not `Clone`: whoever else wants to publish takes a lane of its own.
 pub struct Publisher<T> {
-    lane: Arc<Lane<T>>,
-    writer: Writer<T>,
+    lane: Arc<Lane>,
+    writer: Writer<HeapMemory>,
+    id: LaneId,
     hlc: Hlc,
+    _payload: PhantomData<fn(T)>,
 }
 
 impl<T: Message> Publisher<T> {
-    pub(crate) fn new(lane: Arc<Lane<T>>, hlc: Hlc) -> BusResult<Self> {
+    /// `lane` carries `T`.
+    pub(crate) fn new(lane: Arc<Lane>, hlc: Hlc) -> BusResult<Self> {
         let writer = Writer::new(lane.ring.clone())
             .ok_or_else(|| BusError::Internal { details: format!("lane {} has a producer already", lane.info.id) })?;
-        Ok(Self { lane, writer, hlc })
+        Ok(Self { id: lane.info.id, lane, writer, hlc, _payload: PhantomData })
     }
 
     /// Who writes what here.
@@ -34,7 +38,7 @@ impl<T: Message> Publisher<T> {
     /// The id the next packet will have.
     #[must_use]
     pub fn next_id(&self) -> MessageId {
-        self.lane.info.id.message(self.writer.next_seq())
+        self.id.message(self.writer.next_seq())
     }
 
     /// The newest stamp given out.
@@ -52,14 +56,75 @@ impl<T: Message> Publisher<T> {
     ///
     /// # Errors
     /// [`BusError::ResourceExhausted`] when the slowest blocking reader holds every slot; the value is dropped.
+    #[inline(always)]
     pub fn try_publish(&mut self, value: T, attributes: Attributes) -> BusResult<MessageId> {
-        self.offer(value, attributes, None).map_err(|_| self.full())
+        self.try_publish_caused(value, attributes, None)
+    }
+
+    /// [`Publisher::try_publish`] with a cause.
+    ///
+    /// # Errors
+    /// As [`Publisher::try_publish`].
+    #[inline(always)]
+    pub fn try_publish_caused(
+        &mut self,
+        value: T,
+        attributes: Attributes,
+        cause: Option<MessageId>,
+    ) -> BusResult<MessageId> {
+        if !self.writer.has_room(1) {
+            return Err(self.full());
+        }
+        let id = self.next_id();
+        if self.writer.is_idle() {
+            // No history, no reader: the packet needs neither slot nor stamp.
+            self.writer.skip();
+        } else {
+            let hlc = &mut self.hlc;
+            // SAFETY: there is room, and `T` is what the lane carries.
+            unsafe {
+                self.writer
+                    .stage(|slot| slot.cast::<T>().write(value), || SlotHeader::new(tick(hlc), &attributes, cause));
+            }
+        }
+        self.writer.commit();
+        Ok(id)
+    }
+
+    /// Publishes the values of `batch` with the same attributes as far as there is room, without waiting; they become visible at once,
+    /// and share one reading of the clock: their stamps follow each other by one. Returns how many were published; the iterator is not
+    /// asked for more.
+    #[inline]
+    pub fn try_publish_batch(&mut self, batch: impl ExactSizeIterator<Item = T>, attributes: Attributes) -> usize {
+        let wanted = batch.len() as u64;
+        let count = if self.writer.has_room(wanted) { wanted } else { self.writer.room().min(wanted) };
+        if count == 0 {
+            return 0;
+        }
+        let mut stamp = tick(&mut self.hlc);
+        let mut published = 0;
+        for value in batch.take(usize::try_from(count).unwrap_or(usize::MAX)) {
+            if self.writer.is_idle() {
+                self.writer.skip();
+            } else {
+                // SAFETY: there is room for `count`, and `T` is what the lane carries.
+                unsafe {
+                    self.writer
+                        .stage(|slot| slot.cast::<T>().write(value), || SlotHeader::new(stamp, &attributes, None));
+                }
+            }
+            stamp = stamp.after(1);
+            published += 1;
+        }
+        self.hlc.observe(stamp);
+        self.writer.commit();
+        published
     }
 
     /// Publishes, waiting for room. Cancel safe: a dropped future has published nothing.
     ///
     /// # Errors
-    /// When the clock cannot be read.
+    /// None today; a bus that closes will say so here.
     pub async fn publish(&mut self, value: T, attributes: Attributes) -> BusResult<MessageId> {
         self.publish_caused(value, attributes, None).await
     }
@@ -76,12 +141,14 @@ impl<T: Message> Publisher<T> {
     ) -> BusResult<MessageId> {
         if !self.writer.has_room(1) {
             let ring = self.writer.ring().clone();
+            ring.fence_space();
             let writer = &mut self.writer;
-            ring.space.wait_until(|| writer.has_room(1).then_some(())).await;
+            ring.space().wait_until(|| writer.has_room(1).then_some(())).await;
         }
-        self.offer(value, attributes, cause).map_err(|_| self.full())
+        self.try_publish_caused(value, attributes, cause)
     }
 
+    #[cold]
     fn full(&self) -> BusError {
         BusError::ResourceExhausted {
             resource: format!("lane {} of `{}`", self.lane.info.id, self.lane.info.topic),
@@ -89,30 +156,12 @@ impl<T: Message> Publisher<T> {
                 .to_owned(),
         }
     }
-
-    fn offer(&mut self, payload: T, attributes: Attributes, cause: Option<MessageId>) -> Result<MessageId, T> {
-        if !self.writer.has_room(1) {
-            return Err(payload);
-        }
-        // A clock that cannot be read must not stop traffic: the stamp still grows by one.
-        let stamp = self.hlc.tick().unwrap_or_else(|_| self.hlc.last().after(1));
-        let header = header(self.lane.info.id, self.writer.next_seq(), stamp, attributes, cause);
-        let id = header.id;
-        self.writer.stage(Packet { header, payload }).map_err(|packet| packet.payload)?;
-        self.writer.commit();
-        Ok(id)
-    }
 }
 
-fn header(lane: LaneId, seq: u64, stamp: Stamp, attributes: Attributes, cause: Option<MessageId>) -> Header {
-    Header {
-        measured_at: attributes.measured_at,
-        cause,
-        priority: attributes.priority,
-        deadline: attributes.deadline,
-        targets: attributes.targets,
-        ..Header::new(lane.message(seq), stamp)
-    }
+/// A clock that cannot be read must not stop traffic: the stamp still grows by one.
+#[inline]
+fn tick(hlc: &mut Hlc) -> Stamp {
+    hlc.tick().unwrap_or_else(|_| hlc.last().after(1))
 }
 
 /// A component's output: staged while the handler runs, committed or rolled back after it.
@@ -164,12 +213,20 @@ impl<T: Message> EffectWriter for Publisher<T> {
         let payload = slot
             .and_then(Option::take)
             .ok_or_else(|| Fault::WrongType { topic: self.lane.info.topic.clone(), expected: T::NAME })?;
-        let header = header(self.lane.info.id, self.writer.next_seq(), stamp, attributes, cause);
-        let id = header.id;
-        match self.writer.stage(Packet { header, payload }) {
-            Ok(()) => Ok(id),
-            Err(_) => Err(Fault::OutputLimit { limit: crate::CREDIT }),
+        if !self.writer.has_room(1) {
+            return Err(Fault::OutputLimit { limit: crate::CREDIT });
         }
+        let id = self.next_id();
+        if self.writer.is_idle() {
+            self.writer.skip();
+        } else {
+            // SAFETY: there is room, and `T` is what the lane carries.
+            unsafe {
+                self.writer
+                    .stage(|slot| slot.cast::<T>().write(payload), || SlotHeader::new(stamp, &attributes, cause));
+            }
+        }
+        Ok(id)
     }
 
     fn commit(&mut self) {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use csf_core::port::{LaneInfo, LaneKind};
 use csf_core::{LaneId, Message, MessageType};
 
-use crate::lane::{AnyLane, Lane};
-use crate::ring::Ring;
+use crate::lane::Lane;
+use crate::ring::LANE_BYTES_MAX;
 use crate::subscription::Intake;
 use crate::{EdgePublisher, PhaseCoherenceBus, Start, TopicError};
 
@@ -57,7 +57,7 @@ impl TopicSpec {
 
 #[derive(Default)]
 struct Members {
-    lanes: Vec<Arc<dyn AnyLane>>,
+    lanes: Vec<Arc<Lane>>,
     subscriptions: Vec<Weak<Intake>>,
 }
 
@@ -82,13 +82,20 @@ impl Topic {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add_lane<T: Message>(&self, info: LaneInfo) -> Arc<Lane<T>> {
-        let lane = Arc::new(Lane { info, ring: Arc::new(Ring::<T>::new(self.spec.capacity, self.spec.history)) });
+    /// `T` is the topic's type.
+    pub(crate) fn add_lane<T: Message>(&self, info: LaneInfo) -> Result<Arc<Lane>, TopicError> {
+        let lane = Lane::new::<T>(info, self.spec.capacity, self.spec.history);
+        let lane = Arc::new(lane.ok_or_else(|| TopicError::LaneTooLarge {
+            name: self.spec.name.clone(),
+            capacity: self.spec.capacity,
+            payload_bytes: size_of::<T>(),
+            limit_bytes: LANE_BYTES_MAX,
+        })?);
         let mut members = self.lock();
         members.lanes.push(lane.clone());
         // Under the lock, before the producer exists: a subscriber misses nothing of a new lane.
         members.subscriptions.retain(|s| s.upgrade().map(|s| s.add(lane.clone(), Start::Earliest)).is_some());
-        lane
+        Ok(lane)
     }
 
     pub(crate) fn subscribe(&self, intake: &Arc<Intake>, start: Start) {
@@ -106,7 +113,7 @@ impl Topic {
     /// Who writes here.
     #[must_use]
     pub fn lanes(&self) -> Vec<LaneInfo> {
-        self.lock().lanes.iter().map(|l| l.info().clone()).collect()
+        self.lock().lanes.iter().map(|l| l.info.clone()).collect()
     }
 
     /// Number of live subscriptions.
@@ -118,18 +125,18 @@ impl Topic {
     /// Number of packets ever committed over all lanes.
     #[must_use]
     pub fn packets(&self) -> u64 {
-        self.lock().lanes.iter().map(|l| l.committed()).sum()
+        self.lock().lanes.iter().map(|l| l.ring.committed()).sum()
     }
 
     /// Number of packets `author` ever committed here.
     #[must_use]
     pub fn packets_by(&self, author: &str) -> u64 {
-        self.lock().lanes.iter().filter(|l| l.info().author == author).map(|l| l.committed()).sum()
+        self.lock().lanes.iter().filter(|l| l.info.author == author).map(|l| l.ring.committed()).sum()
     }
 
     /// Every lane with the number of packets committed on it.
     #[must_use]
     pub fn committed(&self) -> Vec<(LaneId, u64)> {
-        self.lock().lanes.iter().map(|l| (l.info().id, l.committed())).collect()
+        self.lock().lanes.iter().map(|l| (l.info.id, l.ring.committed())).collect()
     }
 }

@@ -53,8 +53,8 @@ fn two_subscribers_observe_the_same_id_stamp_and_payload() {
     let mut one = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
     let mut two = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
     let id = publisher.try_publish(number(7), Attributes::default()).unwrap();
-    let first = one.poll(|h, n| (h.clone(), n.clone())).unwrap();
-    let second = two.poll(|h, n| (h.clone(), n.clone())).unwrap();
+    let first = one.poll(|h, n| (*h, n.clone())).unwrap();
+    let second = two.poll(|h, n| (*h, n.clone())).unwrap();
     assert_eq!(first, second);
     assert_eq!((first.0.id, first.1), (id, number(7)));
 }

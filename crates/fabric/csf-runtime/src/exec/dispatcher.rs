@@ -163,7 +163,8 @@ impl Dispatcher {
     }
 
     fn run(&mut self) {
-        for runner in &self.runners {
+        for runner in &mut self.runners {
+            runner.input.allow_sleep();
             runner.stats.set_state(RunState::Running);
         }
         let mut idle_since = None;

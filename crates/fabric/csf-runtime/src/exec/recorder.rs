@@ -93,6 +93,7 @@ impl Recorder {
     }
 
     fn run(&mut self, delivery_of: &BTreeMap<String, LaneId>) {
+        self.subscription.allow_sleep();
         loop {
             let stopping = self.shared.stop.load(Ordering::Acquire);
             self.collect(delivery_of);
@@ -300,7 +301,7 @@ impl LaneState {
             match (self.encode)(payload, &mut bytes) {
                 Ok(()) => {
                     let needs = self.needs(header, &bytes);
-                    let packet = StoredPacket { position: 0, header: header.clone(), payload: bytes };
+                    let packet = StoredPacket { position: 0, header: *header, payload: bytes };
                     self.pending.push_back(Pending { packet, needs });
                 }
                 // A type that encodes today and not tomorrow is a bug of its pack; the gap would break the lane, so say it loudly.

@@ -1,0 +1,302 @@
+//! The reading end of a ring: one reader's position and what it knows of the producer's.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Ring;
+use super::cursor::{Cursor, PIN, Policy, Start, UNSETTLED};
+use super::memory::Memory;
+use super::platform::{Bell, Platform, Word};
+use super::slot::SlotHeader;
+
+/// Slots fetched ahead of the one being read, once a batch is known to be there. At 100 M packets/s it covers two line transfers.
+const FETCH_AHEAD: u64 = 16;
+
+/// Looks in vain after which traffic counts as thin. While it is thick, a reader that polls the slot takes the line away from the
+/// producer, which is about to write it: one transfer per packet. The producer's count moves once for many packets, but then the packet
+/// itself is a second transfer, which a lone packet should not have to wait for.
+const THICK: u32 = 16;
+/// Batches below and above which a polling reader looks less and more often.
+const SMALL: u64 = 32;
+const LARGE: u64 = 64;
+/// Most pauses between two looks: one or two microseconds.
+const PAUSES_MAX: u32 = 32;
+
+/// One reader's end. Detaches on drop.
+pub(crate) struct Reader<M: Memory> {
+    ring: Arc<Ring<M>>,
+    cursor: Arc<Cursor<M::Platform>>,
+    /// Sequence to read next, or being read.
+    position: u64,
+    /// Everything below is known to be committed.
+    ready: u64,
+    /// Looks in vain since the last packet, as far as they matter.
+    misses: u32,
+    /// What [`Reader::pause`] waits.
+    pauses: u32,
+    is_held: bool,
+    is_settled: bool,
+    is_movable: bool,
+    lost: u64,
+    /// Stamp before which a sampling reader takes nothing.
+    next_sample: u64,
+}
+
+impl<M: Memory> Reader<M> {
+    pub(crate) fn new(
+        ring: Arc<Ring<M>>,
+        start: Start,
+        policy: Policy,
+        mask: u64,
+        bell: Arc<<M::Platform as Platform>::Bell>,
+    ) -> Self {
+        let cursor = ring.attach(start, policy, mask, bell);
+        let position = cursor.position.load(Ordering::Acquire);
+        let is_movable = cursor.is_movable();
+        Self {
+            ring,
+            cursor,
+            position: position & !UNSETTLED,
+            ready: 0,
+            misses: THICK,
+            pauses: 0,
+            is_held: false,
+            is_settled: position & UNSETTLED == 0,
+            is_movable,
+            lost: 0,
+            next_sample: 0,
+        }
+    }
+
+    /// Packets whose targets miss `mask` may be stepped over by the producer from now on.
+    pub(crate) fn set_mask(&mut self, mask: u64) {
+        debug_assert!(!self.is_held);
+        self.is_movable |= mask != u64::MAX;
+        self.cursor.mask.store(mask, Ordering::Release);
+    }
+
+    /// Asks the producer to fence and to ring: for readers that are about to sleep for the first time.
+    pub(crate) fn fence(&self) {
+        self.ring.fence_for(&self.cursor);
+    }
+
+    /// Takes hold of the next packet; true when there is one. The same packet until [`Reader::release`].
+    #[inline(always)]
+    pub(crate) fn acquire(&mut self) -> bool {
+        if self.is_held {
+            return true;
+        }
+        if !self.is_movable && self.is_settled {
+            let there = self.position < self.ready || self.look();
+            self.is_held = there;
+            return there;
+        }
+        self.acquire_pinned()
+    }
+
+    /// [`Reader::acquire`] without a look at what the producer writes. Only for readers that are not movable.
+    #[inline(always)]
+    pub(crate) fn acquire_known(&mut self) -> bool {
+        self.is_held = self.position < self.ready;
+        self.is_held
+    }
+
+    /// Looks for packets where the least lines move: at `committed` while traffic is thick, at the next slot's word when it is thin.
+    #[inline(always)]
+    fn look(&mut self) -> bool {
+        let (ring, next) = (&*self.ring, self.position + 1);
+        if self.misses < THICK {
+            self.ready = ring.committed.load(Ordering::Acquire);
+            if self.ready < next {
+                self.misses += 1;
+                return false;
+            }
+            match self.ready - self.position {
+                ..SMALL => self.pauses = (self.pauses * 2 + 1).min(PAUSES_MAX),
+                SMALL..=LARGE => {}
+                _ => self.pauses /= 2,
+            }
+        } else {
+            if ring.memory.commit(ring.index(self.position)).load(Ordering::Acquire) != next {
+                return false;
+            }
+            self.ready = next;
+            self.pauses = 0;
+        }
+        self.misses = 0;
+        true
+    }
+
+    /// For readers that poll in a loop, before each look. Does nothing when traffic is thin. A reader that is faster than thick
+    /// traffic takes the producer's line for every packet, and both end up as slow as the line travels; so after a small batch it
+    /// leaves the line alone until a batch is worth the trip.
+    #[inline(always)]
+    pub(crate) fn pause(&self) {
+        if self.misses == 0 && self.position >= self.ready {
+            for _ in 0..self.pauses {
+                M::Platform::spin();
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn acquire_pinned(&mut self) -> bool {
+        if !self.is_settled {
+            let position = self.cursor.position.load(Ordering::Acquire);
+            if position & UNSETTLED != 0 {
+                return false;
+            }
+            self.position = position;
+            self.is_settled = true;
+            if !self.is_movable {
+                self.is_held = self.look();
+                return self.is_held;
+            }
+        }
+        loop {
+            // A later word means that the producer moved us and used the slot again; an earlier one that nothing is there yet.
+            let word = self.ring.memory.commit(self.ring.index(self.position)).load(Ordering::Acquire);
+            if word <= self.position || !self.pin() {
+                return false;
+            }
+            self.is_held = true;
+            let Policy::Sample { interval_ns } = self.cursor.policy else { return true };
+            let stamp = self.header().stamp().0;
+            if stamp >= self.next_sample {
+                self.next_sample = stamp.saturating_add(interval_ns);
+                return true;
+            }
+            self.lost += 1;
+            self.release();
+        }
+    }
+
+    /// Pins the packet to read, past what was taken away meanwhile.
+    #[inline(always)]
+    fn pin(&mut self) -> bool {
+        let cursor = &*self.cursor;
+        let mut wanted = if cursor.policy == Policy::Conflate { self.ring.committed() - 1 } else { self.position };
+        wanted = wanted.max(self.position);
+        loop {
+            cursor.position.store(wanted | PIN, Ordering::Release);
+            <M::Platform as Platform>::fence_light();
+            let floor = cursor.floor.load(Ordering::Acquire);
+            if floor <= wanted {
+                self.skip_to(wanted);
+                return true;
+            }
+            if floor >= self.ring.committed() {
+                // Stepped over up to the end: nothing to read now.
+                self.skip_to(floor);
+                self.cursor.position.store(floor, Ordering::Release);
+                self.notify_space();
+                return false;
+            }
+            wanted = floor;
+        }
+    }
+
+    fn skip_to(&mut self, position: u64) {
+        if self.cursor.policy.is_lossy() {
+            self.lost += position - self.position;
+        }
+        self.position = position;
+    }
+
+    /// The held packet's header.
+    ///
+    /// Panics when nothing is held.
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &SlotHeader {
+        assert!(self.is_held, "a packet is acquired before it is read");
+        let index = self.ring.index(self.position);
+        self.ring.memory.on_read(index);
+        // SAFETY: `acquire` saw the slot's word (or `committed` beyond it) with acquire ordering, so the header is written and
+        // visible; our position or pin keeps the producer away until `release`, which needs `&mut self`.
+        unsafe { &*self.ring.memory.header(index) }
+    }
+
+    /// Where the held packet's payload lies; valid until [`Reader::release`].
+    #[inline(always)]
+    pub(crate) fn payload(&self) -> *const u8 {
+        let index = self.ring.index(self.position);
+        self.ring.memory.on_read(index);
+        self.ring.memory.payload(index)
+    }
+
+    /// Sequence of the held packet.
+    #[inline(always)]
+    pub(crate) fn seq(&self) -> u64 {
+        self.position
+    }
+
+    /// Gives the held slot back.
+    #[inline(always)]
+    pub(crate) fn release(&mut self) {
+        if self.is_held {
+            self.pass();
+            self.acknowledge();
+        }
+    }
+
+    /// Moves on without telling the producer, which keeps the slot as it is until [`Reader::acknowledge`]. Only for readers that are
+    /// not movable.
+    #[inline(always)]
+    pub(crate) fn pass(&mut self) {
+        self.position += 1;
+        self.is_held = false;
+        if self.position + FETCH_AHEAD < self.ready {
+            self.ring.memory.prefetch_read(self.ring.index(self.position + FETCH_AHEAD));
+        }
+    }
+
+    /// Gives every passed slot back.
+    #[inline(always)]
+    pub(crate) fn acknowledge(&self) {
+        self.cursor.position.store(self.position, Ordering::Release);
+        self.notify_space();
+    }
+
+    #[inline(always)]
+    fn notify_space(&self) {
+        <M::Platform as Platform>::fence_light();
+        if self.ring.is_space_fenced.load(Ordering::Relaxed) != 0 {
+            self.ring_space();
+        }
+    }
+
+    #[inline(never)]
+    fn ring_space(&self) {
+        <M::Platform as Platform>::fence();
+        self.ring.space.ring_after_fence();
+    }
+
+    /// Whether the producer may move this reader, so that it must release each packet by itself.
+    pub(crate) fn is_movable(&self) -> bool {
+        self.is_movable
+    }
+
+    /// Packets known to be there, the held one included.
+    pub(crate) fn ready_count(&self) -> u64 {
+        self.ready.saturating_sub(self.position).max(1)
+    }
+
+    /// Packets not seen yet.
+    pub(crate) fn lag(&self) -> u64 {
+        if !self.is_settled {
+            return 0;
+        }
+        self.ring.committed().saturating_sub(self.position.max(self.cursor.floor.load(Ordering::Relaxed)))
+    }
+
+    /// Packets lost to the policy.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+impl<M: Memory> Drop for Reader<M> {
+    fn drop(&mut self) {
+        self.ring.detach(&self.cursor);
+    }
+}

@@ -1,0 +1,145 @@
+//! A slot: 64 bytes of header, then the payload. Offsets only, no pointers, so that the same bytes may lie in shared memory.
+
+use csf_core::{Attributes, ClockDomain, Header, LaneId, MeasuredAt, MessageId, Priority, Stamp};
+
+/// Bytes of the header, the commit word included: one cache line, so that a small payload's line is its neighbour.
+pub(crate) const HEADER_BYTES: usize = 64;
+
+/// The header behind the commit word.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct SlotHeader {
+    stamp: u64,
+    pub(crate) targets: u64,
+    deadline: u64,
+    cause_seq: u64,
+    cause_incarnation: u32,
+    cause_node: u16,
+    cause_lane: u16,
+    measured_ns: u64,
+    clock: u16,
+    priority: u8,
+    pub(crate) flags: u8,
+    reserved: u32,
+}
+
+const _: () = assert!(size_of::<SlotHeader>() == HEADER_BYTES - size_of::<u64>());
+
+pub(crate) mod flag {
+    /// The payload is a value that must be dropped.
+    pub(crate) const INIT: u8 = 1;
+    pub(crate) const CAUSE: u8 = 2;
+    pub(crate) const DEADLINE: u8 = 4;
+    pub(crate) const MEASURED: u8 = 8;
+}
+
+impl SlotHeader {
+    #[inline(always)]
+    pub(crate) fn new(stamp: Stamp, attributes: &Attributes, cause: Option<MessageId>) -> Self {
+        let mut header = Self {
+            stamp: stamp.0,
+            targets: attributes.targets,
+            priority: attributes.priority as u8,
+            flags: flag::INIT,
+            ..Self::default()
+        };
+        if let Some(deadline) = attributes.deadline {
+            header.deadline = deadline.0;
+            header.flags |= flag::DEADLINE;
+        }
+        if let Some(MeasuredAt { clock, ns }) = attributes.measured_at {
+            header.measured_ns = ns;
+            header.clock = clock.number();
+            header.flags |= flag::MEASURED;
+        }
+        if let Some(MessageId { lane, seq }) = cause {
+            header.cause_seq = seq;
+            header.cause_incarnation = lane.incarnation;
+            header.cause_node = lane.node;
+            header.cause_lane = lane.lane;
+            header.flags |= flag::CAUSE;
+        }
+        header
+    }
+
+    #[inline(always)]
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp(self.stamp)
+    }
+
+    #[inline(always)]
+    pub(crate) fn cause(&self) -> Option<MessageId> {
+        (self.flags & flag::CAUSE != 0).then_some(MessageId {
+            lane: LaneId { node: self.cause_node, incarnation: self.cause_incarnation, lane: self.cause_lane },
+            seq: self.cause_seq,
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn deadline(&self) -> Option<Stamp> {
+        (self.flags & flag::DEADLINE != 0).then_some(Stamp(self.deadline))
+    }
+
+    #[inline(always)]
+    pub(crate) fn priority(&self) -> Priority {
+        match self.priority {
+            0 => Priority::Low,
+            1 => Priority::Normal,
+            2 => Priority::High,
+            _ => Priority::Critical,
+        }
+    }
+
+    /// The header as the interfaces show it; `id` is the slot's.
+    #[inline(always)]
+    pub(crate) fn view(&self, id: MessageId) -> Header {
+        Header {
+            id,
+            stamp: self.stamp(),
+            measured_at: (self.flags & flag::MEASURED != 0)
+                .then_some(MeasuredAt::new(ClockDomain::from_number(self.clock), self.measured_ns)),
+            cause: self.cause(),
+            priority: self.priority(),
+            deadline: self.deadline(),
+            targets: self.targets,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id() -> impl Strategy<Value = MessageId> {
+        any::<(u16, u32, u16, u64)>()
+            .prop_map(|(node, incarnation, lane, seq)| LaneId { node, incarnation, lane }.message(seq))
+    }
+
+    proptest! {
+        /// FAB-011: every attribute reaches the reader, and touches no other.
+        #[test]
+        fn a_header_comes_out_as_it_went_in(
+            id in id(),
+            cause in prop::option::of(id()),
+            (stamp, targets) in any::<(u64, u64)>(),
+            deadline in prop::option::of(any::<u64>()),
+            measured in prop::option::of(any::<u64>()),
+            priority in prop::sample::select(vec![Priority::Low, Priority::Normal, Priority::High, Priority::Critical]),
+        ) {
+            let attributes = Attributes {
+                measured_at: measured.map(|ns| MeasuredAt::new(ClockDomain::OS, ns)),
+                priority,
+                deadline: deadline.map(Stamp),
+                targets,
+            };
+            let header = SlotHeader::new(Stamp(stamp), &attributes, cause).view(id);
+            prop_assert_eq!(header.id, id);
+            prop_assert_eq!(header.stamp, Stamp(stamp));
+            prop_assert_eq!(header.cause, cause);
+            prop_assert_eq!(header.measured_at, attributes.measured_at);
+            prop_assert_eq!((header.priority, header.deadline, header.targets), (priority, attributes.deadline, targets));
+        }
+    }
+}

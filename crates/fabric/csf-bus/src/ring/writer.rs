@@ -1,0 +1,239 @@
+//! The one producer of a ring. Packets are staged, then committed together or rolled back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::cursor::{Cursor, PIN, UNSETTLED};
+use super::memory::Memory;
+use super::platform::{Bell, Lock, Platform, Word};
+use super::slot::{SlotHeader, flag};
+use super::{CHANGE, DropGlue, FENCED_MASK, Ring};
+
+/// Slots whose lines are fetched for writing before they are needed: the line comes back from the reader's cache meanwhile.
+const FETCH_AHEAD: u64 = 16;
+/// A value of [`Ring::attention`] that never occurs: it makes the producer look.
+const LOOK: u64 = u64::MAX;
+
+pub(crate) struct Writer<M: Memory> {
+    ring: Arc<Ring<M>>,
+    /// Sequence the next staged packet gets.
+    next: u64,
+    committed: u64,
+    /// Packets below fit now.
+    limit: u64,
+    /// What `attention` reads when nobody came, went or sleeps; [`LOOK`] while somebody may.
+    quiet: u64,
+    /// What `attention` read when `cursors` was copied.
+    seen: u64,
+    /// No history and no reader: nothing is written but the count.
+    is_idle: bool,
+    cursors: Vec<Arc<Cursor<M::Platform>>>,
+}
+
+impl<M: Memory> Writer<M> {
+    /// `None` when the ring has a producer already.
+    pub(crate) fn new(ring: Arc<Ring<M>>) -> Option<Self> {
+        if ring.has_writer.swap(1, Ordering::AcqRel) != 0 {
+            return None;
+        }
+        let committed = ring.committed();
+        let is_idle = ring.readers.with(|readers| !readers.is_active);
+        let limit = if is_idle { 0 } else { committed };
+        Some(Self { ring, next: committed, committed, limit, quiet: LOOK, seen: LOOK, is_idle, cursors: Vec::new() })
+    }
+
+    /// Sequence the next staged packet gets.
+    #[inline(always)]
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn ring(&self) -> &Arc<Ring<M>> {
+        &self.ring
+    }
+
+    /// Whether a packet staged now is written nowhere: no history, no reader.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_idle
+    }
+
+    /// Whether `count` more packets fit now.
+    #[inline(always)]
+    pub(crate) fn has_room(&mut self, count: u64) -> bool {
+        self.next + count <= self.limit || self.make_room(count)
+    }
+
+    /// Packets that fit at least.
+    pub(crate) fn room(&self) -> u64 {
+        if self.is_idle { u64::MAX } else { self.limit.saturating_sub(self.next) }
+    }
+
+    /// Writes a packet into the next slot, invisible until [`Writer::commit`]. The payload goes first: a value that had to wait for
+    /// the header's clock would be built elsewhere and copied.
+    ///
+    /// # Safety
+    /// [`Writer::has_room`] said yes for this packet since the last one, and `write` fills the payload with a value that the ring's
+    /// drop glue fits.
+    #[inline(always)]
+    pub(crate) unsafe fn stage(&mut self, write: impl FnOnce(*mut u8), header: impl FnOnce() -> SlotHeader) {
+        debug_assert!(self.is_idle || self.next < self.limit);
+        let memory = &self.ring.memory;
+        let index = self.ring.index(self.next);
+        memory.on_write(index);
+        // SAFETY: we are the one producer and `next < limit`, so no reader is at the packet this slot held or will be (module text).
+        // The flag says whether that packet's value still lives; it is cleared first, so that a panic in `write` drops nothing twice.
+        unsafe {
+            if let DropGlue(Some(glue)) = self.ring.glue
+                && (*memory.header(index)).flags & flag::INIT != 0
+            {
+                (*memory.header(index)).flags = 0;
+                glue(memory.payload(index));
+            }
+            write(memory.payload(index));
+            *memory.header(index) = header();
+        }
+        self.next += 1;
+        let ahead = self.next + FETCH_AHEAD;
+        if ahead < self.limit {
+            memory.prefetch_write(self.ring.index(ahead));
+        }
+    }
+
+    /// Counts a packet that nobody reads.
+    #[inline(always)]
+    pub(crate) fn skip(&mut self) {
+        debug_assert!(self.is_idle);
+        self.next += 1;
+    }
+
+    /// Makes all staged packets visible at once and wakes sleeping readers.
+    #[inline(always)]
+    pub(crate) fn commit(&mut self) {
+        if self.next == self.committed {
+            return;
+        }
+        if !self.is_idle {
+            // Last to first: a reader waits at the first, so it sees all of them or none.
+            let mut seq = self.next;
+            while seq > self.committed {
+                self.ring.memory.commit(self.ring.index(seq - 1)).store(seq, Ordering::Release);
+                seq -= 1;
+            }
+        }
+        self.committed = self.next;
+        self.ring.committed.store(self.next, Ordering::Release);
+        <M::Platform as Platform>::fence_light();
+        if self.ring.attention.load(Ordering::Relaxed) != self.quiet && !self.is_idle {
+            self.wake();
+        }
+    }
+
+    /// Forgets all staged packets; their sequences are used again.
+    pub(crate) fn rollback(&mut self) {
+        // The slots keep their values; staging at the same sequences drops them.
+        self.next = self.committed;
+    }
+
+    /// Looks who reads, and rings for those who sleep.
+    #[inline(never)]
+    fn wake(&mut self) {
+        <M::Platform as Platform>::fence();
+        self.refresh();
+        for cursor in &self.cursors {
+            if cursor.is_fenced.load(Ordering::Relaxed) != 0 {
+                cursor.bell.ring_after_fence();
+            }
+        }
+    }
+
+    /// Copies the list of readers if it changed.
+    fn refresh(&mut self) {
+        let attention = self.ring.attention.load(Ordering::Acquire);
+        if attention / CHANGE != self.seen / CHANGE || self.seen == LOOK {
+            let ring = &self.ring;
+            let (cursors, seen) = ring.readers.with(|readers| {
+                let nothing_staged = self.next == self.committed;
+                // A ring that loses its last reader with packets staged stays active until the next change; that costs only time.
+                if ring.history == 0 && nothing_staged && readers.is_active == readers.cursors.is_empty() {
+                    readers.is_active = !readers.cursors.is_empty();
+                    if readers.is_active {
+                        ring.gate.store(self.next, Ordering::Release);
+                        for cursor in &readers.cursors {
+                            if cursor.position.load(Ordering::Relaxed) & UNSETTLED != 0 {
+                                cursor.position.store(self.next, Ordering::Release);
+                            }
+                        }
+                    }
+                }
+                self.is_idle = !readers.is_active;
+                (readers.cursors.clone(), ring.attention.load(Ordering::Acquire))
+            });
+            self.cursors = cursors;
+            self.seen = seen;
+            self.limit = if self.is_idle { 0 } else { self.limit.max(self.committed) };
+        } else {
+            self.seen = attention;
+        }
+        self.quiet = if self.seen & FENCED_MASK == 0 { self.seen } else { LOOK };
+    }
+
+    /// Finds out how far the producer may write.
+    #[inline(never)]
+    fn make_room(&mut self, count: u64) -> bool {
+        // While idle packets are staged, a change of mind has to wait for their commit.
+        if self.is_idle && (self.next > self.committed || self.ring.attention.load(Ordering::Acquire) == self.seen) {
+            return true;
+        }
+        let capacity = self.ring.capacity();
+        loop {
+            self.refresh();
+            if self.is_idle {
+                return true;
+            }
+            let mut gate = self.committed.saturating_sub(self.ring.history);
+            for cursor in &self.cursors {
+                gate = gate.min(self.position_of(cursor, count));
+            }
+            self.ring.gate.store(gate, Ordering::Release);
+            <M::Platform as Platform>::fence_light();
+            if self.ring.attention.load(Ordering::Relaxed) / CHANGE == self.seen / CHANGE {
+                self.limit = gate + capacity;
+                return self.next + count <= self.limit;
+            }
+        }
+    }
+
+    /// The oldest sequence this reader may still read; readers that may be moved are moved when they stand in the way.
+    fn position_of(&self, cursor: &Cursor<M::Platform>, count: u64) -> u64 {
+        let capacity = self.ring.capacity();
+        let position = cursor.position.load(Ordering::Acquire);
+        if position & PIN != 0 {
+            return position & !PIN;
+        }
+        let position = position.max(cursor.floor.load(Ordering::Relaxed));
+        if cursor.policy.is_lossy() {
+            // Half the ring at once, so that moving is rare.
+            let clear_to = (self.next + capacity / 2).saturating_sub(capacity).min(self.committed);
+            return if position < clear_to { cursor.move_to(clear_to) } else { position };
+        }
+        let mask = cursor.mask.load(Ordering::Acquire);
+        if mask != u64::MAX && position + capacity < self.next + count {
+            let first = (position..self.committed).find(|seq| self.targets_of(*seq) & mask != 0);
+            let clear_to = first.unwrap_or(self.committed);
+            return if position < clear_to { cursor.move_to(clear_to) } else { position };
+        }
+        position
+    }
+
+    fn targets_of(&self, seq: u64) -> u64 {
+        // SAFETY: the producer wrote this slot's header itself and `committed - capacity <= seq < committed`, so it is the one of `seq`.
+        unsafe { (*self.ring.memory.header(self.ring.index(seq))).targets }
+    }
+}
+
+impl<M: Memory> Drop for Writer<M> {
+    fn drop(&mut self) {
+        self.ring.has_writer.store(0, Ordering::Release);
+    }
+}
