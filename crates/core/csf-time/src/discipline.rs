@@ -56,6 +56,11 @@ impl Line {
         self.ns.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
+    /// Nanoseconds by which `tsc` is before the beginning of the line.
+    pub(crate) fn behind_ns(&self, tsc: u64) -> u64 {
+        Line { tsc, ns: 0, rate: self.rate }.at(self.tsc)
+    }
+
     /// Nanoseconds per tick.
     pub(crate) fn ns_per_tick(&self) -> f64 {
         self.rate as f64 / (1u64 << RATE_BITS) as f64

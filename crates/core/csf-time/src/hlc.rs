@@ -2,6 +2,9 @@
 //!
 //! A stamp is 64 bits of nanoseconds; its distance ahead of the physical clock is the logical part, so a logical part that grows
 //! carries into the physical one and never wraps. One clock per producer: no word is shared between threads.
+//! The clock is read without its order between threads ([`TimeSource::now_ns_unordered`], half the price): what an event follows it
+//! follows because it merged or observed that stamp, never because it read the clock later. Who hands work over outside the
+//! fabric hands the stamp over too.
 //! Invariant: `tick` and `merge` return a stamp greater than every stamp this clock has given out or seen.
 //! Reference: Kulkarni et al., "Logical Physical Clocks" (2014), figure 5 for the send and receive rules.
 
@@ -64,7 +67,7 @@ impl Hlc {
     /// # Errors
     /// When the time source fails.
     pub fn tick_at(&mut self, floor: Stamp) -> TimeResult<Stamp> {
-        let physical = self.source.now_ns()?;
+        let physical = self.source.now_ns_unordered()?;
         self.give(physical, floor.as_nanos())
     }
 
@@ -156,12 +159,12 @@ fn exhausted() -> TimeError {
 impl HlcClock for Hlc {
     #[inline]
     fn tick(&mut self) -> TimeResult<Stamp> {
-        let physical = self.source.now_ns()?;
+        let physical = self.source.now_ns_unordered()?;
         self.give(physical, 0)
     }
 
     fn merge(&mut self, seen: Stamp) -> TimeResult<Stamp> {
-        let physical = self.source.now_ns()?;
+        let physical = self.source.now_ns_unordered()?;
         self.within_offset(seen, physical.as_nanos())?;
         let latest = physical.as_nanos().max(self.last.as_nanos()).max(seen.as_nanos());
         let stamp = latest.checked_add(1).ok_or_else(exhausted)?;

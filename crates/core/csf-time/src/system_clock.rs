@@ -74,6 +74,14 @@ impl TimeSource for SystemClock {
         }
     }
 
+    #[inline]
+    fn now_ns_unordered(&self) -> TimeResult<NanoTime> {
+        match &self.inner {
+            Inner::Tsc(clock) => clock.now_ns_unordered(),
+            Inner::Os { clock, .. } => clock.now_ns(),
+        }
+    }
+
     fn has_hardware_timing(&self) -> bool {
         match &self.inner {
             Inner::Tsc(clock) => clock.has_hardware_timing(),

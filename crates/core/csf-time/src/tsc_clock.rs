@@ -18,7 +18,7 @@ use crate::tsc;
 /// Distance of the two first observations: at 40 ns of width a first rate within 10 ppm, corrected 8 ms later.
 const CALIBRATION_NS: u64 = 4_000_000;
 
-/// The processor's counter as a time source: about 17 ns a read.
+/// The processor's counter as a time source: about 15 ns a read, 9 ns unordered.
 #[derive(Debug)]
 pub struct TscClock {
     timeline: Timeline,
@@ -115,6 +115,14 @@ impl TscClock {
         }
     }
 
+    #[inline]
+    fn unix_ns_unordered(&self) -> TimeResult<u64> {
+        match self.timeline.read_unordered() {
+            Reading::Counter { ns, is_due: false } => Ok(ns),
+            other => self.unix_ns_slowly(other),
+        }
+    }
+
     #[cold]
     fn unix_ns_slowly(&self, reading: Reading) -> TimeResult<u64> {
         match reading {
@@ -153,7 +161,8 @@ impl TscClock {
     fn give_up(&self, writer: &mut Writer, reason: String) {
         if writer.given_up.is_none() {
             // When even this clock cannot be read, every later reading says so.
-            self.timeline.give_up(|| self.os.unix_ns().unwrap_or(u64::MAX));
+            let margin_ns = writer.discipline.uncertainty_ns().ceil() as u64;
+            self.timeline.give_up(margin_ns, || self.os.unix_ns().unwrap_or(u64::MAX));
             writer.given_up = Some(reason);
         }
     }
@@ -163,6 +172,11 @@ impl TimeSource for TscClock {
     #[inline]
     fn now_ns(&self) -> TimeResult<NanoTime> {
         self.unix_ns().map(NanoTime::from_nanos)
+    }
+
+    #[inline]
+    fn now_ns_unordered(&self) -> TimeResult<NanoTime> {
+        self.unix_ns_unordered().map(NanoTime::from_nanos)
     }
 
     fn has_hardware_timing(&self) -> bool {

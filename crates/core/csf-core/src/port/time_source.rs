@@ -17,11 +17,20 @@ pub struct TimeCheckpoint {
 
 /// Where physical time comes from. A simulated source replays identically.
 pub trait TimeSource: Send + Sync {
-    /// Nanoseconds since the Unix epoch. Never goes backwards on one source.
+    /// Nanoseconds since the Unix epoch. Never goes backwards on one source, also between threads that hand readings over.
     ///
     /// # Errors
     /// [`crate::TimeError::Unavailable`] when the clock cannot be read.
     fn now_ns(&self) -> TimeResult<NanoTime>;
+
+    /// [`TimeSource::now_ns`] without its order between threads: the reading may have been taken a moment before the caller saw what
+    /// another thread did. For stamps, which get that order by merging the stamps they follow.
+    ///
+    /// # Errors
+    /// As [`TimeSource::now_ns`].
+    fn now_ns_unordered(&self) -> TimeResult<NanoTime> {
+        self.now_ns()
+    }
 
     /// Fitted periodic component of the node's dominant stream; zero when nothing is fitted.
     fn quantum_offset(&self) -> QuantumOffset {

@@ -36,6 +36,13 @@ fn costs() {
     cost(if system.has_hardware_timing() { "system clock (tsc)" } else { "system clock (os)" }, || {
         black_box(system.now_ns().unwrap());
     });
+    cost("system clock, unordered", || {
+        black_box(system.now_ns_unordered().unwrap());
+    });
+    #[expect(clippy::disallowed_methods, reason = "the clock that everybody uses, to compare")]
+    cost("std Instant", || {
+        black_box(std::time::Instant::now());
+    });
     let mut hlc = Hlc::new(system.clone(), 1);
     cost("hlc tick", || {
         black_box(hlc.tick().unwrap());
