@@ -25,6 +25,7 @@ enum Step {
     Send,
     TickAt(u32),
     TickWith(u32),
+    TickBatch(u16),
     Observe(u32),
     Merge(u32),
 }
@@ -37,6 +38,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         Just(Step::Send),
         offset.clone().prop_map(Step::TickAt),
         offset.clone().prop_map(Step::TickWith),
+        (0..300u16).prop_map(Step::TickBatch),
         offset.clone().prop_map(Step::Observe),
         offset.prop_map(Step::Merge),
     ]
@@ -65,6 +67,17 @@ proptest! {
                     given
                 }
                 Step::TickWith(ahead) => hlc.tick_with(NanoTime::from_nanos(START + u64::from(ahead))).unwrap(),
+                Step::TickBatch(count) => {
+                    let mut ticking = hlc.clone();
+                    let ticks: Vec<_> = (0..count).map(|_| ticking.tick().unwrap()).collect();
+                    let first = hlc.tick_batch(u64::from(count)).unwrap();
+                    let batch: Vec<_> = (0..u64::from(count)).map(|n| first.after(n)).collect();
+                    prop_assert_eq!(batch, ticks, "a batch is that many ticks of a standing clock");
+                    prop_assert_eq!((hlc.last(), hlc.logical_time()), (ticking.last(), ticking.logical_time()));
+                    prop_assert!(first > newest && first.as_nanos() >= now);
+                    newest = newest.max(hlc.last());
+                    continue;
+                }
                 Step::Observe(ahead) => {
                     newest = newest.max(Stamp(START + u64::from(ahead)));
                     hlc.observe(Stamp(START + u64::from(ahead)));
@@ -115,6 +128,27 @@ fn the_end_of_time_is_an_error_and_changes_nothing() {
     assert!(matches!(hlc.tick(), Err(TimeError::Unavailable { .. })));
     assert!(matches!(hlc.merge(Stamp(START)), Err(TimeError::Unavailable { .. })));
     assert_eq!(hlc.last(), Stamp(u64::MAX));
+}
+
+#[test]
+fn a_batch_ends_before_the_end_of_time_or_is_refused_whole() {
+    let (mut hlc, _) = clock();
+    hlc.observe(Stamp(u64::MAX - 3));
+    let before = (hlc.last(), hlc.logical_time());
+    assert!(matches!(hlc.tick_batch(4), Err(TimeError::Unavailable { .. })));
+    assert!(matches!(hlc.tick_batch(u64::MAX), Err(TimeError::Unavailable { .. })));
+    assert_eq!((hlc.last(), hlc.logical_time()), before, "nothing was taken");
+    assert_eq!(hlc.tick_batch(3).unwrap(), Stamp(u64::MAX - 2));
+    assert_eq!(hlc.last(), Stamp(u64::MAX), "the last nanosecond is a stamp too");
+    assert!(matches!(hlc.tick_batch(0), Err(TimeError::Unavailable { .. })), "there is no next stamp to name");
+}
+
+#[test]
+fn an_empty_batch_takes_nothing() {
+    let (mut hlc, _) = clock();
+    assert_eq!(hlc.tick_batch(0).unwrap(), Stamp(START));
+    assert_eq!((hlc.last(), hlc.logical_time().logical), (Stamp::ZERO, 0));
+    assert_eq!(hlc.tick().unwrap(), Stamp(START));
 }
 
 /// Property (7).

@@ -51,6 +51,9 @@ fn costs() {
     cost("hlc tick with a shared reading", || {
         black_box(hlc.tick_with(black_box(reading)).unwrap());
     });
+    cost("hlc tick of a batch of 16", || {
+        black_box(hlc.tick_batch(black_box(16)).unwrap());
+    });
     let mut seen = hlc.last();
     cost("hlc merge", || {
         seen = black_box(hlc.merge(Stamp(seen.as_nanos() + 1)).unwrap());
