@@ -4,6 +4,9 @@
 mod cluster;
 mod figures;
 mod globals;
+mod hlc_faults;
+mod hlc_properties;
+mod stepped_clock;
 
 use std::sync::Arc;
 
