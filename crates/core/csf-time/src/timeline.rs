@@ -220,5 +220,8 @@ fn unusual(line: Line, due: u64, now: u64) -> Reading {
 }
 
 #[cfg(test)]
+#[path = "timeline/model.rs"]
+mod model;
+#[cfg(test)]
 #[path = "timeline/tests.rs"]
 mod tests;
