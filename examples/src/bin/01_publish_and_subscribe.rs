@@ -6,9 +6,9 @@
 //! > a late reader still gets the last value: 23.0 °C
 #![expect(clippy::print_stdout, reason = "an example talks")]
 
-use csf_bus::{BusConfig, PhaseCoherenceBus, Policy, Start, TopicSpec};
+use csf_bus::{BusConfig, Interest, PhaseCoherenceBus, Start, TopicSpec};
 use csf_core::port::LaneKind;
-use csf_core::{Attributes, Message, Stamp};
+use csf_core::{Attributes, Message};
 use csf_time::SystemClock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,12 +25,11 @@ impl Message for Temperature {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clock = SystemClock::detect()?;
-    let bus =
-        PhaseCoherenceBus::new(BusConfig { node: 1, incarnation: 1, time_source: clock, not_before: Stamp::ZERO });
+    let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
     bus.declare(TopicSpec::new::<Temperature>("room.temperature"))?;
 
     let mut thermometer = bus.publisher::<Temperature>("room.temperature", "thermometer", LaneKind::Source)?;
-    let mut display = bus.subscribe::<Temperature>("room.temperature", Policy::Block, Start::Now)?;
+    let mut display = bus.subscribe::<Temperature>("room.temperature", Interest::new())?;
 
     for celsius in [21.5, 23.0] {
         thermometer.try_publish(Temperature { celsius }, Attributes::default())?;
@@ -39,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
     }
 
-    let mut late = bus.subscribe::<Temperature>("room.temperature", Policy::Block, Start::Last(1))?;
+    let mut late = bus.subscribe::<Temperature>("room.temperature", Interest::new().start(Start::Last(1)))?;
     late.poll(|_, t| println!("a late reader still gets the last value: {:.1} °C", t.celsius));
     Ok(())
 }

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use csf_core::port::TimeSource;
 use csf_core::port::{LaneInfo, LaneKind};
-use csf_core::{BusError, Header, Incarnation, LaneId, Message, MessageType, NodeId, Stamp};
+use csf_core::{BusError, Incarnation, LaneId, Message, MessageType, NodeId, Stamp};
 use csf_time::Hlc;
 
-use crate::subscriber::Filter;
-use crate::{Doorbell, EffectWriter, Order, Policy, Publisher, Start, Subscriber, Subscription, Topic, TopicSpec};
+use crate::health::Marks;
+use crate::monitor::{DeadLetter, DeliveryTimes, Monitor};
+use crate::topic::Wiring;
+use crate::{Doorbell, EffectWriter, Interest, Publisher, Subscriber, Subscription, Topic, TopicSpec};
 
-/// Who the node is and where its time comes from.
+/// Who the node is, where its time comes from, and the bus's limits.
 #[derive(Clone)]
 pub struct BusConfig {
     /// Number of the node in the fabric.
@@ -23,18 +26,78 @@ pub struct BusConfig {
     pub time_source: Arc<dyn TimeSource>,
     /// Stamps of this incarnation are later than this one (the newest of the last incarnation).
     pub not_before: Stamp,
+    /// Slots per lane of topics that do not say; rounded up to a power of two.
+    pub channel_buffer_size: usize,
+    /// A packet waits this long at most for a cause that is not there; then it is a dead letter.
+    pub hold_max: Duration,
+    /// A subscription measures the latency of every so many packets; 0 measures none.
+    pub latency_every: u64,
 }
 
-/// Handle to the bus; clones share it. Components hold subscriptions and publishers, never the bus itself.
+impl BusConfig {
+    /// A lone node's first start on this clock, with the default limits: 1,024 slots, 1 s, every 64th packet.
+    #[must_use]
+    pub fn new(time_source: Arc<dyn TimeSource>) -> Self {
+        Self {
+            node: 1,
+            incarnation: 1,
+            time_source,
+            not_before: Stamp::ZERO,
+            channel_buffer_size: 1024,
+            hold_max: Duration::from_secs(1),
+            latency_every: 64,
+        }
+    }
+}
+
+impl Default for BusConfig {
+    /// [`BusConfig::new`] on the machine's best clock, which is calibrated for about 4 ms.
+    ///
+    /// # Panics
+    /// On a machine without a monotonic clock.
+    fn default() -> Self {
+        let clock = csf_time::SystemClock::detect().expect("every machine this runs on has a monotonic clock");
+        Self::new(clock)
+    }
+}
+
+/// Handle to the bus; clones share it. Components hold subscriptions and publishers, never the bus itself; who must hold it, and is
+/// held by something on it, holds a [`WeakBus`].
 #[derive(Clone)]
 pub struct PhaseCoherenceBus {
     inner: Arc<Inner>,
 }
 
+/// A handle that does not keep the bus alive.
+#[derive(Clone)]
+pub struct WeakBus {
+    inner: Weak<Inner>,
+}
+
+impl WeakBus {
+    /// The bus, if somebody still holds it.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<PhaseCoherenceBus> {
+        self.inner.upgrade().map(|inner| PhaseCoherenceBus { inner })
+    }
+}
+
 struct Inner {
     config: BusConfig,
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
+    wiring: Arc<Wiring>,
+    monitor: Arc<Monitor>,
+    marks: Marks,
     next_lane: AtomicU32,
+}
+
+/// Two topics linked by name: what is published on `from` arrives on `to` as well.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Channel {
+    /// The source.
+    pub from: String,
+    /// The destination.
+    pub to: String,
 }
 
 /// A refused declaration.
@@ -81,6 +144,30 @@ pub enum TopicError {
         /// Most bytes a lane may take.
         limit_bytes: usize,
     },
+    /// The channel is there already.
+    #[error("channel `{from}` -> `{to}` exists already")]
+    ChannelExists {
+        /// Its source.
+        from: String,
+        /// Its destination.
+        to: String,
+    },
+    /// The channel would lead back to its source.
+    #[error("channel `{from}` -> `{to}` would close a circle: packets of `{to}` arrive on `{from}` already")]
+    ChannelCycle {
+        /// Its source.
+        from: String,
+        /// Its destination.
+        to: String,
+    },
+    /// There is no such channel.
+    #[error("there is no channel `{from}` -> `{to}`")]
+    UnknownChannel {
+        /// Its source.
+        from: String,
+        /// Its destination.
+        to: String,
+    },
     /// All 65,536 lanes of this incarnation are used.
     #[error("all 65,536 lanes of this start are used; restart the node")]
     LanesExhausted,
@@ -96,13 +183,30 @@ impl PhaseCoherenceBus {
     /// A bus without topics.
     #[must_use]
     pub fn new(config: BusConfig) -> Self {
-        Self { inner: Arc::new(Inner { config, topics: RwLock::default(), next_lane: AtomicU32::new(0) }) }
+        let hold_max_ns = u64::try_from(config.hold_max.as_nanos()).unwrap_or(u64::MAX);
+        let monitor = Arc::new(Monitor::new(config.time_source.clone(), hold_max_ns, config.latency_every));
+        let (topics, wiring, next_lane) = (RwLock::default(), Arc::default(), AtomicU32::new(0));
+        Self { inner: Arc::new(Inner { config, topics, wiring, monitor, marks: Marks::default(), next_lane }) }
+    }
+
+    /// A handle that does not keep the bus alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakBus {
+        WeakBus { inner: Arc::downgrade(&self.inner) }
     }
 
     /// As built.
     #[must_use]
     pub fn config(&self) -> &BusConfig {
         &self.inner.config
+    }
+
+    pub(crate) fn monitor(&self) -> &Arc<Monitor> {
+        &self.inner.monitor
+    }
+
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.inner.marks
     }
 
     /// A clock of its own for one producer.
@@ -128,7 +232,7 @@ impl PhaseCoherenceBus {
             }
             return Ok(topic.clone());
         }
-        let topic = Arc::new(Topic::new(spec));
+        let topic = Arc::new(Topic::new(spec, self.inner.config.channel_buffer_size, self.inner.wiring.clone()));
         topics.insert(topic.spec().name.clone(), topic.clone());
         Ok(topic)
     }
@@ -194,51 +298,75 @@ impl PhaseCoherenceBus {
     pub fn subscribe_any(
         &self,
         topics: &[&str],
-        policy: Policy,
-        start: Start,
-        order: Order,
+        interest: Interest,
         doorbell: Arc<Doorbell>,
     ) -> Result<Subscription, TopicError> {
         let topics = topics.iter().map(|name| self.topic(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Subscription::new(topics, policy, start, order, doorbell))
+        Ok(Subscription::new(topics, interest, doorbell, self.inner.monitor.clone()))
     }
 
     /// Reads one topic.
     ///
     /// # Errors
     /// [`TopicError`].
-    pub fn subscribe<T: Message>(
-        &self,
-        topic: &str,
-        policy: Policy,
-        start: Start,
-    ) -> Result<Subscriber<T>, TopicError> {
-        self.subscribe_with(topic, policy, start, None)
+    pub fn subscribe<T: Message>(&self, topic: &str, interest: Interest) -> Result<Subscriber<T>, TopicError> {
+        let topic = self.typed(topic, MessageType::of::<T>())?;
+        let inner = Subscription::new(vec![topic], interest, Arc::default(), self.inner.monitor.clone());
+        Ok(Subscriber::new(inner))
     }
 
-    /// Reads those packets of one topic that pass `filter`, which runs before they are handed out.
+    /// Lets what is published on `from` arrive on `to` too, from now on, by reference and with its own id and stamp. Both carry the
+    /// same type. No thread forwards: subscribers of `to` read the lanes of `from`.
     ///
     /// # Errors
-    /// [`TopicError`].
-    pub fn subscribe_filtered<T: Message>(
-        &self,
-        topic: &str,
-        policy: Policy,
-        filter: impl Fn(&Header, &T) -> bool + Send + Sync + 'static,
-    ) -> Result<Subscriber<T>, TopicError> {
-        self.subscribe_with(topic, policy, Start::Now, Some(Box::new(filter)))
+    /// [`TopicError`]: an unknown topic, another type, a channel that exists or closes a circle.
+    pub fn create_channel(&self, from: &str, to: &str) -> Result<(), TopicError> {
+        let source = self.topic(from)?;
+        let sink = self.typed(to, source.spec().message)?;
+        if source.link(&sink) {
+            return Ok(());
+        }
+        let (from, to) = (from.to_owned(), to.to_owned());
+        Err(if source.linked().contains(&to) {
+            TopicError::ChannelExists { from, to }
+        } else {
+            TopicError::ChannelCycle { from, to }
+        })
     }
 
-    fn subscribe_with<T: Message>(
-        &self,
-        topic: &str,
-        policy: Policy,
-        start: Start,
-        filter: Option<Filter<T>>,
-    ) -> Result<Subscriber<T>, TopicError> {
-        let topic = self.typed(topic, MessageType::of::<T>())?;
-        let inner = Subscription::new(vec![topic], policy, start, Order::Urgency, Arc::default());
-        Ok(Subscriber::new(inner, filter))
+    /// Removes a channel. Packets that its subscribers have not read yet are lost to them; each lets the lanes go when it looks next.
+    ///
+    /// # Errors
+    /// [`TopicError::Unknown`], [`TopicError::UnknownChannel`].
+    pub fn remove_channel(&self, from: &str, to: &str) -> Result<(), TopicError> {
+        if self.topic(from)?.unlink(&self.topic(to)?) {
+            return Ok(());
+        }
+        Err(TopicError::UnknownChannel { from: from.to_owned(), to: to.to_owned() })
+    }
+
+    /// All channels, by name.
+    #[must_use]
+    pub fn channels(&self) -> Vec<Channel> {
+        let channels = self.topics().into_iter().flat_map(|topic| {
+            let from = topic.spec().name.clone();
+            topic.linked().into_iter().map(move |to| Channel { from: from.clone(), to })
+        });
+        let mut channels: Vec<_> = channels.collect();
+        channels.sort();
+        channels
+    }
+
+    /// The newest packets that could not be delivered in causal order, at most [`crate::DEAD_LETTERS_MAX`].
+    #[must_use]
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.inner.monitor.dead_letters()
+    }
+
+    /// Latencies and missed deadlines over all subscriptions so far.
+    #[must_use]
+    pub fn delivery_times(&self) -> DeliveryTimes {
+        self.inner.monitor.times()
     }
 
     /// Number of live subscriptions of a topic.

@@ -1,13 +1,18 @@
 //! A lane: one producer's ring on one topic, and one reader's place in it, without knowing its type.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use csf_core::port::LaneInfo;
-use csf_core::{Header, LaneId, Message};
+use csf_core::{Header, LaneId, Message, MessageId, MessageType};
 
-use crate::ring::{HeapMemory, Reader, Ring, SlotHeader};
-use crate::{Doorbell, Policy, Start};
+use crate::interest::AnyFilter;
+use crate::monitor::Monitor;
+use crate::ring::{HeapMemory, Reader, Ring, SlotFilter, SlotHeader, Wants};
+use crate::{Doorbell, Interest, Start};
 
 /// One producer's stream on a topic.
 pub(crate) struct Lane {
@@ -15,13 +20,48 @@ pub(crate) struct Lane {
     pub(crate) ring: Arc<Ring<HeapMemory>>,
     /// The payload at an address, with its type's vtable.
     as_any: unsafe fn(*const u8) -> *const dyn Any,
+    encode: fn(&dyn Any, &mut Vec<u8>) -> Result<(), csf_core::CodecError>,
+    /// Causes beyond the first, of the few packets that have several.
+    more_causes: Mutex<BTreeMap<u64, Arc<[MessageId]>>>,
+    /// How often the producer found the lane full. Written by the producer.
+    pub(crate) refusals: AtomicU64,
 }
 
 impl Lane {
     /// A lane for `T`. `None` when its slots need more memory than a lane may have.
     pub(crate) fn new<T: Message>(info: LaneInfo, capacity: usize, history: usize) -> Option<Self> {
         let ring = Arc::new(Ring::on_heap::<T>(capacity, history)?);
-        Some(Self { info, ring, as_any: |payload| payload.cast::<T>() })
+        let encode = MessageType::of::<T>().encode;
+        let (more_causes, refusals) = (Mutex::default(), AtomicU64::new(0));
+        Some(Self { info, ring, as_any: |payload| payload.cast::<T>(), encode, more_causes, refusals })
+    }
+
+    /// Counts a publication that found the lane full. For the producer.
+    #[cold]
+    pub(crate) fn count_refusal(&self) {
+        self.refusals.store(self.refusals.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Remembers further causes of a packet about to be committed.
+    pub(crate) fn add_causes(&self, seq: u64, causes: &[MessageId]) {
+        let mut table = self.more_causes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody reads below the gate any more.
+        *table = table.split_off(&self.ring.gate());
+        table.insert(seq, causes.into());
+    }
+
+    /// A filter over packets as one over slots. A panic rejects the packet.
+    fn slot_filter(&self, filter: &AnyFilter, monitor: &Arc<Monitor>) -> Arc<SlotFilter> {
+        let (filter, monitor, as_any, id) = (filter.clone(), monitor.clone(), self.as_any, self.info.id);
+        Arc::new(move |header, seq, payload| {
+            // SAFETY: the ring calls a filter with the payload of a committed packet of this lane, which stays during the call.
+            let payload = unsafe { &*as_any(payload) };
+            let outcome = catch_unwind(AssertUnwindSafe(|| filter(&header.view(id.message(seq)), payload)));
+            outcome.unwrap_or_else(|_| {
+                monitor.count_filter_panic();
+                false
+            })
+        })
     }
 }
 
@@ -32,12 +72,24 @@ pub struct LaneReader {
     id: LaneId,
     /// The peeked packet's header.
     view: Option<Header>,
+    /// Sequence of the packet held for its cause, and since when.
+    hold: Option<(u64, u64)>,
+    /// The search in which the lane was found held.
+    pub(crate) held_in: u64,
 }
 
 impl LaneReader {
-    pub(crate) fn new(lane: Arc<Lane>, start: Start, policy: Policy, mask: u64, bell: Arc<Doorbell>) -> Self {
-        let reader = Reader::new(lane.ring.clone(), start, policy, mask, bell);
-        Self { id: lane.info.id, lane, reader, view: None }
+    pub(crate) fn new(
+        lane: Arc<Lane>,
+        start: Start,
+        interest: &Interest,
+        monitor: &Arc<Monitor>,
+        bell: Arc<Doorbell>,
+    ) -> Self {
+        let filter = interest.filter.as_ref().map(|filter| lane.slot_filter(filter, monitor));
+        let wants = Wants { policy: interest.policy, mask: interest.mask, filter };
+        let reader = Reader::new(lane.ring.clone(), start, wants, bell);
+        Self { id: lane.info.id, lane, reader, view: None, hold: None, held_in: 0 }
     }
 
     /// Who writes what here.
@@ -95,6 +147,37 @@ impl LaneReader {
     #[inline(always)]
     pub(crate) fn id(&self) -> LaneId {
         self.id
+    }
+
+    /// Id of the held packet, or of the one that comes next.
+    pub(crate) fn next_id(&self) -> MessageId {
+        self.id.message(self.reader.seq())
+    }
+
+    pub(crate) fn more_causes(&self, seq: u64) -> Option<Arc<[MessageId]>> {
+        self.lane.more_causes.lock().unwrap_or_else(PoisonError::into_inner).get(&seq).cloned()
+    }
+
+    /// Since when the packet `seq` is held; calls `begin` when that is now.
+    pub(crate) fn hold(&mut self, seq: u64, now_ns: u64, begin: impl FnOnce()) -> u64 {
+        match self.hold {
+            Some((held, since_ns)) if held == seq => since_ns,
+            _ => {
+                begin();
+                self.hold = Some((seq, now_ns));
+                now_ns
+            }
+        }
+    }
+
+    /// The next packet as a dead letter: its header and postcard form.
+    pub(crate) fn dead_letter(&mut self) -> Option<(Header, Vec<u8>)> {
+        let encode = self.lane.encode;
+        let (header, payload) = self.peek()?;
+        let mut bytes = Vec::new();
+        // A payload without a byte form leaves its header.
+        let bytes = if encode(payload, &mut bytes).is_ok() { bytes } else { Vec::new() };
+        Some((*header, bytes))
     }
 
     #[inline(always)]

@@ -8,20 +8,28 @@
 
 mod bus;
 mod doorbell;
+mod health;
+mod interest;
 mod lane;
+mod merge;
+mod monitor;
 mod publisher;
 mod ring;
 mod subscriber;
 mod subscription;
 mod topic;
 
-pub use bus::{BusConfig, PhaseCoherenceBus, TopicError};
+pub use bus::{BusConfig, Channel, PhaseCoherenceBus, TopicError, WeakBus};
 pub use doorbell::Doorbell;
+pub use health::{LATENCY_LIMIT_NS, THROUGHPUT_LIMIT_MPS};
+pub use interest::{Expired, Interest};
 pub use lane::LaneReader;
+pub use merge::Order;
+pub use monitor::{DEAD_LETTERS_MAX, DeadLetter, DeliveryTimes, TemporalViolation, ViolationKind};
 pub use publisher::{EdgeError, EdgePublisher, EffectWriter, Publisher};
 pub use ring::{Policy, Start};
-pub use subscriber::{Filter, Subscriber};
-pub use subscription::{Order, Subscription};
+pub use subscriber::Subscriber;
+pub use subscription::Subscription;
 pub use topic::{EdgeOpener, Topic, TopicSpec};
 
 /// Packets a component may publish on one output in one delivery; it gets an event only when this many slots are free.

@@ -58,34 +58,45 @@ impl<T: Message> Publisher<T> {
     /// [`BusError::ResourceExhausted`] when the slowest blocking reader holds every slot; the value is dropped.
     #[inline(always)]
     pub fn try_publish(&mut self, value: T, attributes: Attributes) -> BusResult<MessageId> {
-        self.try_publish_caused(value, attributes, None)
+        self.try_publish_caused(value, attributes, &[])
     }
 
-    /// [`Publisher::try_publish`] with a cause.
+    /// [`Publisher::try_publish`] with the packets that led to this one. The first travels in the packet, further ones beside it (one
+    /// lock and one allocation).
     ///
     /// # Errors
-    /// As [`Publisher::try_publish`].
+    /// As [`Publisher::try_publish`]; [`BusError::TemporalViolation`] when a cause is this packet or a later one of the same lane.
     #[inline(always)]
     pub fn try_publish_caused(
         &mut self,
         value: T,
         attributes: Attributes,
-        cause: Option<MessageId>,
+        causes: &[MessageId],
     ) -> BusResult<MessageId> {
         if !self.writer.has_room(1) {
             return Err(self.full());
         }
         let id = self.next_id();
+        if causes.iter().any(|cause| cause.lane == id.lane && cause.seq >= id.seq) {
+            return Err(future_cause(id, causes));
+        }
         if self.writer.is_idle() {
             // No history, no reader: the packet needs neither slot nor stamp.
             self.writer.skip();
         } else {
-            let hlc = &mut self.hlc;
+            let (hlc, lane) = (&mut self.hlc, &self.lane);
+            let header = || {
+                let header = SlotHeader::new(tick(hlc), &attributes, causes.first().copied());
+                match causes {
+                    [] | [_] => header,
+                    [_, more @ ..] => {
+                        lane.add_causes(id.seq, more);
+                        header.with_more_causes()
+                    }
+                }
+            };
             // SAFETY: there is room, and `T` is what the lane carries.
-            unsafe {
-                self.writer
-                    .stage(|slot| slot.cast::<T>().write(value), || SlotHeader::new(tick(hlc), &attributes, cause));
-            }
+            unsafe { self.writer.stage(|slot| slot.cast::<T>().write(value), header) };
         }
         self.writer.commit();
         Ok(id)
@@ -98,10 +109,15 @@ impl<T: Message> Publisher<T> {
     pub fn try_publish_batch(&mut self, batch: impl ExactSizeIterator<Item = T>, attributes: Attributes) -> usize {
         let wanted = batch.len() as u64;
         let count = if self.writer.has_room(wanted) { wanted } else { self.writer.room().min(wanted) };
+        if count < wanted {
+            self.lane.count_refusal();
+        }
         if count == 0 {
             return 0;
         }
-        let mut stamp = tick(&mut self.hlc);
+        // A clock that cannot be read must not stop traffic.
+        let mut stamp = self.hlc.tick_batch(count).unwrap_or_else(|_| self.hlc.last().after(1));
+        let last = stamp.after(count - 1);
         let mut published = 0;
         for value in batch.take(usize::try_from(count).unwrap_or(usize::MAX)) {
             if self.writer.is_idle() {
@@ -116,7 +132,7 @@ impl<T: Message> Publisher<T> {
             stamp = stamp.after(1);
             published += 1;
         }
-        self.hlc.observe(stamp);
+        self.hlc.observe(last);
         self.writer.commit();
         published
     }
@@ -124,38 +140,46 @@ impl<T: Message> Publisher<T> {
     /// Publishes, waiting for room. Cancel safe: a dropped future has published nothing.
     ///
     /// # Errors
-    /// None today; a bus that closes will say so here.
+    /// None without causes; a bus that closes will say so here.
     pub async fn publish(&mut self, value: T, attributes: Attributes) -> BusResult<MessageId> {
-        self.publish_caused(value, attributes, None).await
+        self.publish_caused(value, attributes, &[]).await
     }
 
-    /// [`Publisher::publish`] with a cause.
+    /// [`Publisher::publish`] with causes, as [`Publisher::try_publish_caused`].
     ///
     /// # Errors
-    /// As [`Publisher::publish`].
+    /// [`BusError::TemporalViolation`] when a cause is this packet or a later one of the same lane.
     pub async fn publish_caused(
         &mut self,
         value: T,
         attributes: Attributes,
-        cause: Option<MessageId>,
+        causes: &[MessageId],
     ) -> BusResult<MessageId> {
         if !self.writer.has_room(1) {
+            self.lane.count_refusal();
             let ring = self.writer.ring().clone();
             ring.fence_space();
             let writer = &mut self.writer;
             ring.space().wait_until(|| writer.has_room(1).then_some(())).await;
         }
-        self.try_publish_caused(value, attributes, cause)
+        self.try_publish_caused(value, attributes, causes)
     }
 
     #[cold]
     fn full(&self) -> BusError {
+        self.lane.count_refusal();
         BusError::ResourceExhausted {
             resource: format!("lane {} of `{}`", self.lane.info.id, self.lane.info.topic),
             details: "its slowest reader holds every slot; raise the topic's `capacity` or the reader's speed"
                 .to_owned(),
         }
     }
+}
+
+#[cold]
+fn future_cause(id: MessageId, causes: &[MessageId]) -> BusError {
+    let cause = causes.iter().find(|cause| cause.lane == id.lane && cause.seq >= id.seq).unwrap_or(&id);
+    BusError::TemporalViolation { details: format!("packet {id} names as its cause {cause}, which comes after it") }
 }
 
 /// A clock that cannot be read must not stop traffic: the stamp still grows by one.

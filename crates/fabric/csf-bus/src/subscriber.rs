@@ -1,14 +1,14 @@
 //! A typed subscription to one topic: polled, awaited or waited for, on the same stream.
 
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::time::Duration;
 
 use csf_core::{Header, Message};
+use futures_timer::Delay;
+use futures_util::future::{Either, select};
 
 use crate::Subscription;
-
-/// A predicate over a packet, run before it is handed out.
-pub type Filter<T> = Box<dyn Fn(&Header, &T) -> bool + Send + Sync>;
 
 /// Rounds of polling before a thread parks: about as long as a futex wake takes, so that waiting costs at most twice the optimum
 /// (Karlin et al., "Empirical Studies of Competitive Spinning", 1991).
@@ -19,37 +19,24 @@ const NAP: Duration = Duration::from_millis(250);
 /// A typed subscription to one topic.
 pub struct Subscriber<T> {
     inner: Subscription,
-    filter: Option<Filter<T>>,
     _payload: PhantomData<fn() -> T>,
 }
 
 impl<T: Message> Subscriber<T> {
     /// `inner` reads one topic, which carries `T`.
-    pub(crate) fn new(inner: Subscription, filter: Option<Filter<T>>) -> Self {
-        Self { inner, filter, _payload: PhantomData }
+    pub(crate) fn new(inner: Subscription) -> Self {
+        Self { inner, _payload: PhantomData }
     }
 
-    /// Only packets addressed to one of these component bits are handed out.
-    #[must_use]
-    pub fn with_mask(mut self, mask: u64) -> Self {
-        self.inner = self.inner.with_mask(mask);
-        self
-    }
-
-    /// Calls `f` with the next packet, by reference into its slot, if there is one now.
+    /// Calls `f` with the next packet, by reference into its slot, if there is one now. If `f` panics, the packet comes again.
     #[inline]
     pub fn poll<R>(&mut self, f: impl FnOnce(&Header, &T) -> R) -> Option<R> {
-        loop {
-            let index = self.inner.select()?;
-            // SAFETY: `select` took hold of a packet on this lane, and the topic carries `T` (checked when it was subscribed).
-            let (header, payload) = unsafe { self.inner.lane(index).held::<T>() };
-            if self.filter.as_ref().is_none_or(|keep| keep(&header, payload)) {
-                let result = f(&header, payload);
-                self.inner.advance();
-                return Some(result);
-            }
-            self.inner.advance();
-        }
+        let index = self.inner.select()?;
+        // SAFETY: `select` took hold of a packet on this lane, and the topic carries `T` (checked when it was subscribed).
+        let (header, payload) = unsafe { self.inner.lane(index).held::<T>() };
+        let result = f(&header, payload);
+        self.inner.advance();
+        Some(result)
     }
 
     /// Calls `f` with up to `max` packets that are there now; returns how many. Slots go back to their producers in batches, so that
@@ -70,7 +57,7 @@ impl<T: Message> Subscriber<T> {
     #[inline(always)]
     fn poll_some(&mut self, max: usize, f: &mut impl FnMut(&Header, &T)) -> usize {
         let Some(index) = self.inner.select() else { return 0 };
-        if self.filter.is_some() || self.inner.lane(index).reader().is_movable() {
+        if self.inner.lane(index).reader().is_movable() {
             return usize::from(self.poll(f).is_some());
         }
         self.inner.drain::<T>(index, max, f)
@@ -83,7 +70,23 @@ impl<T: Message> Subscriber<T> {
         }
         self.inner.allow_sleep();
         let doorbell = self.inner.doorbell().clone();
-        doorbell.wait_until(|| self.poll(&mut f)).await
+        loop {
+            let arrival =
+                doorbell.wait_until(|| self.poll(&mut f).map(Some).or_else(|| self.is_holding().then_some(None)));
+            if let Some(result) = arrival.await {
+                return result;
+            }
+            // A packet is held for its cause: look again when another comes or when the hold is over.
+            let hold_left = Duration::from_nanos(self.inner.hold_left_ns().unwrap_or(0));
+            let news = pin!(doorbell.wait_until(|| self.poll(&mut f)));
+            if let Either::Left((result, _)) = select(news, Delay::new(hold_left)).await {
+                return result;
+            }
+        }
+    }
+
+    fn is_holding(&self) -> bool {
+        self.inner.hold_left_ns().is_some()
     }
 
     /// Waits for the next packet and hands out a copy. Cancel safe: an undelivered packet stays.
@@ -122,7 +125,8 @@ impl<T: Message> Subscriber<T> {
         let doorbell = self.inner.doorbell().clone();
         loop {
             let inner = &mut self.inner;
-            doorbell.wait(NAP, || inner.select().is_some());
+            let nap = inner.hold_left_ns().map_or(NAP, |left_ns| Duration::from_nanos(left_ns).min(NAP));
+            doorbell.wait(nap, || inner.select().is_some());
             if let Some(result) = poll(self) {
                 return result;
             }
@@ -133,6 +137,11 @@ impl<T: Message> Subscriber<T> {
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.inner.lag()
+    }
+
+    /// Age of the oldest packet waiting, nanoseconds; zero when none waits.
+    pub fn lag_ns(&mut self) -> u64 {
+        self.inner.lag_ns()
     }
 
     /// Packets lost to the policy.

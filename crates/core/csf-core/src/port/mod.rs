@@ -1,10 +1,12 @@
 //! Ports: small object-safe traits through which the fabric meets the world. Each has a real and a simulated adapter and one
 //! conformance suite (in `csf-sim`) that both pass.
 
+mod event_bus;
 mod journal;
 mod rng;
 mod time_source;
 
+pub use event_bus::*;
 pub use journal::*;
 pub use rng::*;
 pub use time_source::*;

@@ -6,34 +6,12 @@ use std::sync::atomic::Ordering;
 use crossbeam_utils::CachePadded;
 
 use super::platform::{Platform, Word};
+use super::wants::Wants;
 
 /// Marks a position as being read. Sequences stay below 2^62.
 pub(super) const PIN: u64 = 1 << 63;
 /// Marks a reader that waits for the producer to say where it begins.
 pub(super) const UNSETTLED: u64 = 1 << 62;
-
-/// What happens to a reader that is too slow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// It holds the producer back; nothing is lost.
-    #[default]
-    Block,
-    /// It loses the oldest packets and is told how many.
-    DropOldest,
-    /// It sees only the newest packet of each lane.
-    Conflate,
-    /// It sees at most one packet of each lane in this many nanoseconds of their stamps, and loses the oldest when it is too slow.
-    Sample {
-        /// Least distance of two packets, nanoseconds.
-        interval_ns: u64,
-    },
-}
-
-impl Policy {
-    pub(crate) fn is_lossy(self) -> bool {
-        self != Self::Block
-    }
-}
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,34 +24,71 @@ pub enum Start {
     Earliest,
 }
 
+/// What readers have done with the packets they passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Handed out.
+    pub(crate) delivered: u64,
+    /// Lost to the policy.
+    pub(crate) lost: u64,
+    /// Not taken: addressed to others, or refused by the filter.
+    pub(crate) rejected: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.rejected += other.rejected;
+    }
+}
+
 /// A reader's place in a lane.
 pub(crate) struct Cursor<P: Platform> {
     /// Next sequence to read, or the one being read with [`PIN`]. Written by the reader, except while [`UNSETTLED`].
     pub(super) position: CachePadded<P::Word>,
     /// Everything below is gone for this reader. Written by the producer.
     pub(super) floor: CachePadded<P::Word>,
-    /// Packets whose targets miss it are none of this reader's.
-    pub(super) mask: P::Word,
+    /// First sequence of this reader. Written with `position` while [`UNSETTLED`].
+    pub(super) start: P::Word,
     pub(super) is_fenced: P::Word,
-    pub(super) policy: Policy,
+    /// Written by the reader, when it happens.
+    pub(super) lost: P::Word,
+    /// As `lost`.
+    pub(super) rejected: P::Word,
+    pub(super) wants: Wants,
     pub(super) bell: Arc<P::Bell>,
 }
 
 impl<P: Platform> Cursor<P> {
-    pub(super) fn new(position: u64, policy: Policy, mask: u64, bell: Arc<P::Bell>) -> Self {
+    pub(super) fn new(position: u64, wants: Wants, bell: Arc<P::Bell>) -> Self {
         Self {
             position: CachePadded::new(Word::new(position)),
             floor: CachePadded::new(Word::new(0)),
-            mask: Word::new(mask),
+            start: Word::new(position & !UNSETTLED),
             is_fenced: Word::new(0),
-            policy,
+            lost: Word::new(0),
+            rejected: Word::new(0),
+            wants,
             bell,
         }
     }
 
-    /// Whether the producer may move the reader, so that it has to pin what it reads.
-    pub(super) fn is_movable(&self) -> bool {
-        self.policy.is_lossy() || self.mask.load(Ordering::Relaxed) != u64::MAX
+    /// What this reader has done so far.
+    pub(super) fn totals(&self) -> Totals {
+        let position = self.position.load(Ordering::Acquire) & !PIN;
+        if position & UNSETTLED != 0 {
+            return Totals::default();
+        }
+        let (lost, rejected) = (self.lost.load(Ordering::Relaxed), self.rejected.load(Ordering::Relaxed));
+        let passed = position.saturating_sub(self.start.load(Ordering::Relaxed));
+        Totals { delivered: passed.saturating_sub(lost + rejected), lost, rejected }
+    }
+
+    /// Everything below is behind this reader; `committed` while it waits to be told where it begins.
+    pub(super) fn passed(&self, committed: u64) -> u64 {
+        let position = self.position.load(Ordering::Acquire) & !PIN;
+        if position & UNSETTLED != 0 { committed } else { position.max(self.floor.load(Ordering::Relaxed)) }
     }
 
     /// Raises the floor of an unpinned reader; returns the position the producer must respect.

@@ -6,7 +6,7 @@
 //!   slot `s` only while `s < limit`, so the value it overwrites (`s - capacity`) lies below `gate`, where no reader is or will be.
 //! * A reader that attaches makes itself known, then looks at `gate`; the producer publishes a new `gate`, then looks whether somebody
 //!   attached. One of the two sees the other: the reader starts at or above the gate, or the producer counts it in.
-//! * A reader that may be moved (lossy, or masked) marks its position as pinned, then looks at its `floor`; the producer raises the
+//! * A reader that may be moved (lossy, or choosy) marks its position as pinned, then looks at its `floor`; the producer raises the
 //!   floor, then looks at the pin. A pinned slot is left alone; an unpinned reader goes on at its floor.
 //! * A reader that sleeps marks the ring as fenced once; from then on the producer fences after each commit and looks at the bells.
 //! * A ring that keeps no history and has no reader writes nothing but its count. Readers that attach then are unsettled until the
@@ -25,6 +25,7 @@ mod model;
 mod platform;
 mod reader;
 mod slot;
+mod wants;
 mod writer;
 
 use std::alloc::Layout;
@@ -33,14 +34,16 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_utils::CachePadded;
 
-pub(crate) use cursor::Cursor;
-pub use cursor::{Policy, Start};
+pub use cursor::Start;
+pub(crate) use cursor::{Cursor, Totals};
 use memory::Memory;
 pub(crate) use memory::{HeapMemory, LANE_BYTES_MAX};
 use platform::{Lock, Platform, Word};
 pub(crate) use reader::Reader;
 pub(crate) use slot::SlotHeader;
 use slot::flag;
+pub use wants::Policy;
+pub(crate) use wants::{SlotFilter, Wants};
 pub(crate) use writer::Writer;
 
 /// Counts in [`Ring::attention`]: readers that sleep in the low half, changes of the reader list in the high half.
@@ -68,6 +71,8 @@ pub(crate) struct Readers<P: Platform> {
     cursors: Vec<Arc<Cursor<P>>>,
     /// Whether the producer writes its packets into slots.
     is_active: bool,
+    /// Of readers that went.
+    retired: Totals,
 }
 
 pub(crate) struct Ring<M: Memory> {
@@ -109,7 +114,7 @@ impl<M: Memory> Ring<M> {
             attention: CachePadded::new(Word::new(0)),
             is_space_fenced: CachePadded::new(Word::new(0)),
             space,
-            readers: Lock::new(Readers { cursors: Vec::new(), is_active: history > 0 }),
+            readers: Lock::new(Readers { cursors: Vec::new(), is_active: history > 0, retired: Totals::default() }),
             has_writer: Word::new(0),
         }
     }
@@ -132,6 +137,29 @@ impl<M: Memory> Ring<M> {
         self.committed.load(Ordering::Acquire)
     }
 
+    /// No reader is or will be below.
+    pub(crate) fn gate(&self) -> u64 {
+        self.gate.load(Ordering::Acquire)
+    }
+
+    /// What all readers have done so far, those that went included.
+    pub(crate) fn totals(&self) -> Totals {
+        self.readers.with(|readers| {
+            readers.cursors.iter().fold(readers.retired, |mut sum, cursor| {
+                sum.add(cursor.totals());
+                sum
+            })
+        })
+    }
+
+    /// Packets committed that readers have not passed, each counted once for each reader.
+    pub(crate) fn queue_depth(&self) -> u64 {
+        self.readers.with(|readers| {
+            let committed = self.committed();
+            readers.cursors.iter().map(|cursor| committed.saturating_sub(cursor.passed(committed))).sum()
+        })
+    }
+
     pub(crate) fn space(&self) -> &Arc<<M::Platform as Platform>::Bell> {
         &self.space
     }
@@ -139,20 +167,19 @@ impl<M: Memory> Ring<M> {
     pub(crate) fn attach(
         &self,
         start: Start,
-        policy: Policy,
-        mask: u64,
+        wants: Wants,
         bell: Arc<<M::Platform as Platform>::Bell>,
     ) -> Arc<Cursor<M::Platform>> {
         self.readers.with(|readers| {
             let committed = self.committed();
             if !readers.is_active {
-                let cursor = Arc::new(Cursor::new(committed | cursor::UNSETTLED, policy, mask, bell));
+                let cursor = Arc::new(Cursor::new(committed | cursor::UNSETTLED, wants, bell));
                 readers.cursors.push(cursor.clone());
                 self.attention.fetch_add(CHANGE, Ordering::SeqCst);
                 return cursor;
             }
             // At the gate until the producer is known to have seen us or we are known to have seen its newest gate.
-            let cursor = Arc::new(Cursor::new(self.gate.load(Ordering::Acquire), policy, mask, bell));
+            let cursor = Arc::new(Cursor::new(self.gate.load(Ordering::Acquire), wants, bell));
             readers.cursors.push(cursor.clone());
             self.attention.fetch_add(CHANGE, Ordering::SeqCst);
             <M::Platform as Platform>::fence_heavy();
@@ -163,6 +190,7 @@ impl<M: Memory> Ring<M> {
                 Start::Last(count) => committed.saturating_sub(count).max(gate),
                 Start::Earliest => gate,
             };
+            cursor.start.store(position, Ordering::Relaxed);
             cursor.position.store(position, Ordering::Release);
             cursor
         })
@@ -172,6 +200,7 @@ impl<M: Memory> Ring<M> {
         let fenced = if cursor.is_fenced.load(Ordering::Relaxed) == 0 { 0 } else { FENCED };
         self.readers.with(|readers| {
             readers.cursors.retain(|c| !Arc::ptr_eq(c, cursor));
+            readers.retired.add(cursor.totals());
             self.attention.fetch_add(CHANGE.wrapping_sub(fenced), Ordering::SeqCst);
         });
         <M::Platform as Platform>::fence();

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Ring;
-use super::cursor::{Cursor, PIN, Policy, Start, UNSETTLED};
+use super::cursor::{Cursor, PIN, Start, UNSETTLED};
 use super::memory::Memory;
 use super::platform::{Bell, Platform, Word};
 use super::slot::SlotHeader;
+use super::wants::{Policy, Wants};
 
 /// Slots fetched ahead of the one being read, once a batch is known to be there. At 100 M packets/s it covers two line transfers.
 const FETCH_AHEAD: u64 = 16;
@@ -38,6 +39,7 @@ pub(crate) struct Reader<M: Memory> {
     is_settled: bool,
     is_movable: bool,
     lost: u64,
+    rejected: u64,
     /// Stamp before which a sampling reader takes nothing.
     next_sample: u64,
 }
@@ -46,13 +48,12 @@ impl<M: Memory> Reader<M> {
     pub(crate) fn new(
         ring: Arc<Ring<M>>,
         start: Start,
-        policy: Policy,
-        mask: u64,
+        wants: Wants,
         bell: Arc<<M::Platform as Platform>::Bell>,
     ) -> Self {
-        let cursor = ring.attach(start, policy, mask, bell);
+        let is_movable = wants.is_movable();
+        let cursor = ring.attach(start, wants, bell);
         let position = cursor.position.load(Ordering::Acquire);
-        let is_movable = cursor.is_movable();
         Self {
             ring,
             cursor,
@@ -64,15 +65,9 @@ impl<M: Memory> Reader<M> {
             is_settled: position & UNSETTLED == 0,
             is_movable,
             lost: 0,
+            rejected: 0,
             next_sample: 0,
         }
-    }
-
-    /// Packets whose targets miss `mask` may be stepped over by the producer from now on.
-    pub(crate) fn set_mask(&mut self, mask: u64) {
-        debug_assert!(!self.is_held);
-        self.is_movable |= mask != u64::MAX;
-        self.cursor.mask.store(mask, Ordering::Release);
     }
 
     /// Asks the producer to fence and to ring: for readers that are about to sleep for the first time.
@@ -159,14 +154,22 @@ impl<M: Memory> Reader<M> {
             if word <= self.position || !self.pin() {
                 return false;
             }
+            if self.cursor.wants.policy == Policy::Conflate {
+                self.conflate();
+            }
             self.is_held = true;
-            let Policy::Sample { interval_ns } = self.cursor.policy else { return true };
+            if !self.takes(self.position) {
+                self.count_rejected(1);
+                self.release();
+                continue;
+            }
+            let Policy::Sample { interval_ns } = self.cursor.wants.policy else { return true };
             let stamp = self.header().stamp().0;
             if stamp >= self.next_sample {
                 self.next_sample = stamp.saturating_add(interval_ns);
                 return true;
             }
-            self.lost += 1;
+            self.count_lost(1);
             self.release();
         }
     }
@@ -175,8 +178,7 @@ impl<M: Memory> Reader<M> {
     #[inline(always)]
     fn pin(&mut self) -> bool {
         let cursor = &*self.cursor;
-        let mut wanted = if cursor.policy == Policy::Conflate { self.ring.committed() - 1 } else { self.position };
-        wanted = wanted.max(self.position);
+        let mut wanted = self.position;
         loop {
             cursor.position.store(wanted | PIN, Ordering::Release);
             <M::Platform as Platform>::fence_light();
@@ -187,8 +189,8 @@ impl<M: Memory> Reader<M> {
             }
             if floor >= self.ring.committed() {
                 // Stepped over up to the end: nothing to read now.
+                cursor.position.store(floor, Ordering::Release);
                 self.skip_to(floor);
-                self.cursor.position.store(floor, Ordering::Release);
                 self.notify_space();
                 return false;
             }
@@ -196,11 +198,53 @@ impl<M: Memory> Reader<M> {
         }
     }
 
-    fn skip_to(&mut self, position: u64) {
-        if self.cursor.policy.is_lossy() {
-            self.lost += position - self.position;
+    /// Moves the pin from the packet at our position to the newest one that we take, or to the newest when we take none.
+    fn conflate(&mut self) {
+        let newest = self.ring.committed() - 1;
+        // The producer keeps everything from the pin on.
+        let wanted = (self.position..=newest).rev().find(|seq| self.takes(*seq));
+        let target = wanted.unwrap_or(newest);
+        if target > self.position {
+            let lost = (self.position..target).filter(|seq| wanted.is_some() && self.takes(*seq)).count() as u64;
+            self.count_lost(lost);
+            self.count_rejected(target - self.position - lost);
+            self.position = target;
+            self.cursor.position.store(target | PIN, Ordering::Release);
+            self.notify_space();
         }
+    }
+
+    /// Whether a packet that the producer must leave alone is one we take.
+    fn takes(&self, seq: u64) -> bool {
+        let wants = &self.cursor.wants;
+        if wants.takes_all() {
+            return true;
+        }
+        let (memory, index) = (&self.ring.memory, self.ring.index(seq));
+        memory.on_read(index);
+        // SAFETY: `seq` lies between our pin and `committed`, so the slot holds its packet and the producer keeps away.
+        unsafe { wants.takes(&*memory.header(index), seq, memory.payload(index)) }
+    }
+
+    /// Passes packets over: lost ones for a reader that may lose some, else ones that the producer saw we do not take.
+    fn skip_to(&mut self, position: u64) {
+        let count = position - self.position;
         self.position = position;
+        if self.cursor.wants.policy.is_lossy() {
+            self.count_lost(count);
+        } else {
+            self.count_rejected(count);
+        }
+    }
+
+    fn count_lost(&mut self, count: u64) {
+        self.lost += count;
+        self.cursor.lost.store(self.lost, Ordering::Relaxed);
+    }
+
+    fn count_rejected(&mut self, count: u64) {
+        self.rejected += count;
+        self.cursor.rejected.store(self.rejected, Ordering::Relaxed);
     }
 
     /// The held packet's header.
@@ -289,7 +333,7 @@ impl<M: Memory> Reader<M> {
         self.ring.committed().saturating_sub(self.position.max(self.cursor.floor.load(Ordering::Relaxed)))
     }
 
-    /// Packets lost to the policy.
+    /// Packets lost to the policy; for a choosy reader they may include some it would not have taken.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
     }

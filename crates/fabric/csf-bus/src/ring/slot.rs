@@ -31,6 +31,8 @@ pub(crate) mod flag {
     pub(crate) const CAUSE: u8 = 2;
     pub(crate) const DEADLINE: u8 = 4;
     pub(crate) const MEASURED: u8 = 8;
+    /// Further causes lie in the lane's side table.
+    pub(crate) const MORE_CAUSES: u8 = 16;
 }
 
 impl SlotHeader {
@@ -60,6 +62,22 @@ impl SlotHeader {
             header.flags |= flag::CAUSE;
         }
         header
+    }
+
+    /// Says that the packet has more causes than the inline one.
+    pub(crate) fn with_more_causes(mut self) -> Self {
+        self.flags |= flag::MORE_CAUSES;
+        self
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_causes(&self) -> bool {
+        self.flags & (flag::CAUSE | flag::MORE_CAUSES) != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_more_causes(&self) -> bool {
+        self.flags & flag::MORE_CAUSES != 0
     }
 
     #[inline(always)]

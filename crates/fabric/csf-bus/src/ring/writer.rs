@@ -7,6 +7,7 @@ use super::cursor::{Cursor, PIN, UNSETTLED};
 use super::memory::Memory;
 use super::platform::{Bell, Lock, Platform, Word};
 use super::slot::{SlotHeader, flag};
+use super::wants::Wants;
 use super::{CHANGE, DropGlue, FENCED_MASK, Ring};
 
 /// Slots whose lines are fetched for writing before they are needed: the line comes back from the reader's cache meanwhile.
@@ -161,6 +162,7 @@ impl<M: Memory> Writer<M> {
                         ring.gate.store(self.next, Ordering::Release);
                         for cursor in &readers.cursors {
                             if cursor.position.load(Ordering::Relaxed) & UNSETTLED != 0 {
+                                cursor.start.store(self.next, Ordering::Relaxed);
                                 cursor.position.store(self.next, Ordering::Release);
                             }
                         }
@@ -212,23 +214,24 @@ impl<M: Memory> Writer<M> {
             return position & !PIN;
         }
         let position = position.max(cursor.floor.load(Ordering::Relaxed));
-        if cursor.policy.is_lossy() {
+        if cursor.wants.policy.is_lossy() {
             // Half the ring at once, so that moving is rare.
             let clear_to = (self.next + capacity / 2).saturating_sub(capacity).min(self.committed);
             return if position < clear_to { cursor.move_to(clear_to) } else { position };
         }
-        let mask = cursor.mask.load(Ordering::Acquire);
-        if mask != u64::MAX && position + capacity < self.next + count {
-            let first = (position..self.committed).find(|seq| self.targets_of(*seq) & mask != 0);
+        if !cursor.wants.takes_all() && position + capacity < self.next + count {
+            let first = (position..self.committed).find(|seq| self.is_wanted(*seq, &cursor.wants));
             let clear_to = first.unwrap_or(self.committed);
             return if position < clear_to { cursor.move_to(clear_to) } else { position };
         }
         position
     }
 
-    fn targets_of(&self, seq: u64) -> u64 {
-        // SAFETY: the producer wrote this slot's header itself and `committed - capacity <= seq < committed`, so it is the one of `seq`.
-        unsafe { (*self.ring.memory.header(self.ring.index(seq))).targets }
+    /// Whether a committed packet that no other slot use has replaced is one this reader takes.
+    fn is_wanted(&self, seq: u64, wants: &Wants) -> bool {
+        let (memory, index) = (&self.ring.memory, self.ring.index(seq));
+        // SAFETY: `committed - capacity <= seq < committed`, so the slot holds the packet of `seq`; only this producer could change it.
+        unsafe { wants.takes(&*memory.header(index), seq, memory.payload(index)) }
     }
 }
 

@@ -1,13 +1,17 @@
 //! The bus as its users see it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod causality;
+mod channels;
+mod interest;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use csf_bus::{BusConfig, Doorbell, Order, PhaseCoherenceBus, Policy, Start, TopicError, TopicSpec};
+use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Policy, Start, TopicError, TopicSpec};
 use csf_core::port::LaneKind;
-use csf_core::{Attributes, BusError, Message, NanoTime, Priority, Stamp};
+use csf_core::{Attributes, BusError, Message, NanoTime, Priority};
 use csf_time::SimulatedClock;
 use proptest::prelude::*;
 use schemars::JsonSchema;
@@ -33,7 +37,7 @@ impl Message for Word {
 
 fn bus() -> PhaseCoherenceBus {
     let clock = SimulatedClock::starting_at(NanoTime::from_nanos(1_000_000));
-    PhaseCoherenceBus::new(BusConfig { node: 1, incarnation: 1, time_source: clock, not_before: Stamp::ZERO })
+    PhaseCoherenceBus::new(BusConfig::new(clock))
 }
 
 fn bus_with(capacity: usize) -> PhaseCoherenceBus {
@@ -50,8 +54,8 @@ fn number(value: u64) -> Number {
 fn two_subscribers_observe_the_same_id_stamp_and_payload() {
     let bus = bus_with(8);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    let mut one = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
-    let mut two = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
+    let mut one = bus.subscribe::<Number>("n", Interest::new()).unwrap();
+    let mut two = bus.subscribe::<Number>("n", Interest::new()).unwrap();
     let id = publisher.try_publish(number(7), Attributes::default()).unwrap();
     let first = one.poll(|h, n| (*h, n.clone())).unwrap();
     let second = two.poll(|h, n| (*h, n.clone())).unwrap();
@@ -63,7 +67,7 @@ fn two_subscribers_observe_the_same_id_stamp_and_payload() {
 fn a_full_lane_says_resource_exhausted_at_once_and_recovers() {
     let bus = bus_with(4);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    let mut slow = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
+    let mut slow = bus.subscribe::<Number>("n", Interest::new()).unwrap();
     let refusal = (0..100).find_map(|i| publisher.try_publish(number(i), Attributes::default()).err()).unwrap();
     assert!(matches!(refusal, BusError::ResourceExhausted { .. }), "{refusal}");
     assert_eq!(slow.poll(|_, n| n.value), Some(0));
@@ -75,7 +79,7 @@ fn a_slow_lossy_reader_knows_exactly_what_it_lost() {
     for policy in [Policy::DropOldest, Policy::Conflate] {
         let bus = bus_with(8);
         let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-        let mut slow = bus.subscribe::<Number>("n", policy, Start::Now).unwrap();
+        let mut slow = bus.subscribe::<Number>("n", Interest::new().policy(policy)).unwrap();
         for i in 0..1000 {
             publisher.try_publish(number(i), Attributes::default()).unwrap();
         }
@@ -97,7 +101,7 @@ fn a_late_reader_gets_the_last_value_first() {
     for i in 0..100 {
         publisher.try_publish(number(i), Attributes::default()).unwrap();
     }
-    let mut late = bus.subscribe::<Number>("n", Policy::Block, Start::Last(1)).unwrap();
+    let mut late = bus.subscribe::<Number>("n", Interest::new().start(Start::Last(1))).unwrap();
     assert_eq!(late.poll(|_, n| n.value), Some(99));
     assert_eq!(late.poll(|_, n| n.value), None);
 }
@@ -105,7 +109,7 @@ fn a_late_reader_gets_the_last_value_first() {
 #[test]
 fn a_lane_that_comes_later_is_read_from_its_beginning() {
     let bus = bus_with(64);
-    let mut subscriber = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
+    let mut subscriber = bus.subscribe::<Number>("n", Interest::new()).unwrap();
     let mut publisher = bus.publisher::<Number>("n", "late", LaneKind::Source).unwrap();
     for i in 0..10 {
         publisher.try_publish(number(i), Attributes::default()).unwrap();
@@ -122,7 +126,7 @@ fn urgent_packets_overtake_on_another_lane() {
     let bus = bus_with(64);
     let mut bulk = bus.publisher::<Number>("n", "bulk", LaneKind::Source).unwrap();
     let mut alarm = bus.publisher::<Number>("n", "alarm", LaneKind::Source).unwrap();
-    let mut subscriber = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
+    let mut subscriber = bus.subscribe::<Number>("n", Interest::new()).unwrap();
     for i in 0..3 {
         bulk.try_publish(number(i), Attributes::default()).unwrap();
     }
@@ -136,7 +140,8 @@ fn urgent_packets_overtake_on_another_lane() {
 fn a_filter_runs_before_a_packet_is_handed_out() {
     let bus = bus_with(64);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    let mut even = bus.subscribe_filtered::<Number>("n", Policy::Block, |_, n| n.value % 2 == 0).unwrap();
+    let mut even =
+        bus.subscribe::<Number>("n", Interest::new().filter(|_, n: &Number| n.value.is_multiple_of(2))).unwrap();
     for i in 0..6 {
         publisher.try_publish(number(i), Attributes::default()).unwrap();
     }
@@ -151,9 +156,8 @@ fn a_filter_runs_before_a_packet_is_handed_out() {
 fn a_packet_for_components_3_and_5_reaches_exactly_those_two() {
     let bus = bus_with(64);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    let mut readers: Vec<_> = (0..8)
-        .map(|bit| bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap().with_mask(1 << bit))
-        .collect();
+    let mut readers: Vec<_> =
+        (0..8).map(|bit| bus.subscribe::<Number>("n", Interest::new().mask(1 << bit)).unwrap()).collect();
     publisher.try_publish(number(1), Attributes::default().with_targets(1 << 3 | 1 << 5)).unwrap();
     publisher.try_publish(number(2), Attributes::default().with_targets(0xFF)).unwrap();
     for (bit, reader) in readers.iter_mut().enumerate() {
@@ -166,7 +170,7 @@ fn a_packet_for_components_3_and_5_reaches_exactly_those_two() {
 #[test]
 fn unknown_topics_and_wrong_types_are_named() {
     let bus = bus_with(8);
-    let unknown = bus.subscribe::<Number>("m", Policy::Block, Start::Now).err().unwrap();
+    let unknown = bus.subscribe::<Number>("m", Interest::new()).err().unwrap();
     assert_eq!(unknown.to_string(), "no topic is called `m`");
     let wrong = bus.publisher::<Word>("n", "a", LaneKind::Source).err().unwrap();
     assert_eq!(wrong.to_string(), "topic `n` carries test.number@1, not test.word@1");
@@ -178,7 +182,7 @@ fn dropped_subscriptions_leave_nothing_behind() {
     let bus = bus_with(8);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
     for i in 0..10_000 {
-        let subscriber = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
+        let subscriber = bus.subscribe::<Number>("n", Interest::new()).unwrap();
         drop(subscriber);
         publisher.try_publish(number(i), Attributes::default()).unwrap();
     }
@@ -192,7 +196,7 @@ fn blocking_readers_on_other_threads_lose_nothing() {
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
     let readers: Vec<_> = (0..3)
         .map(|_| {
-            let mut subscriber = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
+            let mut subscriber = bus.subscribe::<Number>("n", Interest::new()).unwrap();
             thread::spawn(move || (0..COUNT).all(|i| subscriber.wait(|_, n| n.value) == i))
         })
         .collect();
@@ -210,8 +214,8 @@ fn lossy_and_blocking_readers_share_a_lane_with_a_racing_producer() {
     let bus = PhaseCoherenceBus::new(bus().config().clone());
     bus.declare(TopicSpec::new::<Word>("w").capacity(16)).unwrap();
     let mut publisher = bus.publisher::<Word>("w", "a", LaneKind::Source).unwrap();
-    let mut lossy = bus.subscribe::<Word>("w", Policy::DropOldest, Start::Now).unwrap();
-    let mut blocking = bus.subscribe::<Word>("w", Policy::Block, Start::Now).unwrap();
+    let mut lossy = bus.subscribe::<Word>("w", Interest::new().policy(Policy::DropOldest)).unwrap();
+    let mut blocking = bus.subscribe::<Word>("w", Interest::new()).unwrap();
     let seen = Arc::new(AtomicUsize::new(0));
     let count = seen.clone();
     // Heap payloads: a slot read while it is overwritten would show under any allocator check and in the text itself.
@@ -242,7 +246,7 @@ fn an_async_receiver_is_woken_and_an_async_publisher_waits_for_room() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let bus = bus_with(4);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    let mut subscriber = bus.subscribe::<Number>("n", Policy::Block, Start::Now).unwrap();
+    let mut subscriber = bus.subscribe::<Number>("n", Interest::new()).unwrap();
     runtime.block_on(async {
         let writer = tokio::spawn(async move {
             for i in 0..5000 {
@@ -264,7 +268,7 @@ proptest! {
         let mut lanes: Vec<_> =
             (0..4).map(|i| bus.publisher::<Number>("n", &i.to_string(), LaneKind::Source).unwrap()).collect();
         let bell = Arc::new(Doorbell::default());
-        let mut reader = bus.subscribe_any(&["n"], Policy::Block, Start::Earliest, Order::Stamp, bell).unwrap();
+        let mut reader = bus.subscribe_any(&["n"], Interest::new().start(Start::Earliest).order(Order::Stamp), bell).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut published = Vec::new();
         for (lane, pick) in steps {
@@ -272,7 +276,8 @@ proptest! {
             if let Some((_, stamp)) = cause {
                 lanes[lane].observe(stamp);
             }
-            let publish = lanes[lane].publish_caused(number(0), Attributes::default(), cause.map(|c| c.0));
+            let causes: Vec<_> = cause.map(|c| c.0).into_iter().collect();
+            let publish = lanes[lane].publish_caused(number(0), Attributes::default(), &causes);
             let id = runtime.block_on(publish).unwrap();
             published.push((id, lanes[lane].last_stamp()));
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use csf_bus::{BusConfig, Doorbell, Order, PhaseCoherenceBus, Policy, Start, TopicError, TopicSpec};
+use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Start, TopicError, TopicSpec};
 use csf_core::port::{Batch, ExpectedVersion, Journal, JournalError, LaneBatch, LaneKind, NewEvent, TimeSource};
 use csf_core::{LaneId, Stamp};
 use serde::{Deserialize, Serialize};
@@ -200,16 +200,18 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
     plan.done(4, "data", detail);
     plan.done(5, "security", "API on loopback with a token; audit and policy are not in this build");
 
-    let bus =
-        PhaseCoherenceBus::new(BusConfig { node: 1, incarnation, time_source: clock.clone(), not_before: newest });
+    let bus = PhaseCoherenceBus::new(BusConfig { incarnation, not_before: newest, ..BusConfig::new(clock.clone()) });
     for spec in topology.topics.values() {
         bus.declare(spec.clone())?;
     }
     bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC).capacity(DELIVERY_CAPACITY))?;
     let recorded: Vec<&str> =
         topology.topics.values().filter(|t| t.recorded).map(|t| t.name.as_str()).chain([DELIVERY_TOPIC]).collect();
-    let subscription =
-        bus.subscribe_any(&recorded, Policy::Block, Start::Earliest, Order::Stamp, Arc::new(Doorbell::default()))?;
+    let subscription = bus.subscribe_any(
+        &recorded,
+        Interest::new().start(Start::Earliest).order(Order::Stamp),
+        Arc::new(Doorbell::default()),
+    )?;
     let report = (resumption.report.packets > 0).then(|| resumption.report.clone());
     let sources = resumption.recorded.clone();
     let wiring = wire(&bus, &topology, resumption)?;
@@ -355,7 +357,8 @@ fn wire(bus: &PhaseCoherenceBus, topology: &Topology, resumption: Resumption) ->
         let settings = &node.settings;
         let name = settings.name.value.clone();
         let reads: Vec<&str> = settings.reads.iter().map(|t| t.value.as_str()).collect();
-        let input = bus.subscribe_any(&reads, Policy::Block, Start::Earliest, Order::Stamp, plan.bell.clone())?;
+        let input =
+            bus.subscribe_any(&reads, Interest::new().start(Start::Earliest).order(Order::Stamp), plan.bell.clone())?;
         let mut outputs = Vec::new();
         for (port, topic) in &settings.writes {
             if let Some(output) = node.kind.writes.iter().find(|o| o.port == port) {

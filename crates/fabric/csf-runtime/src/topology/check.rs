@@ -218,7 +218,7 @@ impl Checker<'_> {
                 self.problems.push(problem);
                 continue;
             };
-            spec.capacity = section.capacity.unwrap_or(spec.capacity).max(2 * csf_bus::CREDIT);
+            spec.capacity = section.capacity.or(spec.capacity).map(|slots| slots.max(2 * csf_bus::CREDIT));
             spec.history = section.history.unwrap_or(spec.history);
         }
     }

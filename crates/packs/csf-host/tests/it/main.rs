@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use csf_bus::{Policy, Start, Subscriber};
+use csf_bus::{Interest, Policy, Subscriber};
 use csf_core::port::{Journal, TimeSource};
 use csf_core::{Message, Stamp};
 use csf_host::{Clock, Cpu, DEMO_CONFIG, Disk, Host, Memory, Network, Process};
@@ -62,7 +62,7 @@ async fn start(config: &str, store: &MemoryStore) -> Arc<Node> {
 
 async fn next<T: Message>(node: &Node) -> T {
     let mut subscriber: Subscriber<T> =
-        node.bus().subscribe(T::NAME, Policy::DropOldest, Start::Now).expect("it is declared");
+        node.bus().subscribe(T::NAME, Interest::new().policy(Policy::DropOldest)).expect("it is declared");
     let (header, message) = tokio::time::timeout(PATIENCE, subscriber.recv()).await.expect(T::NAME);
     let measured_at = header.measured_at.expect("telemetry says when it was measured");
     assert_eq!(measured_at.clock.name(), "os");
