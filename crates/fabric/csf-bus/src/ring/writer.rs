@@ -20,6 +20,8 @@ pub(crate) struct Writer<M: Memory> {
     /// Sequence the next staged packet gets.
     next: u64,
     committed: u64,
+    /// The ring's gate that `limit` follows from. Never falls, as the slots below are overwritten.
+    gate: u64,
     /// Packets below fit now.
     limit: u64,
     /// What `attention` reads when nobody came, went or sleeps; [`LOOK`] while somebody may.
@@ -40,7 +42,18 @@ impl<M: Memory> Writer<M> {
         let committed = ring.committed();
         let is_idle = ring.readers.with(|readers| !readers.is_active);
         let limit = if is_idle { 0 } else { committed };
-        Some(Self { ring, next: committed, committed, limit, quiet: LOOK, seen: LOOK, is_idle, cursors: Vec::new() })
+        let gate = ring.gate.load(Ordering::Relaxed);
+        Some(Self {
+            ring,
+            gate,
+            next: committed,
+            committed,
+            limit,
+            quiet: LOOK,
+            seen: LOOK,
+            is_idle,
+            cursors: Vec::new(),
+        })
     }
 
     /// Sequence the next staged packet gets.
@@ -159,6 +172,7 @@ impl<M: Memory> Writer<M> {
                 if ring.history == 0 && nothing_staged && readers.is_active == readers.cursors.is_empty() {
                     readers.is_active = !readers.cursors.is_empty();
                     if readers.is_active {
+                        self.gate = self.next;
                         ring.gate.store(self.next, Ordering::Release);
                         for cursor in &readers.cursors {
                             if cursor.position.load(Ordering::Relaxed) & UNSETTLED != 0 {
@@ -197,9 +211,12 @@ impl<M: Memory> Writer<M> {
             for cursor in &self.cursors {
                 gate = gate.min(self.position_of(cursor, count));
             }
+            // A reader that was moved may pin a place below for a moment, until it sees its floor; what is there may be overwritten.
+            gate = gate.max(self.gate);
             self.ring.gate.store(gate, Ordering::Release);
             <M::Platform as Platform>::fence_light();
             if self.ring.attention.load(Ordering::Relaxed) / CHANGE == self.seen / CHANGE {
+                self.gate = gate;
                 self.limit = gate + capacity;
                 return self.next + count <= self.limit;
             }
@@ -216,7 +233,7 @@ impl<M: Memory> Writer<M> {
         let position = position.max(cursor.floor.load(Ordering::Relaxed));
         if cursor.wants.policy.is_lossy() {
             // Half the ring at once, so that moving is rare.
-            let clear_to = (self.next + capacity / 2).saturating_sub(capacity).min(self.committed);
+            let clear_to = (self.next + count.max(capacity / 2)).saturating_sub(capacity).min(self.committed);
             return if position < clear_to { cursor.move_to(clear_to) } else { position };
         }
         if !cursor.wants.takes_all() && position + capacity < self.next + count {
