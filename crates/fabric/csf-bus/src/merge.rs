@@ -60,7 +60,7 @@ impl Lanes {
         inline.into_iter().chain(more.iter().flat_map(|more| more.iter().copied())).find_map(|cause| {
             let on = self.index_of(cause.lane)?;
             let reader = &mut self.readers[on];
-            let is_there = reader.head().is_some();
+            let is_there = reader.reader().acquire_seen();
             (reader.next_id().seq <= cause.seq).then_some(Obstacle { effect, cause, next: is_there.then_some(on) })
         })
     }

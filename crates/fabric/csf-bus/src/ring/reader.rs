@@ -89,6 +89,16 @@ impl<M: Memory> Reader<M> {
         self.acquire_pinned()
     }
 
+    /// [`Reader::acquire`] that finds whatever another reader of the ring has seen. While traffic is thick, `acquire` looks at the count
+    /// alone; a reader that looks at the slot sees its packet before the producer has counted it, and may have answered it.
+    pub(crate) fn acquire_seen(&mut self) -> bool {
+        if !self.acquire() && !self.is_movable && self.is_settled && self.is_marked() {
+            self.ready = self.position + 1;
+            self.is_held = true;
+        }
+        self.is_held
+    }
+
     /// [`Reader::acquire`] without a look at what the producer writes. Only for readers that are not movable.
     #[inline(always)]
     pub(crate) fn acquire_known(&mut self) -> bool {
@@ -102,6 +112,10 @@ impl<M: Memory> Reader<M> {
         let (ring, next) = (&*self.ring, self.position + 1);
         if self.misses < THICK {
             self.ready = ring.committed.load(Ordering::Acquire);
+            // A count behind what we have read: the producer is between the words and the count of one commit.
+            if self.ready < self.position && self.is_marked() {
+                self.ready = next;
+            }
             if self.ready < next {
                 self.misses += 1;
                 return false;
@@ -112,7 +126,7 @@ impl<M: Memory> Reader<M> {
                 _ => self.pauses /= 2,
             }
         } else {
-            if ring.memory.commit(ring.index(self.position)).load(Ordering::Acquire) != next {
+            if !self.is_marked() {
                 return false;
             }
             self.ready = next;
@@ -120,6 +134,12 @@ impl<M: Memory> Reader<M> {
         }
         self.misses = 0;
         true
+    }
+
+    /// Whether the next slot's word says that its packet is there.
+    #[inline(always)]
+    fn is_marked(&self) -> bool {
+        self.ring.memory.commit(self.ring.index(self.position)).load(Ordering::Acquire) == self.position + 1
     }
 
     /// For readers that poll in a loop, before each look. Does nothing when traffic is thin. A reader that is faster than thick
@@ -200,7 +220,8 @@ impl<M: Memory> Reader<M> {
 
     /// Moves the pin from the packet at our position to the newest one that we take, or to the newest when we take none.
     fn conflate(&mut self) {
-        let newest = self.ring.committed() - 1;
+        // The count may be behind the slot's word that we saw, even zero.
+        let newest = self.ring.committed().saturating_sub(1).max(self.position);
         // The producer keeps everything from the pin on.
         let wanted = (self.position..=newest).rev().find(|seq| self.takes(*seq));
         let target = wanted.unwrap_or(newest);
