@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     bus.declare(TopicSpec::new::<Temperature>("room.temperature"))?;
 
     let mut thermometer = bus.publisher::<Temperature>("room.temperature", "thermometer", LaneKind::Source)?;
-    let mut display = bus.subscribe::<Temperature>("room.temperature", Interest::new())?;
+    let mut display = bus.subscriber::<Temperature>("room.temperature", Interest::new())?;
 
     for celsius in [21.5, 23.0] {
         thermometer.try_publish(Temperature { celsius }, Attributes::default())?;
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
     }
 
-    let mut late = bus.subscribe::<Temperature>("room.temperature", Interest::new().start(Start::Last(1)))?;
+    let mut late = bus.subscriber::<Temperature>("room.temperature", Interest::new().start(Start::Last(1)))?;
     late.poll(|_, t| println!("a late reader still gets the last value: {:.1} °C", t.celsius));
     Ok(())
 }

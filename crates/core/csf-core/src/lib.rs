@@ -8,6 +8,7 @@ mod error;
 mod id;
 mod message;
 mod packet;
+mod phase_packet;
 pub mod port;
 mod quantum;
 mod stamp;
@@ -18,6 +19,7 @@ pub use error::*;
 pub use id::*;
 pub use message::*;
 pub use packet::*;
+pub use phase_packet::*;
 pub use quantum::*;
 pub use stamp::*;
 

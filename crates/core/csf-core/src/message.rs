@@ -44,6 +44,12 @@ pub enum CodecError {
         /// The codec's words.
         reason: String,
     },
+    /// A Rust value that cannot leave the process.
+    #[error("{name} is a Rust type without a byte or JSON form; implement `Message` for it")]
+    Opaque {
+        /// Name of the type.
+        name: &'static str,
+    },
     /// A value of another Rust type than the topic's.
     #[error("expected a value of {name}@{version}, got another type")]
     WrongType {
@@ -102,6 +108,22 @@ impl MessageType {
         first.trim_end_matches('.').replace('\n', " ")
     }
 
+    /// A Rust type that is no [`Message`]: it travels inside the process only, and its codecs refuse it.
+    #[must_use]
+    pub fn opaque<T: 'static>() -> Self {
+        Self {
+            name: std::any::type_name::<T>(),
+            version: 0,
+            type_id: TypeId::of::<T>(),
+            schema: || serde_json::Value::Null,
+            encode: |_, _| Err(opaque::<T>()),
+            encode_option: |_| Err(opaque::<T>()),
+            decode: |_| Err(opaque::<T>()),
+            to_json: |_| Err(opaque::<T>()),
+            from_json: |_| Err(opaque::<T>()),
+        }
+    }
+
     /// The erased form of `T`.
     #[must_use]
     pub fn of<T: Message>() -> Self {
@@ -143,6 +165,10 @@ impl MessageType {
     pub fn full_name(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
+}
+
+fn opaque<T>() -> CodecError {
+    CodecError::Opaque { name: std::any::type_name::<T>() }
 }
 
 fn downcast<T: Message>(value: &dyn Any) -> Result<&T, CodecError> {

@@ -10,7 +10,9 @@ use csf_core::port::{LaneInfo, LaneKind};
 use csf_core::{BusError, Incarnation, LaneId, Message, MessageType, NodeId, Stamp};
 use csf_time::Hlc;
 
+use crate::edge::Edge;
 use crate::health::Marks;
+use crate::lane::Content;
 use crate::monitor::{DeadLetter, DeliveryTimes, Monitor};
 use crate::topic::Wiring;
 use crate::{Doorbell, EffectWriter, Interest, Publisher, Subscriber, Subscription, Topic, TopicSpec};
@@ -88,6 +90,7 @@ struct Inner {
     wiring: Arc<Wiring>,
     monitor: Arc<Monitor>,
     marks: Marks,
+    edge: Edge,
     next_lane: AtomicU32,
 }
 
@@ -160,6 +163,12 @@ pub enum TopicError {
         /// Its destination.
         to: String,
     },
+    /// The topic carries values that have no JSON form.
+    #[error("topic `{name}` carries Rust values only; declare a topic for a `Message` to reach it from outside")]
+    Opaque {
+        /// The topic.
+        name: String,
+    },
     /// There is no such channel.
     #[error("there is no channel `{from}` -> `{to}`")]
     UnknownChannel {
@@ -186,7 +195,17 @@ impl PhaseCoherenceBus {
         let hold_max_ns = u64::try_from(config.hold_max.as_nanos()).unwrap_or(u64::MAX);
         let monitor = Arc::new(Monitor::new(config.time_source.clone(), hold_max_ns, config.latency_every));
         let (topics, wiring, next_lane) = (RwLock::default(), Arc::default(), AtomicU32::new(0));
-        Self { inner: Arc::new(Inner { config, topics, wiring, monitor, marks: Marks::default(), next_lane }) }
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                topics,
+                wiring,
+                monitor,
+                marks: Marks::default(),
+                edge: Edge::default(),
+                next_lane,
+            }),
+        }
     }
 
     /// A handle that does not keep the bus alive.
@@ -203,6 +222,10 @@ impl PhaseCoherenceBus {
 
     pub(crate) fn monitor(&self) -> &Arc<Monitor> {
         &self.inner.monitor
+    }
+
+    pub(crate) fn edge(&self) -> &Edge {
+        &self.inner.edge
     }
 
     pub(crate) fn marks(&self) -> &Marks {
@@ -269,7 +292,16 @@ impl PhaseCoherenceBus {
     /// # Errors
     /// [`TopicError`].
     pub fn publisher<T: Message>(&self, topic: &str, author: &str, kind: LaneKind) -> Result<Publisher<T>, TopicError> {
-        let topic = self.typed(topic, MessageType::of::<T>())?;
+        self.open_lane(&self.typed(topic, MessageType::of::<T>())?, author, kind)
+    }
+
+    /// `T` is the topic's type.
+    pub(crate) fn open_lane<T: Content>(
+        &self,
+        topic: &Arc<Topic>,
+        author: &str,
+        kind: LaneKind,
+    ) -> Result<Publisher<T>, TopicError> {
         let number = self.inner.next_lane.fetch_add(1, Ordering::Relaxed);
         let lane = u16::try_from(number).map_err(|_| TopicError::LanesExhausted)?;
         let info = LaneInfo {
@@ -281,6 +313,10 @@ impl PhaseCoherenceBus {
         };
         let lane = topic.add_lane::<T>(info)?;
         Publisher::new(lane, self.hlc()).map_err(|_| TopicError::LanesExhausted)
+    }
+
+    pub(crate) fn open_subscription(&self, topics: Vec<Arc<Topic>>, interest: Interest) -> Subscription {
+        Subscription::new(topics, interest, Arc::default(), self.inner.monitor.clone())
     }
 
     /// A component's output on a topic.
@@ -309,10 +345,9 @@ impl PhaseCoherenceBus {
     ///
     /// # Errors
     /// [`TopicError`].
-    pub fn subscribe<T: Message>(&self, topic: &str, interest: Interest) -> Result<Subscriber<T>, TopicError> {
+    pub fn subscriber<T: Message>(&self, topic: &str, interest: Interest) -> Result<Subscriber<T>, TopicError> {
         let topic = self.typed(topic, MessageType::of::<T>())?;
-        let inner = Subscription::new(vec![topic], interest, Arc::default(), self.inner.monitor.clone());
-        Ok(Subscriber::new(inner))
+        Ok(Subscriber::new(self.open_subscription(vec![topic], interest)))
     }
 
     /// Lets what is published on `from` arrive on `to` too, from now on, by reference and with its own id and stamp. Both carry the
@@ -367,13 +402,5 @@ impl PhaseCoherenceBus {
     #[must_use]
     pub fn delivery_times(&self) -> DeliveryTimes {
         self.inner.monitor.times()
-    }
-
-    /// Number of live subscriptions of a topic.
-    ///
-    /// # Errors
-    /// [`TopicError::Unknown`].
-    pub fn subscriber_count(&self, topic: &str) -> Result<usize, TopicError> {
-        Ok(self.topic(topic)?.subscriber_count())
     }
 }

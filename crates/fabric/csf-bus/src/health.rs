@@ -48,6 +48,9 @@ impl PhaseCoherenceBus {
             stats.packets_dropped += totals.lost;
             subscriptions += topic.subscriber_count() as u64;
         }
+        let refused = self.edge().dropped();
+        stats.packets_published += refused;
+        stats.packets_dropped += refused;
         stats.active_subscriptions = subscriptions;
         let times = self.delivery_times();
         stats.peak_latency_ns = times.peak_ns;

@@ -7,12 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use csf_core::port::LaneInfo;
-use csf_core::{Header, LaneId, Message, MessageId, MessageType};
+use csf_core::{Header, LaneId, MessageId};
 
 use crate::interest::AnyFilter;
 use crate::monitor::Monitor;
 use crate::ring::{HeapMemory, Reader, Ring, SlotFilter, SlotHeader, Wants};
 use crate::{Doorbell, Interest, Start};
+
+/// What a slot may hold: a [`csf_core::Message`], or at the edge any value that threads may share.
+pub trait Content: Send + Sync + 'static {}
+
+impl<T: Send + Sync + 'static> Content for T {}
+
+/// Appends a payload's byte form.
+type Encode = fn(&dyn Any, &mut Vec<u8>) -> Result<(), csf_core::CodecError>;
 
 /// One producer's stream on a topic.
 pub(crate) struct Lane {
@@ -20,7 +28,7 @@ pub(crate) struct Lane {
     pub(crate) ring: Arc<Ring<HeapMemory>>,
     /// The payload at an address, with its type's vtable.
     as_any: unsafe fn(*const u8) -> *const dyn Any,
-    encode: fn(&dyn Any, &mut Vec<u8>) -> Result<(), csf_core::CodecError>,
+    encode: Encode,
     /// Causes beyond the first, of the few packets that have several.
     more_causes: Mutex<BTreeMap<u64, Arc<[MessageId]>>>,
     /// How often the producer found the lane full. Written by the producer.
@@ -29,9 +37,8 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// A lane for `T`. `None` when its slots need more memory than a lane may have.
-    pub(crate) fn new<T: Message>(info: LaneInfo, capacity: usize, history: usize) -> Option<Self> {
+    pub(crate) fn new<T: Content>(info: LaneInfo, capacity: usize, history: usize, encode: Encode) -> Option<Self> {
         let ring = Arc::new(Ring::on_heap::<T>(capacity, history)?);
-        let encode = MessageType::of::<T>().encode;
         let (more_causes, refusals) = (Mutex::default(), AtomicU64::new(0));
         Some(Self { info, ring, as_any: |payload| payload.cast::<T>(), encode, more_causes, refusals })
     }
@@ -189,6 +196,15 @@ impl LaneReader {
     #[inline(always)]
     pub(crate) fn head(&mut self) -> Option<&SlotHeader> {
         if self.reader.acquire() { Some(self.reader.header()) } else { None }
+    }
+
+    /// The held packet's payload as what it is.
+    ///
+    /// # Safety
+    /// A packet is held, and the lane carries `T`.
+    pub(crate) unsafe fn held_payload<T>(&self) -> &T {
+        // SAFETY: the caller's promise; the slot stays until `release`, which needs `&mut self`.
+        unsafe { &*self.reader.payload().cast::<T>() }
     }
 
     /// The held packet as what it is.

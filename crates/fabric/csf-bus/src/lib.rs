@@ -8,6 +8,7 @@
 
 mod bus;
 mod doorbell;
+mod edge;
 mod health;
 mod interest;
 mod lane;
@@ -21,6 +22,7 @@ mod topic;
 
 pub use bus::{BusConfig, Channel, PhaseCoherenceBus, TopicError, WeakBus};
 pub use doorbell::Doorbell;
+pub use edge::{Delivery, DowncastPacket, Receiver};
 pub use health::{LATENCY_LIMIT_NS, THROUGHPUT_LIMIT_MPS};
 pub use interest::{Expired, Interest};
 pub use lane::LaneReader;

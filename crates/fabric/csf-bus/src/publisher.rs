@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use csf_core::port::HlcClock;
 use csf_core::port::LaneInfo;
-use csf_core::{Attributes, BusError, BusResult, Fault, LaneId, Message, MessageId, Stamp};
+use csf_core::{Attributes, BusError, BusResult, Fault, LaneId, LogicalTime, Message, MessageId, Stamp};
 use csf_time::Hlc;
 
-use crate::lane::Lane;
-use crate::ring::{HeapMemory, SlotHeader, Writer};
+use crate::Doorbell;
+use crate::lane::{Content, Lane};
+use crate::ring::{HeapMemory, Ring, SlotHeader, Writer};
 
 /// One producer on one topic. Not `Clone`: whoever else wants to publish takes a lane of its own.
 pub struct Publisher<T> {
@@ -21,7 +22,7 @@ pub struct Publisher<T> {
     _payload: PhantomData<fn(T)>,
 }
 
-impl<T: Message> Publisher<T> {
+impl<T: Content> Publisher<T> {
     /// `lane` carries `T`.
     pub(crate) fn new(lane: Arc<Lane>, hlc: Hlc) -> BusResult<Self> {
         let writer = Writer::new(lane.ring.clone())
@@ -73,6 +74,70 @@ impl<T: Message> Publisher<T> {
         attributes: Attributes,
         causes: &[MessageId],
     ) -> BusResult<MessageId> {
+        let id = self.next_for(causes)?;
+        if self.writer.is_idle() {
+            // No history, no reader: the packet needs neither slot nor stamp.
+            self.writer.skip();
+        } else {
+            let (hlc, lane) = (&mut self.hlc, &self.lane);
+            let header = || header_of(tick(hlc), &attributes, causes, lane, id);
+            // SAFETY: there is room, and `T` is what the lane carries.
+            unsafe { self.writer.stage(|slot| slot.cast::<T>().write(value), header) };
+        }
+        self.writer.commit();
+        Ok(id)
+    }
+
+    /// Stages a packet that carries its own id and time; invisible until [`Publisher::commit`].
+    pub(crate) fn stage_built(
+        &mut self,
+        attributes: Attributes,
+        causes: &[MessageId],
+        build: impl FnOnce(MessageId, LogicalTime) -> T,
+    ) -> BusResult<MessageId> {
+        let id = self.next_for(causes)?;
+        let stamp = tick(&mut self.hlc);
+        let value = build(id, self.hlc.logical_time());
+        if self.writer.is_idle() {
+            self.writer.skip();
+        } else {
+            let lane = &self.lane;
+            let header = || header_of(stamp, &attributes, causes, lane, id);
+            // SAFETY: there is room, and `T` is what the lane carries.
+            unsafe { self.writer.stage(|slot| slot.cast::<T>().write(value), header) };
+        }
+        Ok(id)
+    }
+
+    /// Makes staged packets visible.
+    pub(crate) fn commit(&mut self) {
+        self.writer.commit();
+    }
+
+    /// Forgets staged packets.
+    pub(crate) fn rollback(&mut self) {
+        self.writer.rollback();
+    }
+
+    /// Whether `count` packets fit now.
+    pub(crate) fn has_room_for(&mut self, count: usize) -> bool {
+        self.writer.has_room(count as u64)
+    }
+
+    /// The bell that rings when readers give slots back, from now on.
+    pub(crate) fn wait_for_space(&self) -> Arc<Doorbell> {
+        let ring = self.writer.ring();
+        ring.fence_space();
+        ring.space().clone()
+    }
+
+    pub(crate) fn ring(&self) -> &Arc<Ring<HeapMemory>> {
+        self.writer.ring()
+    }
+
+    /// The id of the next packet, if there is room for it and its causes can come before it.
+    #[inline(always)]
+    fn next_for(&mut self, causes: &[MessageId]) -> BusResult<MessageId> {
         if !self.writer.has_room(1) {
             return Err(self.full());
         }
@@ -80,25 +145,6 @@ impl<T: Message> Publisher<T> {
         if causes.iter().any(|cause| cause.lane == id.lane && cause.seq >= id.seq) {
             return Err(future_cause(id, causes));
         }
-        if self.writer.is_idle() {
-            // No history, no reader: the packet needs neither slot nor stamp.
-            self.writer.skip();
-        } else {
-            let (hlc, lane) = (&mut self.hlc, &self.lane);
-            let header = || {
-                let header = SlotHeader::new(tick(hlc), &attributes, causes.first().copied());
-                match causes {
-                    [] | [_] => header,
-                    [_, more @ ..] => {
-                        lane.add_causes(id.seq, more);
-                        header.with_more_causes()
-                    }
-                }
-            };
-            // SAFETY: there is room, and `T` is what the lane carries.
-            unsafe { self.writer.stage(|slot| slot.cast::<T>().write(value), header) };
-        }
-        self.writer.commit();
         Ok(id)
     }
 
@@ -155,23 +201,39 @@ impl<T: Message> Publisher<T> {
         attributes: Attributes,
         causes: &[MessageId],
     ) -> BusResult<MessageId> {
-        if !self.writer.has_room(1) {
-            self.lane.count_refusal();
-            let ring = self.writer.ring().clone();
-            ring.fence_space();
-            let writer = &mut self.writer;
-            ring.space().wait_until(|| writer.has_room(1).then_some(())).await;
-        }
+        self.room().await;
         self.try_publish_caused(value, attributes, causes)
     }
 
+    /// Waits until a packet fits. Cancel safe.
+    async fn room(&mut self) {
+        if !self.writer.has_room(1) {
+            self.lane.count_refusal();
+            let space = self.wait_for_space();
+            space.wait_until(|| self.writer.has_room(1).then_some(())).await;
+        }
+    }
+
     #[cold]
-    fn full(&self) -> BusError {
+    pub(crate) fn full(&self) -> BusError {
         self.lane.count_refusal();
         BusError::ResourceExhausted {
             resource: format!("lane {} of `{}`", self.lane.info.id, self.lane.info.topic),
             details: "its slowest reader holds every slot; raise the topic's `capacity` or the reader's speed"
                 .to_owned(),
+        }
+    }
+}
+
+/// A packet's header; causes beyond the first go into the lane's side table.
+#[inline(always)]
+fn header_of(stamp: Stamp, attributes: &Attributes, causes: &[MessageId], lane: &Lane, id: MessageId) -> SlotHeader {
+    let header = SlotHeader::new(stamp, attributes, causes.first().copied());
+    match causes {
+        [] | [_] => header,
+        [_, more @ ..] => {
+            lane.add_causes(id.seq, more);
+            header.with_more_causes()
         }
     }
 }

@@ -1,14 +1,12 @@
 //! A typed subscription to one topic: polled, awaited or waited for, on the same stream.
 
 use std::marker::PhantomData;
-use std::pin::pin;
 use std::time::Duration;
 
-use csf_core::{Header, Message};
-use futures_timer::Delay;
-use futures_util::future::{Either, select};
+use csf_core::Header;
 
 use crate::Subscription;
+use crate::lane::Content;
 
 /// Rounds of polling before a thread parks: about as long as a futex wake takes, so that waiting costs at most twice the optimum
 /// (Karlin et al., "Empirical Studies of Competitive Spinning", 1991).
@@ -22,7 +20,7 @@ pub struct Subscriber<T> {
     _payload: PhantomData<fn() -> T>,
 }
 
-impl<T: Message> Subscriber<T> {
+impl<T: Content> Subscriber<T> {
     /// `inner` reads one topic, which carries `T`.
     pub(crate) fn new(inner: Subscription) -> Self {
         Self { inner, _payload: PhantomData }
@@ -65,32 +63,22 @@ impl<T: Message> Subscriber<T> {
 
     /// Waits for the next packet and calls `f` with it. Cancel safe: an undelivered packet stays.
     pub async fn recv_with<R>(&mut self, mut f: impl FnMut(&Header, &T) -> R) -> R {
-        if let Some(result) = self.poll(&mut f) {
-            return result;
-        }
-        self.inner.allow_sleep();
-        let doorbell = self.inner.doorbell().clone();
         loop {
-            let arrival =
-                doorbell.wait_until(|| self.poll(&mut f).map(Some).or_else(|| self.is_holding().then_some(None)));
-            if let Some(result) = arrival.await {
-                return result;
+            if self.inner.next().await.is_none() {
+                // Nobody closes a subscriber's subscription.
+                std::future::pending::<()>().await;
             }
-            // A packet is held for its cause: look again when another comes or when the hold is over.
-            let hold_left = Duration::from_nanos(self.inner.hold_left_ns().unwrap_or(0));
-            let news = pin!(doorbell.wait_until(|| self.poll(&mut f)));
-            if let Either::Left((result, _)) = select(news, Delay::new(hold_left)).await {
+            if let Some(result) = self.poll(&mut f) {
                 return result;
             }
         }
-    }
-
-    fn is_holding(&self) -> bool {
-        self.inner.hold_left_ns().is_some()
     }
 
     /// Waits for the next packet and hands out a copy. Cancel safe: an undelivered packet stays.
-    pub async fn recv(&mut self) -> (Header, T) {
+    pub async fn recv(&mut self) -> (Header, T)
+    where
+        T: Clone,
+    {
         self.recv_with(|header, payload| (*header, payload.clone())).await
     }
 

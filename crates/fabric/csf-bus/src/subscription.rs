@@ -2,11 +2,15 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use csf_core::port::LaneInfo;
 use csf_core::{Header, LaneId};
+use futures_timer::Delay;
+use futures_util::future::{Either, select};
 
 use crate::interest::Expired;
 use crate::lane::Lane;
@@ -22,6 +26,7 @@ pub(crate) struct Intake {
     doorbell: Arc<Doorbell>,
     news: Mutex<News>,
     has_news: AtomicBool,
+    is_closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -55,6 +60,16 @@ impl Intake {
         }
     }
 
+    /// Ends the subscription: it yields what is there, then no more.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.doorbell.ring();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
     fn announce(&self, news: MutexGuard<'_, News>) {
         self.has_news.store(true, Ordering::Release);
         drop(news);
@@ -82,8 +97,8 @@ impl Subscription {
     ) -> Self {
         let (start, order) = (interest.start, interest.order);
         let meter = Meter::new(monitor.clone(), interest.expired == Expired::Drop);
-        let (news, has_news) = (Mutex::default(), AtomicBool::new(false));
-        let intake = Arc::new(Intake { interest, monitor, doorbell, news, has_news });
+        let (news, has_news, is_closed) = (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
+        let intake = Arc::new(Intake { interest, monitor, doorbell, news, has_news, is_closed });
         for topic in &topics {
             topic.subscribe(&intake, start);
         }
@@ -199,6 +214,60 @@ impl Subscription {
         self.selected
     }
 
+    /// Waits for the next packet and says on which lane it is; `None` when the subscription was closed and everything is read. Cancel
+    /// safe.
+    pub(crate) async fn next(&mut self) -> Option<usize> {
+        if let Some(lane) = self.select() {
+            return Some(lane);
+        }
+        self.allow_sleep();
+        let doorbell = self.doorbell().clone();
+        loop {
+            let news = doorbell.wait_until(|| self.look().or_else(|| self.hold_left_ns().map(Look::Held)));
+            let left_ns = match news.await {
+                Look::At(lane) => return Some(lane),
+                Look::Closed => return None,
+                Look::Held(left_ns) => left_ns,
+            };
+            // A packet is held for its cause: look again when another comes, and when the hold is over.
+            let news = pin!(doorbell.wait_until(|| self.look()));
+            match select(news, Delay::new(Duration::from_nanos(left_ns))).await {
+                Either::Left((Look::At(lane), _)) => return Some(lane),
+                Either::Left((Look::Closed, _)) => return None,
+                Either::Left((Look::Held(_), _)) | Either::Right(_) => {}
+            }
+        }
+    }
+
+    fn look(&mut self) -> Option<Look> {
+        // Closed is looked at first: what was published before is then seen.
+        let is_closed = self.intake.is_closed();
+        self.select().map(Look::At).or_else(|| is_closed.then_some(Look::Closed))
+    }
+
+    /// The selected packet's payload.
+    ///
+    /// # Safety
+    /// `lane` is selected, and carries `T`.
+    pub(crate) unsafe fn held<T>(&self, lane: usize) -> &T {
+        // SAFETY: the caller's promise.
+        unsafe { self.lanes.readers[lane].held_payload::<T>() }
+    }
+
+    pub(crate) fn intake(&self) -> &Arc<Intake> {
+        &self.intake
+    }
+
+    /// Leaves all lanes.
+    pub(crate) fn detach(&mut self) {
+        for topic in self.topics.drain(..) {
+            topic.unsubscribe(&self.intake);
+        }
+        self.selected = None;
+        self.change_lanes();
+        self.lanes = Lanes::default();
+    }
+
     /// See [`Reader::pause`](crate::ring::Reader::pause). A reader of many lanes is busy with the others meanwhile.
     #[inline(always)]
     pub(crate) fn pause(&mut self) {
@@ -262,8 +331,13 @@ impl Drop for Acknowledge<'_> {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        for topic in &self.topics {
-            topic.unsubscribe(&self.intake);
-        }
+        self.detach();
     }
+}
+
+/// What a look brought.
+enum Look {
+    At(usize),
+    Held(u64),
+    Closed,
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use csf_core::port::{LaneInfo, LaneKind};
 use csf_core::{LaneId, Message, MessageType};
 
-use crate::lane::Lane;
+use crate::lane::{Content, Lane};
 use crate::ring::{LANE_BYTES_MAX, Totals};
 use crate::subscription::Intake;
 use crate::{EdgePublisher, PhaseCoherenceBus, Start, TopicError};
@@ -48,6 +48,20 @@ impl TopicSpec {
             history: 1,
             recorded: true,
             edge: |bus, topic, author| Ok(Box::new(bus.publisher::<T>(topic, author, LaneKind::Source)?)),
+        }
+    }
+
+    /// A topic for Rust values that do not leave the process: not recorded, nothing kept.
+    #[must_use]
+    pub(crate) fn opaque<T: Content>(name: String) -> Self {
+        Self {
+            name,
+            message: MessageType::opaque::<T>(),
+            doc: String::new(),
+            capacity: None,
+            history: 0,
+            recorded: false,
+            edge: |_, topic, _| Err(TopicError::Opaque { name: topic.to_owned() }),
         }
     }
 
@@ -140,8 +154,8 @@ impl Topic {
     }
 
     /// `T` is the topic's type.
-    pub(crate) fn add_lane<T: Message>(self: &Arc<Self>, info: LaneInfo) -> Result<Arc<Lane>, TopicError> {
-        let lane = Lane::new::<T>(info, self.capacity, self.spec.history);
+    pub(crate) fn add_lane<T: Content>(self: &Arc<Self>, info: LaneInfo) -> Result<Arc<Lane>, TopicError> {
+        let lane = Lane::new::<T>(info, self.capacity, self.spec.history, self.spec.message.encode);
         let lane = Arc::new(lane.ok_or_else(|| TopicError::LaneTooLarge {
             name: self.spec.name.clone(),
             capacity: self.capacity,

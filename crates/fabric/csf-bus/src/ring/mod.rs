@@ -153,6 +153,14 @@ impl<M: Memory> Ring<M> {
         })
     }
 
+    /// Whether every reader that loses nothing has passed this packet.
+    pub(crate) fn is_passed(&self, seq: u64) -> bool {
+        self.readers.with(|readers| {
+            let committed = self.committed();
+            readers.cursors.iter().all(|cursor| cursor.wants.policy.is_lossy() || cursor.passed(committed) > seq)
+        })
+    }
+
     /// Packets committed that readers have not passed, each counted once for each reader.
     pub(crate) fn queue_depth(&self) -> u64 {
         self.readers.with(|readers| {

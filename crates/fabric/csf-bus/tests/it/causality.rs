@@ -30,7 +30,7 @@ fn publish(lane: &mut Publisher<Number>, value: u64, causes: &[MessageId]) -> Me
 }
 
 fn subscribe(bus: &PhaseCoherenceBus, order: Order) -> impl FnMut() -> Option<u64> {
-    let mut subscriber = bus.subscribe::<Number>("n", Interest::new().start(Start::Earliest).order(order)).unwrap();
+    let mut subscriber = bus.subscriber::<Number>("n", Interest::new().start(Start::Earliest).order(order)).unwrap();
     move || subscriber.poll(|_, n| n.value)
 }
 
@@ -150,8 +150,8 @@ fn a_sleeping_task_and_a_sleeping_thread_report_an_overdue_cause_unasked() {
     bus.declare(TopicSpec::new::<Number>("n").capacity(64)).unwrap();
     let [mut a, b] = lanes(&bus);
     let missing = b.next_id();
-    let mut task = bus.subscribe::<Number>("n", Interest::new()).unwrap();
-    let mut thread = bus.subscribe::<Number>("n", Interest::new()).unwrap();
+    let mut task = bus.subscriber::<Number>("n", Interest::new()).unwrap();
+    let mut thread = bus.subscriber::<Number>("n", Interest::new()).unwrap();
     publish(&mut a, 1, &[missing]);
     publish(&mut a, 2, &[]);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

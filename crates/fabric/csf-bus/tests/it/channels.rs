@@ -22,11 +22,11 @@ fn all(subscriber: &mut Subscriber<Number>) -> Vec<u64> {
 fn what_is_published_on_the_source_arrives_at_the_destination_until_the_channel_is_removed() {
     let bus = linked(&["drpp.patterns", "adp.input"]);
     let mut before = bus.publisher::<Number>("drpp.patterns", "before", LaneKind::Source).unwrap();
-    let mut reader = bus.subscribe::<Number>("adp.input", Interest::new()).unwrap();
+    let mut reader = bus.subscriber::<Number>("adp.input", Interest::new()).unwrap();
     before.try_publish(number(0), Attributes::default()).unwrap();
     bus.create_channel("drpp.patterns", "adp.input").unwrap();
     let mut after = bus.publisher::<Number>("drpp.patterns", "after", LaneKind::Source).unwrap();
-    let mut late = bus.subscribe::<Number>("adp.input", Interest::new().start(Start::Last(1))).unwrap();
+    let mut late = bus.subscriber::<Number>("adp.input", Interest::new().start(Start::Last(1))).unwrap();
     let id = before.try_publish(number(1), Attributes::default()).unwrap();
     let after_id = after.try_publish(number(2), Attributes::default()).unwrap();
     let mut seen: Vec<_> = std::iter::from_fn(|| reader.poll(|h, n| (n.value, h.id))).collect();
@@ -63,7 +63,7 @@ fn duplicates_circles_and_strangers_are_refused() {
 #[test]
 fn a_packet_arrives_once_however_many_ways_lead_there() {
     let bus = linked(&["a", "b", "c", "d"]);
-    let mut reader = bus.subscribe::<Number>("d", Interest::new()).unwrap();
+    let mut reader = bus.subscriber::<Number>("d", Interest::new()).unwrap();
     for (from, to) in [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")] {
         bus.create_channel(from, to).unwrap();
     }

@@ -19,8 +19,8 @@ fn is_hundred(_: &csf_core::Header, n: &Number) -> bool {
 fn packets_that_a_subscriber_rejects_hold_no_slot() {
     let bus = bus_with(8);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    let mut filtered = bus.subscribe::<Number>("n", Interest::new().filter(is_hundred)).unwrap();
-    let mut masked = bus.subscribe::<Number>("n", Interest::new().mask(2)).unwrap();
+    let mut filtered = bus.subscriber::<Number>("n", Interest::new().filter(is_hundred)).unwrap();
+    let mut masked = bus.subscriber::<Number>("n", Interest::new().mask(2)).unwrap();
     for i in 1..=700 {
         let targets = if i == 650 { 2 } else { 1 };
         publisher.try_publish(number(i), Attributes::default().with_targets(targets)).unwrap();
@@ -41,7 +41,7 @@ fn packets_that_a_subscriber_rejects_hold_no_slot() {
 fn a_wanted_packet_holds_its_slot_until_it_is_read() {
     let bus = bus_with(8);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    let mut filtered = bus.subscribe::<Number>("n", Interest::new().filter(is_hundred)).unwrap();
+    let mut filtered = bus.subscriber::<Number>("n", Interest::new().filter(is_hundred)).unwrap();
     publisher.try_publish(number(100), Attributes::default()).unwrap();
     let published = (1..100).take_while(|i| publisher.try_publish(number(*i), Attributes::default()).is_ok()).count();
     assert_eq!(published, 7, "the lane has 8 slots");
@@ -54,7 +54,7 @@ fn a_filter_that_panics_rejects_the_packet_and_is_counted() {
     let bus = bus_with(8);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
     let grumpy = |_: &csf_core::Header, n: &Number| if n.value == 7 { true } else { panic::resume_unwind(Box::new(0)) };
-    let mut subscriber = bus.subscribe::<Number>("n", Interest::new().filter(grumpy)).unwrap();
+    let mut subscriber = bus.subscriber::<Number>("n", Interest::new().filter(grumpy)).unwrap();
     for i in 0..100 {
         // Beyond 8, the producer asks the filter on its own thread.
         publisher.try_publish(number(i % 50 + 10), Attributes::default()).unwrap();
@@ -69,7 +69,7 @@ fn a_conflating_subscriber_sees_the_newest_packet_it_wants() {
     let bus = bus_with(16);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
     let interest = Interest::new().policy(Policy::Conflate).filter(is_hundred);
-    let mut subscriber = bus.subscribe::<Number>("n", interest).unwrap();
+    let mut subscriber = bus.subscriber::<Number>("n", interest).unwrap();
     for i in [100, 200, 300, 301, 302] {
         publisher.try_publish(number(i), Attributes::default()).unwrap();
     }
@@ -85,8 +85,8 @@ fn late_packets_are_delivered_or_dropped_and_always_counted() {
     let bus = PhaseCoherenceBus::new(BusConfig::new(clock.clone()));
     bus.declare(TopicSpec::new::<Number>("n")).unwrap();
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    let mut patient = bus.subscribe::<Number>("n", Interest::new()).unwrap();
-    let mut strict = bus.subscribe::<Number>("n", Interest::new().expired(Expired::Drop)).unwrap();
+    let mut patient = bus.subscriber::<Number>("n", Interest::new()).unwrap();
+    let mut strict = bus.subscriber::<Number>("n", Interest::new().expired(Expired::Drop)).unwrap();
     let deadlines = [Some(Stamp(500)), Some(Stamp(2_000)), Some(Stamp(5_000)), Some(Stamp(u64::MAX)), None];
     for (value, deadline) in (0..).zip(deadlines) {
         publisher.try_publish(number(value), Attributes { deadline, ..Attributes::default() }).unwrap();
@@ -109,7 +109,7 @@ fn lag_is_told_as_count_and_as_time() {
     let bus = PhaseCoherenceBus::new(BusConfig::new(clock.clone()));
     bus.declare(TopicSpec::new::<Number>("n")).unwrap();
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    let mut subscriber = bus.subscribe::<Number>("n", Interest::new()).unwrap();
+    let mut subscriber = bus.subscriber::<Number>("n", Interest::new()).unwrap();
     assert_eq!((subscriber.lag(), subscriber.lag_ns()), (0, 0));
     publisher.try_publish(number(1), Attributes::default()).unwrap();
     clock.advance(Duration::from_micros(3));

@@ -62,7 +62,7 @@ async fn start(config: &str, store: &MemoryStore) -> Arc<Node> {
 
 async fn next<T: Message>(node: &Node) -> T {
     let mut subscriber: Subscriber<T> =
-        node.bus().subscribe(T::NAME, Interest::new().policy(Policy::DropOldest)).expect("it is declared");
+        node.bus().subscriber(T::NAME, Interest::new().policy(Policy::DropOldest)).expect("it is declared");
     let (header, message) = tokio::time::timeout(PATIENCE, subscriber.recv()).await.expect(T::NAME);
     let measured_at = header.measured_at.expect("telemetry says when it was measured");
     assert_eq!(measured_at.clock.name(), "os");
