@@ -9,9 +9,9 @@ use csf_core::port::LaneInfo;
 use csf_core::{Attributes, BusError, BusResult, Fault, LaneId, LogicalTime, Message, MessageId, Stamp};
 use csf_time::Hlc;
 
-use crate::Doorbell;
 use crate::lane::{Content, Lane};
 use crate::ring::{HeapMemory, Ring, SlotHeader, Writer};
+use crate::{Doorbell, Matcher};
 
 /// One producer on one topic. Not `Clone`: whoever else wants to publish takes a lane of its own.
 pub struct Publisher<T> {
@@ -122,6 +122,11 @@ impl<T: Content> Publisher<T> {
     /// Whether `count` packets fit now.
     pub(crate) fn has_room_for(&mut self, count: usize) -> bool {
         self.writer.has_room(count as u64)
+    }
+
+    /// Chooses the instructions by which sleeping subscribers are matched.
+    pub(crate) fn set_matcher(&mut self, matcher: Matcher) {
+        self.writer.set_matcher(matcher);
     }
 
     /// The bell that rings when readers give slots back, from now on.

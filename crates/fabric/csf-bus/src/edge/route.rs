@@ -15,7 +15,7 @@ use futures_util::future::{Either, select};
 
 use super::{DowncastPacket, Receipt};
 use crate::monitor::Monitor;
-use crate::{Publisher, Topic};
+use crate::{Matcher, Publisher, Topic};
 
 /// What a slot of a route holds.
 pub(crate) struct Parcel<T> {
@@ -101,6 +101,7 @@ impl<T: Payload> Route<T> {
             deadline: routing.deadline_ns.map(|deadline| Stamp(deadline.as_nanos())),
             targets: routing.target_component_mask,
         };
+        publisher.set_matcher(Matcher::for_options(&routing.delivery_options));
         let causes = packet.quantum_correlation.causal_dependencies.clone();
         publisher.stage_built(attributes, &causes, |id, time| {
             (packet.id, packet.timestamp) = (id, time);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::Matcher;
+
 use super::cursor::{Cursor, PIN, UNSETTLED};
 use super::memory::Memory;
 use super::platform::{Bell, Lock, Platform, Word};
@@ -31,6 +33,10 @@ pub(crate) struct Writer<M: Memory> {
     /// No history and no reader: nothing is written but the count.
     is_idle: bool,
     cursors: Vec<Arc<Cursor<M::Platform>>>,
+    /// The cursors' masks, side by side for the matcher, and its room.
+    masks: Vec<u64>,
+    found: Vec<u64>,
+    matcher: Matcher,
 }
 
 impl<M: Memory> Writer<M> {
@@ -53,6 +59,9 @@ impl<M: Memory> Writer<M> {
             seen: LOOK,
             is_idle,
             cursors: Vec::new(),
+            masks: Vec::new(),
+            found: Vec::new(),
+            matcher: Matcher::default(),
         })
     }
 
@@ -135,11 +144,12 @@ impl<M: Memory> Writer<M> {
                 seq -= 1;
             }
         }
+        let first = self.committed;
         self.committed = self.next;
         self.ring.committed.store(self.next, Ordering::Release);
         <M::Platform as Platform>::fence_light();
         if self.ring.attention.load(Ordering::Relaxed) != self.quiet && !self.is_idle {
-            self.wake();
+            self.wake(first);
         }
     }
 
@@ -149,16 +159,31 @@ impl<M: Memory> Writer<M> {
         self.next = self.committed;
     }
 
-    /// Looks who reads, and rings for those who sleep.
+    /// Looks who reads, and rings for those who sleep and are addressed by a packet from `first` on.
     #[inline(never)]
-    fn wake(&mut self) {
+    fn wake(&mut self, first: u64) {
         <M::Platform as Platform>::fence();
         self.refresh();
-        for cursor in &self.cursors {
+        if self.seen & FENCED_MASK == 0 {
+            return;
+        }
+        let targets = (first..self.committed).fold(0, |targets, seq| targets | self.targets_of(seq));
+        for index in self.matcher.positions(&self.masks, targets, &mut self.found) {
+            let cursor = &self.cursors[index];
             if cursor.is_fenced.load(Ordering::Relaxed) != 0 {
                 cursor.bell.ring_after_fence();
             }
         }
+    }
+
+    /// Chooses the instructions by which sleepers are matched.
+    pub(crate) fn set_matcher(&mut self, matcher: Matcher) {
+        self.matcher = matcher;
+    }
+
+    fn targets_of(&self, seq: u64) -> u64 {
+        // SAFETY: `committed - capacity <= seq < committed`, so the slot holds the packet of `seq`; only this producer could change it.
+        unsafe { (*self.ring.memory.header(self.ring.index(seq))).targets }
     }
 
     /// Copies the list of readers if it changed.
@@ -185,6 +210,8 @@ impl<M: Memory> Writer<M> {
                 self.is_idle = !readers.is_active;
                 (readers.cursors.clone(), ring.attention.load(Ordering::Acquire))
             });
+            self.masks = cursors.iter().map(|cursor| cursor.wants.mask).collect();
+            self.found = vec![0; cursors.len().div_ceil(64)];
             self.cursors = cursors;
             self.seen = seen;
             self.limit = if self.is_idle { 0 } else { self.limit.max(self.committed) };

@@ -311,3 +311,32 @@ fn targets_and_deadlines_hold_at_the_edge_too() {
     assert!(third.try_recv().is_none());
     assert_eq!(bus.get_temporal_metrics().delivered_late, 1);
 }
+
+/// FAB-013, FAB-061: who sleeps is woken by what addresses it, whatever instructions find that out.
+#[test]
+fn sleepers_are_woken_by_what_addresses_them_whatever_the_instructions() {
+    for (accelerated, simd_flags) in [(false, 0xFF), (true, 0), (true, 1), (true, 2), (true, 0xFF)] {
+        let bus = bus();
+        let runtime = runtime();
+        let tasks: Vec<_> = (0..64)
+            .map(|bit| {
+                let mut receiver = bus.receiver::<Reading>(csf_bus::Interest::new().mask(1 << bit)).unwrap();
+                runtime.spawn(async move { receiver.recv().await.unwrap().payload.value })
+            })
+            .collect();
+        runtime.block_on(async {
+            tokio::task::yield_now().await;
+            for bit in (0..64u8).rev() {
+                let mut packet = packet(f32::from(bit)).with_targets(1 << bit);
+                let options = &mut packet.routing_metadata.delivery_options;
+                (options.use_hardware_acceleration, options.simd_flags) = (accelerated, simd_flags);
+                while bus.try_publish(packet.clone()).is_err() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            for (bit, task) in (0..64u8).zip(tasks) {
+                assert_eq!(task.await.unwrap(), f32::from(bit));
+            }
+        });
+    }
+}
