@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Write a recorded journal in another format
     Export(Export),
-    /// Check this machine and the configuration
+    /// Check this machine, the configuration, and why a node is slow, large or out of time
     Doctor(Doctor),
     /// Explain an error code
     Explain(Explain),
@@ -96,6 +96,9 @@ pub(crate) struct Up {
     /// Journal directory; an existing one is continued
     #[arg(long, value_name = "DIR")]
     pub(crate) journal: Option<PathBuf>,
+    /// Make the node ill on purpose, to see what `csf doctor` says
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) fault: Option<crate::fault::Fault>,
 }
 
 /// Pace of a recording.
@@ -249,16 +252,28 @@ pub(crate) struct Export {
 pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// What to look at
+    /// What to look at; latency, memory and time ask a running node
     #[arg(value_enum, default_value_t = DoctorScope::All)]
     pub(crate) scope: DoctorScope,
+    /// Address of the node [default: the newest one on this machine]
+    #[arg(long, env = "CSF_NODE", value_name = "ADDRESS")]
+    pub(crate) node: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DoctorScope {
+    /// The machine and the configuration
     All,
+    /// Clock, cores, disk
     Machine,
+    /// The configuration
     Config,
+    /// Why a running node is slow
+    Latency,
+    /// Where a running node's memory goes
+    Memory,
+    /// Whether a running node keeps time and cause
+    Time,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod demo;
 mod diagnostic;
+mod fault;
 mod node;
 mod packs;
 mod paths;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use csf_core::Stamp;
-use csf_core::port::{Journal, JournalReader, TimeSource};
+use csf_core::port::{Journal, JournalReader};
 use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
 use csf_runtime::Catalogue;
 use csf_runtime::config::{Item, Layers, Problem, Settings, Source, environment_layer};
 use csf_runtime::node::{Attachment, BootOptions, Node, Phase, boot};
 use csf_runtime::topology::Topology;
+use csf_time::SystemClock;
 
 use crate::cli::ConfigArgs;
 use crate::diagnostic::Failure;
@@ -102,7 +103,7 @@ fn place(problem: &Problem) -> (String, usize) {
 /// What `up` decides beside the configuration.
 pub(crate) struct Start {
     pub(crate) directory: PathBuf,
-    pub(crate) clock: Arc<dyn TimeSource>,
+    pub(crate) clock: Arc<SystemClock>,
     pub(crate) process_start: Stamp,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) attachments: Vec<Attachment>,
@@ -119,6 +120,10 @@ pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start)
         topology,
         config_text,
         catalogue: catalogue.clone(),
+        clock_report: Some(Arc::new({
+            let clock = start.clock.clone();
+            move || clock.report()
+        })),
         clock: start.clock,
         process_start: start.process_start,
         directory: start.directory,

@@ -149,6 +149,7 @@ async fn start(
         topology,
         config_text: CONFIG.to_owned(),
         catalogue: catalogue.clone(),
+        clock_report: None,
         process_start: Stamp(clock.now_ns()?.as_nanos()),
         clock,
         directory,

@@ -23,7 +23,7 @@ use crate::client::NodeFile;
 use crate::diagnostic::Failure;
 use crate::node::{self, Start};
 use crate::summary::{Flown, Summary};
-use crate::{demo, packs, paths};
+use crate::{demo, fault, packs, paths};
 
 /// Runs of the flight that `speed_factor` is the median of.
 const TIMED_RUNS: usize = 5;
@@ -36,7 +36,7 @@ const PACED_S: f64 = 3.0;
 
 pub(crate) fn run(args: Up, process_start: Stamp) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let clock: Arc<dyn TimeSource> = SystemClock::detect().map_err(|e| Failure::new("CSF-0208", e.to_string()))?;
+    let clock = fault::clock(args.fault).map_err(|e| Failure::new("CSF-0208", e.to_string()))?;
     let up = Session { catalogue: packs::catalogue(), clock, process_start, args };
     let outcome = runtime.block_on(async {
         tokio::select! {
@@ -69,7 +69,7 @@ async fn second_interrupt() {
 
 struct Session {
     catalogue: Arc<Catalogue>,
-    clock: Arc<dyn TimeSource>,
+    clock: Arc<SystemClock>,
     process_start: Stamp,
     args: Up,
 }
@@ -80,10 +80,13 @@ struct Running {
     address: Option<SocketAddr>,
     files: Vec<PathBuf>,
     login: String,
+    /// Ends before the node does.
+    fault: Option<fault::Seeded>,
 }
 
 impl Running {
     async fn stop(self) {
+        drop(self.fault);
         self.node.shutdown().await;
         for file in &self.files {
             // Gone already is as good.
@@ -172,7 +175,8 @@ impl Session {
             }),
         };
         let node = node::start(item, &self.catalogue, start).await?;
-        let mut running = Running { node, address, files: Vec::new(), login: String::new() };
+        let fault = self.args.fault.map(|fault| fault::seed(fault, &node)).transpose()?;
+        let mut running = Running { node, address, files: Vec::new(), login: String::new(), fault };
         if let Some(address) = address {
             let code = access.one_time_code().map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
             running.login = format!("http://{address}/login?code={code}");

@@ -5,6 +5,7 @@
 mod api;
 mod commands;
 mod demo;
+mod doctor;
 mod faults;
 mod scratch;
 mod world;

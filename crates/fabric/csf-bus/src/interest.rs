@@ -29,6 +29,7 @@ pub struct Interest {
     pub(crate) mask: u64,
     pub(crate) filter: Option<AnyFilter>,
     pub(crate) expired: Expired,
+    pub(crate) label: Arc<str>,
 }
 
 impl Default for Interest {
@@ -40,6 +41,7 @@ impl Default for Interest {
             mask: u64::MAX,
             filter: None,
             expired: Expired::Deliver,
+            label: "unnamed".into(),
         }
     }
 }
@@ -86,6 +88,13 @@ impl Interest {
         self.filter = Some(Arc::new(move |header, payload: &dyn Any| {
             payload.downcast_ref::<T>().is_none_or(|payload| keep(header, payload))
         }));
+        self
+    }
+
+    /// What the subscriber is called in reports.
+    #[must_use]
+    pub fn label(mut self, label: &str) -> Self {
+        self.label = label.into();
         self
     }
 

@@ -94,7 +94,7 @@ impl LaneReader {
         bell: Arc<Doorbell>,
     ) -> Self {
         let filter = interest.filter.as_ref().map(|filter| lane.slot_filter(filter, monitor));
-        let wants = Wants { policy: interest.policy, mask: interest.mask, filter };
+        let wants = Wants { policy: interest.policy, mask: interest.mask, filter, label: interest.label.clone() };
         let reader = Reader::new(lane.ring.clone(), start, wants, bell);
         Self { id: lane.info.id, lane, reader, view: None, hold: None, held_in: 0 }
     }
@@ -177,12 +177,11 @@ impl LaneReader {
         }
     }
 
-    /// The next packet as a dead letter: its header and postcard form.
-    pub(crate) fn dead_letter(&mut self) -> Option<(Header, Vec<u8>)> {
+    /// The next packet's header and byte form; no bytes where it has none.
+    pub(crate) fn encoded(&mut self) -> Option<(Header, Vec<u8>)> {
         let encode = self.lane.encode;
         let (header, payload) = self.peek()?;
         let mut bytes = Vec::new();
-        // A payload without a byte form leaves its header.
         let bytes = if encode(payload, &mut bytes).is_ok() { bytes } else { Vec::new() };
         Some((*header, bytes))
     }

@@ -20,6 +20,7 @@ mod ring;
 mod subscriber;
 mod subscription;
 mod topic;
+mod traffic;
 
 pub use bus::{BusConfig, Channel, PhaseCoherenceBus, TopicError, WeakBus};
 pub use doorbell::Doorbell;
@@ -35,6 +36,7 @@ pub use ring::{Policy, Start};
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;
 pub use topic::{EdgeOpener, Topic, TopicSpec};
+pub use traffic::{NewestPacket, SubscriberTraffic, TopicTraffic};
 
 /// Packets a component may publish on one output in one delivery; it gets an event only when this many slots are free.
 pub const CREDIT: usize = 16;

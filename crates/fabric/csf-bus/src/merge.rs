@@ -182,7 +182,7 @@ impl Merge {
                 lanes.readers[first].held_in = self.round;
                 continue;
             }
-            if let Some((header, payload)) = reader.dead_letter() {
+            if let Some((header, payload)) = reader.encoded() {
                 let topic = reader.info().topic.clone();
                 let violation = TemporalViolation { effect, cause, topic, held_ns, kind };
                 monitor.bury(DeadLetter { violation, header, payload });

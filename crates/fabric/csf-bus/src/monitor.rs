@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use csf_core::port::TimeSource;
 use csf_core::{BusError, Header, MessageId, Stamp};
+use serde::{Deserialize, Serialize};
 
 /// Dead letters kept; older ones are only counted.
 pub const DEAD_LETTERS_MAX: usize = 256;
 
 /// Why a packet could not be delivered in causal order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ViolationKind {
     /// Its cause did not come within the longest hold.
     Overdue,
@@ -22,7 +24,7 @@ pub enum ViolationKind {
 }
 
 /// A packet that would have been delivered before its cause.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemporalViolation {
     /// The packet held back.
     pub effect: MessageId,

@@ -10,7 +10,7 @@ use csf_core::port::{LaneInfo, LaneKind};
 use csf_core::{LaneId, Message, MessageType};
 
 use crate::lane::{Content, Lane};
-use crate::ring::{LANE_BYTES_MAX, Totals};
+use crate::ring::{HeapMemory, LANE_BYTES_MAX, Ring, Totals};
 use crate::subscription::Intake;
 use crate::{EdgePublisher, PhaseCoherenceBus, Start, TopicError};
 
@@ -255,6 +255,12 @@ impl Topic {
     #[must_use]
     pub fn packets_by(&self, author: &str) -> u64 {
         self.members().lanes.iter().filter(|l| l.info.author == author).map(|l| l.ring.committed()).sum()
+    }
+
+    pub(crate) fn for_each_ring(&self, mut f: impl FnMut(&Ring<HeapMemory>)) {
+        for lane in &self.members().lanes {
+            f(&lane.ring);
+        }
     }
 
     /// What became of its packets, over all lanes and readers.

@@ -90,6 +90,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/components", get(components))
         .route("/api/v1/graph", get(graph))
         .route("/api/v1/latencies", get(latencies))
+        .route("/api/v1/bus", get(bus))
         .route("/api/v1/packets/{id}", get(packet))
         .route("/api/v1/packets/{id}/why", get(why))
         .route("/api/v1/packets/{id}/trace", get(trace))
@@ -183,6 +184,10 @@ async fn graph(State(api): State<Api>) -> Answer {
 
 async fn latencies(State(api): State<Api>) -> Answer {
     json_answer(&api.node.latencies())
+}
+
+async fn bus(State(api): State<Api>) -> Answer {
+    json_answer(&api.node.bus_report())
 }
 
 async fn schema(State(api): State<Api>, Path(topic): Path<String>) -> Answer {

@@ -21,6 +21,8 @@ pub(crate) unsafe trait Memory: Send + Sync {
     type Platform: Platform;
 
     fn capacity(&self) -> u64;
+    /// Bytes of all slots.
+    fn bytes(&self) -> u64;
     /// Holds `sequence + 1` of the packet the slot carries.
     fn commit(&self, index: usize) -> &<Self::Platform as Platform>::Word;
     fn header(&self, index: usize) -> *mut SlotHeader;
@@ -82,6 +84,10 @@ unsafe impl Memory for HeapMemory {
     #[inline(always)]
     fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    fn bytes(&self) -> u64 {
+        self.layout.size() as u64
     }
 
     #[inline(always)]

@@ -153,6 +153,22 @@ impl<M: Memory> Ring<M> {
         })
     }
 
+    /// Bytes of the slots.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.memory.bytes()
+    }
+
+    /// Calls `f` with each reader's label, whether it holds the producer back, how many packets it has not passed, and its totals.
+    pub(crate) fn for_each_reader(&self, mut f: impl FnMut(&Arc<str>, bool, u64, Totals)) {
+        self.readers.with(|readers| {
+            let committed = self.committed();
+            for cursor in &readers.cursors {
+                let lag = committed.saturating_sub(cursor.passed(committed));
+                f(&cursor.wants.label, !cursor.wants.policy.is_lossy(), lag, cursor.totals());
+            }
+        });
+    }
+
     /// Whether every reader that loses nothing has passed this packet.
     pub(crate) fn is_passed(&self, seq: u64) -> bool {
         self.readers.with(|readers| {

@@ -38,6 +38,8 @@ pub(crate) struct Wants {
     /// Packets whose targets miss it are none of this reader's.
     pub(crate) mask: u64,
     pub(crate) filter: Option<Arc<SlotFilter>>,
+    /// What the reader is called in reports.
+    pub(crate) label: Arc<str>,
 }
 
 impl Wants {

@@ -12,7 +12,7 @@ use csf_core::{LaneId, Stamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::handle::{Node, NodeState, Rates, ReaderFactory};
+use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
 use super::hub::{CoordinationError, CoordinationHub, Subsystem};
 use super::preflight::{PreFlightResult, run_preflight_checks, standard_checks};
 use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem, ServiceSubsystem};
@@ -52,6 +52,8 @@ pub struct BootOptions {
     pub catalogue: Arc<Catalogue>,
     /// Physical time.
     pub clock: Arc<dyn TimeSource>,
+    /// What the clock says of itself, where it does.
+    pub clock_report: Option<ClockReporter>,
     /// When the process started, to measure `boot_ms` from.
     pub process_start: Stamp,
     /// Journal directory, for the checks and for people.
@@ -209,7 +211,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         topology.topics.values().filter(|t| t.recorded).map(|t| t.name.as_str()).chain([DELIVERY_TOPIC]).collect();
     let subscription = bus.subscribe_any(
         &recorded,
-        Interest::new().start(Start::Earliest).order(Order::Stamp),
+        Interest::new().start(Start::Earliest).order(Order::Stamp).label("recorder"),
         Arc::new(Doorbell::default()),
     )?;
     let report = (resumption.report.packets > 0).then(|| resumption.report.clone());
@@ -221,6 +223,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         graph: Graph::of(&topology),
         hub: CoordinationHub::default(),
         recorder,
+        clock_report: options.clock_report,
         dispatchers: Mutex::default(),
         component_stats: wiring.stats,
         service_stats: topology.services.iter().map(|_| Arc::new(ServiceStats::default())).collect(),
@@ -357,8 +360,11 @@ fn wire(bus: &PhaseCoherenceBus, topology: &Topology, resumption: Resumption) ->
         let settings = &node.settings;
         let name = settings.name.value.clone();
         let reads: Vec<&str> = settings.reads.iter().map(|t| t.value.as_str()).collect();
-        let input =
-            bus.subscribe_any(&reads, Interest::new().start(Start::Earliest).order(Order::Stamp), plan.bell.clone())?;
+        let input = bus.subscribe_any(
+            &reads,
+            Interest::new().start(Start::Earliest).order(Order::Stamp).label(&name),
+            plan.bell.clone(),
+        )?;
         let mut outputs = Vec::new();
         for (port, topic) in &settings.writes {
             if let Some(output) = node.kind.writes.iter().find(|o| o.port == port) {

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use csf_bus::{EdgePublisher, PhaseCoherenceBus, TopicError};
-use csf_core::port::{JournalError, JournalReader, TimeSource};
-use csf_core::{MessageId, Stamp};
+use csf_bus::{EdgePublisher, PhaseCoherenceBus, TemporalViolation, TopicError, TopicTraffic};
+use csf_core::port::{BusHealthCheck, JournalError, JournalReader, TemporalMetrics, TimeSource};
+use csf_core::{MessageId, Stamp, TimeResult};
+use csf_time::ClockReport;
 use serde::{Deserialize, Serialize};
 
 use super::boot::Phase;
@@ -24,6 +25,28 @@ use crate::topology::{Graph, Topology};
 /// Opens another reader of the node's journal.
 pub type ReaderFactory = Arc<dyn Fn() -> Result<Box<dyn JournalReader>, JournalError> + Send + Sync>;
 
+/// What a clock says of itself.
+pub type ClockReporter = Arc<dyn Fn() -> TimeResult<ClockReport> + Send + Sync>;
+
+/// The bus and its clock in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BusReport {
+    /// Now, nanoseconds since the Unix epoch.
+    pub now: Stamp,
+    /// Counters and warnings since the last look.
+    pub health: BusHealthCheck,
+    /// How well time and cause are kept.
+    pub temporal: TemporalMetrics,
+    /// The clock.
+    pub clock: Option<ClockReport>,
+    /// Whether the process's global clock is set up.
+    pub global_hlc: bool,
+    /// Every topic.
+    pub topics: Vec<TopicTraffic>,
+    /// The newest packets that could not be delivered in causal order.
+    pub violations: Vec<TemporalViolation>,
+}
+
 /// A node. Made by [`super::boot`]; shared by the API and the command line.
 pub struct Node {
     pub(super) bus: PhaseCoherenceBus,
@@ -32,6 +55,7 @@ pub struct Node {
     pub(super) graph: Graph,
     pub(super) hub: CoordinationHub,
     pub(super) recorder: RecorderHandle,
+    pub(super) clock_report: Option<ClockReporter>,
     pub(super) dispatchers: Mutex<Vec<DispatcherHandle>>,
     pub(super) component_stats: Vec<Arc<ComponentStats>>,
     pub(super) service_stats: Vec<Arc<ServiceStats>>,
@@ -385,6 +409,21 @@ impl Node {
     fn published_by(&self, author: &str) -> u64 {
         let reader_of = |topic: &Arc<csf_bus::Topic>| topic.packets_by(author);
         self.bus.topics().iter().map(reader_of).sum()
+    }
+
+    /// The bus and its clock.
+    #[must_use]
+    pub fn bus_report(&self) -> BusReport {
+        let health = self.bus.health_check();
+        BusReport {
+            now: health.timestamp,
+            health,
+            temporal: self.bus.get_temporal_metrics(),
+            clock: self.clock_report.as_ref().and_then(|report| report().ok()),
+            global_hlc: csf_time::is_global_hlc_initialized(),
+            topics: self.bus.traffic(),
+            violations: self.bus.dead_letters().into_iter().map(|letter| letter.violation).collect(),
+        }
     }
 
     /// End-to-end paths.

@@ -10,7 +10,8 @@ mod subsystems;
 pub(crate) use boot::journal_code;
 pub use boot::{Attachment, BootError, BootOptions, Phase, RUN_STREAM, boot};
 pub use handle::{
-    ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError, ReaderFactory, TopicReport,
+    BusReport, ClockReporter, ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError,
+    ReaderFactory, TopicReport,
 };
 pub use health::{
     ComponentHealth, HealthCheck, HealthCriticality, HealthResult, Status, SystemHealthReport, check_system_health,

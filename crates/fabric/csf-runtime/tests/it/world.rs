@@ -184,6 +184,7 @@ pub(crate) fn options(text: &str, store: &MemoryStore) -> BootOptions {
         topology: check(text).unwrap(),
         config_text: text.to_owned(),
         catalogue: catalogue(),
+        clock_report: None,
         process_start: Stamp(clock.now_ns().unwrap().as_nanos()),
         clock,
         directory: std::env::temp_dir(),

@@ -46,6 +46,7 @@ async fn start(config: &str, store: &MemoryStore) -> Arc<Node> {
         topology: check(config).expect("the configuration is sound"),
         config_text: config.to_owned(),
         catalogue: Arc::new(catalogue()),
+        clock_report: None,
         process_start: Stamp(clock.now_ns().expect("it can be read").as_nanos()),
         clock,
         directory: std::env::temp_dir(),

@@ -233,6 +233,9 @@ unsafe impl<F: Flaw> Memory for Slots<F> {
     fn capacity(&self) -> u64 {
         self.0.len() as u64
     }
+    fn bytes(&self) -> u64 {
+        size_of_val(&self.0[..]) as u64
+    }
     fn commit(&self, index: usize) -> &ModelWord<F> {
         &self.0[index].commit
     }
@@ -344,7 +347,12 @@ impl<F: Flaw> Consumer<F> {
     fn new(lane: &Lane<F>, start: Start, policy: Policy, mask: u64) -> Self {
         let bell = Arc::new(ModelBell::default());
         HAS_TURNS.set(true);
-        let reader = Reader::new(Arc::clone(lane), start, Wants { policy, mask, filter: None }, bell.clone());
+        let reader = Reader::new(
+            Arc::clone(lane),
+            start,
+            Wants { policy, mask, filter: None, label: "model".into() },
+            bell.clone(),
+        );
         HAS_TURNS.set(false);
         Self { reader: Calm::new(reader), bell, seen: Vec::new() }
     }

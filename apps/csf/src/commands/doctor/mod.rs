@@ -1,4 +1,6 @@
-//! `csf doctor`: is this machine fit, is the configuration sound; each finding with its fix (AVI-112).
+//! `csf doctor`: is this machine fit, is the configuration sound, what ails a running node; each finding with its fix (AVI-112).
+
+mod node;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +12,8 @@ use serde_json::json;
 use super::{Outcome, bytes, print_json};
 use crate::cli::{Doctor, DoctorScope};
 use crate::diagnostic::{Failure, render};
-use crate::{node, packs, paths};
+use crate::{node as csf_node, packs, paths};
+use node::Patient;
 
 struct Finding {
     what: &'static str,
@@ -30,13 +33,15 @@ impl Finding {
 }
 
 pub(crate) fn run(args: &Doctor) -> Outcome {
-    let mut findings = Vec::new();
-    if args.scope != DoctorScope::Config {
-        findings.extend(machine());
-    }
-    if args.scope != DoctorScope::Machine {
-        findings.extend(configuration(args));
-    }
+    let patient = || Patient::examine(args.node.as_deref());
+    let findings = match args.scope {
+        DoctorScope::All => machine().into_iter().chain(configuration(args)).collect(),
+        DoctorScope::Machine => machine(),
+        DoctorScope::Config => configuration(args),
+        DoctorScope::Latency => patient()?.latency(),
+        DoctorScope::Memory => patient()?.memory(),
+        DoctorScope::Time => patient()?.time(),
+    };
     let is_ok = findings.iter().all(|f| f.is_ok);
     if args.config.json {
         let list: Vec<_> = findings
@@ -124,11 +129,11 @@ fn configuration(args: &Doctor) -> Vec<Finding> {
         findings.push(Finding::ok("configuration", "no csf.toml here; `csf up --demo` needs none"));
         return findings;
     }
-    let item = match node::load(&args.config) {
+    let item = match csf_node::load(&args.config) {
         Ok(item) => item,
         Err(failure) => return vec![failed(&failure)],
     };
-    match node::check(&item, &packs::catalogue()) {
+    match csf_node::check(&item, &packs::catalogue()) {
         Ok(topology) => {
             findings.push(Finding::ok("configuration", format!("{} components", topology.components.len())))
         }
