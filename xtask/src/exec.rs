@@ -13,6 +13,13 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// The triple of the machine we build on.
+pub(crate) fn host() -> Result<String, String> {
+    let version = output(&mut command("rustc", &["-vV"]))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| format!("rustc names no host:\n{version}"))
+}
+
 /// The release build of `csf`.
 pub(crate) fn csf() -> PathBuf {
     target().join("release/csf")

@@ -19,13 +19,15 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
     Step { name: "build", work: || exec::build_csf().map(|()| ONE) },
     Step { name: "tests", work: tests },
     Step { name: "doc tests", work: doc_tests },
+    Step { name: "valgrind", work: valgrind },
+    Step { name: "tsan", work: tsan },
     Step { name: "examples", work: examples },
     Step { name: "projects", work: projects },
     Step { name: "mcap reader", work: mcap_reader },
@@ -95,6 +97,46 @@ fn tests() -> Result<Counts, String> {
 
 fn doc_tests() -> Result<Counts, String> {
     let text = output(&mut command("cargo", &["test", "--workspace", "--quiet", "--doc"]))?;
+    Ok(counted(&text))
+}
+
+/// The ring's unit tests under memcheck: every slot is in bounds, alive and freed once. The models are left out, which
+/// switch stacks, and the stress test: memcheck runs one thread at a time.
+fn valgrind() -> Result<Counts, String> {
+    if let Err(reason) = exec::install(&["valgrind"], &["valgrind"]) {
+        println!("skipped: {reason}");
+        return Ok(Counts { passed: 0, skipped: 1 });
+    }
+    let runner = format!("CARGO_TARGET_{}_RUNNER", exec::host()?.to_uppercase().replace('-', "_"));
+    let mut test = command("cargo", &["test", "--quiet", "--package", "csf-bus", "--lib", "ring::", "--"]);
+    test.args(["--skip", "::model::", "--skip", "::stress::"]);
+    let options =
+        "--quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite";
+    let text = output(test.env(runner, format!("valgrind {options}")).env("PROPTEST_CASES", "64"))?;
+    Ok(counted(&text))
+}
+
+/// The ring's stress test under ThreadSanitizer, on a platform without std's locks: std is not instrumented, so it supplements the
+/// models and replaces none. What is left of std is in `tsan.supp`.
+fn tsan() -> Result<Counts, String> {
+    let host = exec::host()?;
+    let sysroot = output(&mut command("rustc", &["--print", "sysroot"]))?;
+    let folder = format!("{}/lib/rustlib/{host}/lib", sysroot.trim());
+    let mut files = std::fs::read_dir(&folder).map_err(|e| format!("{folder}: {e}"))?.flatten();
+    if !files.any(|file| file.file_name().to_string_lossy().contains("rt.tsan")) {
+        println!("skipped: this toolchain has no ThreadSanitizer runtime in {folder}");
+        return Ok(Counts { passed: 0, skipped: 1 });
+    }
+    let suppressions = exec::root().join("xtask/tsan.supp").display().to_string();
+    let text = output(
+        command("cargo", &["test", "--quiet", "--package", "csf-bus", "--lib", "--target", &host, "ring::stress::"])
+            // The sanitizer is unstable, and so is its runtime beside a std without it (rustc book, "Sanitizers").
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("RUSTFLAGS", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer")
+            .env("CARGO_TARGET_DIR", exec::target().join("tsan"))
+            .env("TSAN_OPTIONS", format!("exitcode=66 suppressions={suppressions}"))
+            .env("CSF_STRESS_PACKETS", "20000"),
+    )?;
     Ok(counted(&text))
 }
 

@@ -15,9 +15,8 @@ fn node(state: &Scratch, fault: &[&str]) -> Running {
 
 fn findings(state: &Scratch, scope: &str) -> Vec<Value> {
     let output = run(state, &["doctor", scope, "--json"]);
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
-        panic!("doctor {scope} printed no JSON: {e}\n{}", String::from_utf8_lossy(&output.stderr))
-    });
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("doctor {scope} printed no JSON: {e}\n{}", String::from_utf8_lossy(&output.stderr)));
     assert_eq!(report["ok"].as_bool(), Some(output.status.success()), "the exit code is the verdict");
     report["findings"].as_array().unwrap().clone()
 }

@@ -4,6 +4,7 @@
 //!
 //! * `limit = gate + capacity`, where `gate` is at most every reader's position and at most `committed - history`. The producer writes
 //!   slot `s` only while `s < limit`, so the value it overwrites (`s - capacity`) lies below `gate`, where no reader is or will be.
+//!   The gate that a limit followed from never falls.
 //! * A reader that attaches makes itself known, then looks at `gate`; the producer publishes a new `gate`, then looks whether somebody
 //!   attached. One of the two sees the other: the reader starts at or above the gate, or the producer counts it in.
 //! * A reader that may be moved (lossy, or choosy) marks its position as pinned, then looks at its `floor`; the producer raises the
@@ -16,15 +17,22 @@
 //! traffic is thin. When the slot behind it is committed too, traffic is thick, and one look at `committed` names the whole batch.
 //!
 //! The idea of gating sequences is the LMAX Disruptor's (Thompson et al., 2011); the cached `limit` is what rtrb calls a cached index;
-//! the word in the slot is FastFlow's (Aldinucci et al., 2012). Each protocol above has a model in `model.rs`.
+//! the word in the slot is FastFlow's (Aldinucci et al., 2012). Each protocol above has a model in `model/`; the law
+//! of all operations together is in `laws.rs`.
 
 mod cursor;
+#[cfg(test)]
+mod laws;
 mod memory;
 #[cfg(test)]
 mod model;
 mod platform;
 mod reader;
 mod slot;
+#[cfg(test)]
+mod stress;
+#[cfg(test)]
+mod tests;
 mod wants;
 mod writer;
 

@@ -117,8 +117,12 @@ impl<M: Memory> Reader<M> {
                 self.ready = next;
             }
             if self.ready < next {
-                self.misses += 1;
-                return false;
+                // A count behind what we have read: the producer is between the words and the count of one commit.
+                if self.ready == self.position || !self.is_marked() {
+                    self.misses += 1;
+                    return false;
+                }
+                self.ready = next;
             }
             match self.ready - self.position {
                 ..SMALL => self.pauses = (self.pauses * 2 + 1).min(PAUSES_MAX),
@@ -352,6 +356,12 @@ impl<M: Memory> Reader<M> {
             return 0;
         }
         self.ring.committed().saturating_sub(self.position.max(self.cursor.floor.load(Ordering::Relaxed)))
+    }
+
+    /// Packets that were none of ours.
+    #[cfg(test)]
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected
     }
 
     /// Packets lost to the policy; for a choosy reader they may include some it would not have taken.

@@ -43,6 +43,12 @@ pub(crate) struct Wants {
 }
 
 impl Wants {
+    /// A test's reader.
+    #[cfg(test)]
+    pub(crate) fn of(policy: Policy, mask: u64) -> Self {
+        Self { policy, mask, filter: None, label: "test".into() }
+    }
+
     /// Whether the reader takes every packet.
     pub(crate) fn takes_all(&self) -> bool {
         self.mask == u64::MAX && self.filter.is_none()

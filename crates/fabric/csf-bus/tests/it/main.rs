@@ -1,10 +1,14 @@
 //! The bus as its users see it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alloc;
 mod causality;
 mod channels;
 mod edge;
+mod faults;
 mod interest;
+mod merge;
+mod stress;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -151,3 +151,61 @@ fn a_ring_falls_idle_and_wakes_up_again() {
         assert_eq!(second.seen.last(), Some(&(lane.committed() - 1)), "stuck behind {:?}", second.seen);
     });
 }
+
+/// One reader came to an idle ring; another one comes while the producer wakes it up.
+#[test]
+fn a_second_reader_comes_while_the_ring_wakes_up() {
+    explore(|| {
+        let lane = lane::<Nothing>(2, 0);
+        let mut producer = Producer::new(&lane);
+        assert!(producer.try_publish(ALL));
+        let mut first = Consumer::new(&lane, Start::Earliest, Policy::Block, ALL);
+        let reading = loom::thread::spawn({
+            let lane = lane.clone();
+            move || {
+                let mut second = Consumer::new(&lane, Start::Earliest, Policy::Block, ALL);
+                second.read();
+                second
+            }
+        });
+        assert!(producer.try_publish(ALL) && producer.try_publish(ALL));
+        let mut second = reading.join().unwrap();
+        first.drain();
+        second.drain();
+        assert!(producer.try_publish(ALL), "nothing is in the way");
+        first.drain();
+        second.drain();
+        assert_eq!(first.seen, [1, 2, 3]);
+        assert!(second.seen.ends_with(&[3]), "the reader is stuck behind {:?}", second.seen);
+    });
+}
+
+/// A producer leaves, and another thread takes its place.
+fn a_second_producer_follows_the_first<F: Flaw>() {
+    explore(|| {
+        let lane = lane::<F>(2, 0);
+        let mut reader = Consumer::new(&lane, Start::Now, Policy::Block, ALL);
+        let mut first = Producer::new(&lane);
+        assert!(first.try_publish(ALL) && reader.read().is_some());
+        let following = loom::thread::spawn({
+            let lane = lane.clone();
+            move || {
+                let writer = Writer::new(Arc::clone(&lane))?;
+                let mut second = Producer(Calm::new(writer));
+                second.try_publish(ALL);
+                Some(second)
+            }
+        });
+        first.try_publish(ALL);
+        drop(first);
+        let _second = following.join().unwrap();
+        reader.drain();
+        assert!(reader.seen.iter().copied().eq(0..lane.committed()), "a gap: {:?}", reader.seen);
+    });
+}
+
+#[test]
+fn producers_follow_each_other() {
+    a_second_producer_follows_the_first::<Nothing>();
+    refuted(a_second_producer_follows_the_first::<Orders>, &[TORN, RACE, "a gap"]);
+}

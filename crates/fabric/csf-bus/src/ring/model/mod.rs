@@ -67,18 +67,37 @@ impl Flaw for Orders {
 
 struct Model<F>(PhantomData<F>);
 
-/// Loom reorders a store with the last access before it only; a thread that loads a word and then stores it hides what others loaded
-/// before. So the words of which this is true, those of the cursors, have a turn: a word that every access moves, that orders nothing,
-/// and that loom reorders with every other turn.
+/// Two of loom's simplifications would make the models say too little or too much:
+///
+/// * Loom reorders a store with the last access before it only; a thread that loads a word and then stores it hides what others loaded
+///   before. So the words of which this is true, those of the cursors, have a turn: a word that every access moves, that orders
+///   nothing, and that loom reorders with every other turn.
+/// * Loom lets a store come between a swap and what the swap read. So where two threads write, at the bells, a store is a swap.
 struct ModelWord<F> {
     value: AtomicU64,
     turn: Option<AtomicU64>,
+    is_swapped: bool,
     flaw: PhantomData<F>,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Ring,
+    Cursor,
+    Bell,
+}
+
 thread_local! {
-    /// Whether words made now get a turn.
-    static HAS_TURNS: Cell<bool> = const { Cell::new(false) };
+    /// What words made now are for.
+    static KIND: Cell<Kind> = const { Cell::new(Kind::Ring) };
+}
+
+/// Makes words of a kind.
+fn of_kind<R>(kind: Kind, make: impl FnOnce() -> R) -> R {
+    KIND.set(kind);
+    let result = make();
+    KIND.set(Kind::Ring);
+    result
 }
 
 impl<F> ModelWord<F> {
@@ -96,14 +115,19 @@ fn order<F: Flaw>(order: Ordering) -> Ordering {
 
 impl<F: Flaw> Word for ModelWord<F> {
     fn new(value: u64) -> Self {
-        let turn = HAS_TURNS.get().then(|| AtomicU64::new(0));
-        Self { value: AtomicU64::new(value), turn, flaw: PhantomData }
+        let turn = (KIND.get() == Kind::Cursor).then(|| AtomicU64::new(0));
+        let is_swapped = KIND.get() == Kind::Bell;
+        Self { value: AtomicU64::new(value), turn, is_swapped, flaw: PhantomData }
     }
     fn load(&self, by: Ordering) -> u64 {
         self.in_turn().load(order::<F>(by))
     }
     fn store(&self, value: u64, by: Ordering) {
-        self.in_turn().store(value, order::<F>(by));
+        if self.is_swapped {
+            self.value.swap(value, order::<F>(by));
+        } else {
+            self.in_turn().store(value, order::<F>(by));
+        }
     }
     fn fetch_add(&self, value: u64, by: Ordering) -> u64 {
         self.in_turn().fetch_add(value, order::<F>(by))
@@ -132,7 +156,7 @@ struct ModelBell<F: Flaw> {
 
 impl<F: Flaw> Default for ModelBell<F> {
     fn default() -> Self {
-        Self { waiting: Waiting::default(), sleep: loom::sync::Notify::new() }
+        Self { waiting: of_kind(Kind::Bell, Waiting::default), sleep: loom::sync::Notify::new() }
     }
 }
 
@@ -346,14 +370,8 @@ impl<F: Flaw> Producer<F> {
 impl<F: Flaw> Consumer<F> {
     fn new(lane: &Lane<F>, start: Start, policy: Policy, mask: u64) -> Self {
         let bell = Arc::new(ModelBell::default());
-        HAS_TURNS.set(true);
-        let reader = Reader::new(
-            Arc::clone(lane),
-            start,
-            Wants { policy, mask, filter: None, label: "model".into() },
-            bell.clone(),
-        );
-        HAS_TURNS.set(false);
+        let reader =
+            of_kind(Kind::Cursor, || Reader::new(Arc::clone(lane), start, Wants::of(policy, mask), bell.clone()));
         Self { reader: Calm::new(reader), bell, seen: Vec::new() }
     }
 
@@ -394,7 +412,7 @@ fn explore(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions());
     builder.check(move || {
-        HAS_TURNS.set(false);
+        KIND.set(Kind::Ring);
         // Made before there are threads, so that making them orders nothing.
         THREAD.with(|own| assert!(*own < MEETINGS.len()));
         run();
