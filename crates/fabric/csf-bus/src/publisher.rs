@@ -169,22 +169,22 @@ impl<T: Content> Publisher<T> {
         // A clock that cannot be read must not stop traffic.
         let mut stamp = self.hlc.tick_batch(count).unwrap_or_else(|_| self.hlc.last().after(1));
         let last = stamp.after(count - 1);
+        let staging = Staging(&mut self.writer);
         let mut published = 0;
         for value in batch.take(usize::try_from(count).unwrap_or(usize::MAX)) {
-            if self.writer.is_idle() {
-                self.writer.skip();
+            if staging.0.is_idle() {
+                staging.0.skip();
             } else {
                 // SAFETY: there is room for `count`, and `T` is what the lane carries.
                 unsafe {
-                    self.writer
-                        .stage(|slot| slot.cast::<T>().write(value), || SlotHeader::new(stamp, &attributes, None));
+                    staging.0.stage(|slot| slot.cast::<T>().write(value), || SlotHeader::new(stamp, &attributes, None));
                 }
             }
             stamp = stamp.after(1);
             published += 1;
         }
+        staging.0.commit();
         self.hlc.observe(last);
-        self.writer.commit();
         published
     }
 
@@ -227,6 +227,15 @@ impl<T: Content> Publisher<T> {
             details: "its slowest reader holds every slot; raise the topic's `capacity` or the reader's speed"
                 .to_owned(),
         }
+    }
+}
+
+/// What is staged and not committed is forgotten, also when the source of a batch panics.
+struct Staging<'a>(&'a mut Writer<HeapMemory>);
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        self.0.rollback();
     }
 }
 

@@ -136,13 +136,16 @@ fn produce(lane: &Lane, count: u64) {
     }
 }
 
-/// Reads a packet if there is one; it is whole.
+/// Reads a packet if there is one; it is whole, and stays so while others run.
 fn read(reader: &mut Reader<Slots>) -> Option<u64> {
     if !reader.acquire() {
         thread::yield_now();
         return None;
     }
     let seq = reader.seq();
+    if seq.is_multiple_of(8) {
+        thread::yield_now();
+    }
     // SAFETY: a packet is held, and the slots are for such payloads.
     let payload = unsafe { &*reader.payload().cast::<Payload>() };
     assert_eq!((reader.header().stamp(), reader.header().targets, *payload), (Stamp(seq), targets(seq), [seq; 16]));

@@ -123,7 +123,6 @@ fn what_a_producer_staged_and_never_committed_is_never_seen() {
 }
 
 #[test]
-#[ignore = "the publisher keeps what was staged, and publishes it with the next packet"]
 fn a_batch_whose_source_fails_is_not_published() {
     let bus = bus_with(16);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();

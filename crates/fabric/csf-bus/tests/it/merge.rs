@@ -9,7 +9,6 @@ use csf_core::{Attributes, Priority};
 use super::{Number, bus_with, number};
 
 #[test]
-#[ignore = "the merge looks one cause back only"]
 fn the_cause_of_a_cause_comes_first_however_urgent_the_effect() {
     let bus = bus_with(64);
     let mut lanes: Vec<_> =
@@ -35,7 +34,6 @@ fn the_cause_of_a_cause_comes_first_however_urgent_the_effect() {
 }
 
 #[test]
-#[ignore = "a lane that joined since the last look is not masked yet"]
 fn a_masked_subscriber_that_has_not_looked_yet_holds_nobody_back() {
     let bus = bus_with(4);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();

@@ -60,7 +60,13 @@ fn visit(bus: &PhaseCoherenceBus, dice: &mut Dice) -> u64 {
     let (mut last, mut count) = (None, 0);
     for _ in 0..dice.below(24) {
         // A blocking reader may hold the producer back, so it only looks; the next visit may find more.
-        let Some(seq) = visitor.poll(check) else { continue };
+        let turns = dice.below(4);
+        let look = |header: &Header, word: &Word| {
+            // What a reader holds stays what it is while others run.
+            (0..turns).for_each(|_| thread::yield_now());
+            check(header, word)
+        };
+        let Some(seq) = visitor.poll(look) else { continue };
         assert!(targets(seq) & mask != 0);
         let step = if mask == u64::MAX { 1 } else { 3 };
         let follows = last.is_none_or(|last| if policy == Policy::Block { seq == last + step } else { seq > last });
