@@ -61,6 +61,11 @@ impl Line {
         Line { tsc, ns: 0, rate: self.rate }.at(self.tsc)
     }
 
+    /// The rate of a counter with this frequency.
+    pub(crate) fn rate_of(hertz: f64) -> u64 {
+        (1e9 / hertz * (1u64 << RATE_BITS) as f64) as u64
+    }
+
     /// Nanoseconds per tick.
     pub(crate) fn ns_per_tick(&self) -> f64 {
         self.rate as f64 / (1u64 << RATE_BITS) as f64

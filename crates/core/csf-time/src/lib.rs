@@ -10,6 +10,7 @@
     reason = "the processor's counter and the clocks std does not offer are read by intrinsic and by libc"
 )]
 
+mod calibration;
 mod discipline;
 mod global;
 mod hlc;
@@ -22,6 +23,7 @@ mod tsc;
 mod tsc_clock;
 mod wire;
 
+pub use calibration::{HardwareTimestamp, TscCalibration, hardware_timestamp};
 pub use global::{
     HlcStatus, global_hlc_merge, global_hlc_status, global_hlc_tick, global_time_source, initialize_global_hlc,
     initialize_global_time_source, initialize_simulated_time_source, is_global_hlc_initialized,
@@ -30,6 +32,6 @@ pub use hlc::{Hlc, HlcClockImpl, MAX_OFFSET_NS_DEFAULT};
 pub use os_clock::{OsClock, Reference};
 pub use report::{ClockReport, ClockSource};
 pub use simulated_clock::SimulatedClock;
-pub use system_clock::SystemClock;
+pub use system_clock::{SystemClock, TimeSourceImpl};
 pub use tsc_clock::TscClock;
 pub use wire::WireStamp;

@@ -21,6 +21,9 @@ enum Inner {
     Os { clock: OsClock, reason: String },
 }
 
+/// The specification's name of [`SystemClock`] (FAB-041).
+pub type TimeSourceImpl = SystemClock;
+
 impl SystemClock {
     /// Finds and calibrates it; busy for about 4 ms. An `Arc<SystemClock>` coerces to `Arc<dyn TimeSource>`.
     ///
