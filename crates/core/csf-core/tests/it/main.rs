@@ -1,5 +1,7 @@
 //! The words of the core as their users see them.
 
+mod phase_packet;
+
 use csf_core::{Attributes, BusError, ClockDomain, MeasuredAt, Priority, Stamp};
 use proptest::prelude::*;
 

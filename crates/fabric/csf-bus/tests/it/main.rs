@@ -6,6 +6,7 @@ mod causality;
 mod channels;
 mod edge;
 mod faults;
+mod health;
 mod interest;
 mod merge;
 mod stress;
