@@ -23,6 +23,12 @@ const BASELINE_NS: u64 = 4_000_000;
 pub struct HardwareTimestamp(u64);
 
 impl HardwareTimestamp {
+    /// The bare reading, in ticks of an unknown length.
+    #[must_use]
+    pub const fn ticks(self) -> u64 {
+        self.0
+    }
+
     /// Ticks from `earlier` to here; zero when `earlier` is later, as it may be by some ticks between cores.
     #[must_use]
     pub const fn ticks_since(self, earlier: Self) -> u64 {

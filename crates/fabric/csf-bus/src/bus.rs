@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use csf_core::port::TimeSource;
 use csf_core::port::{LaneInfo, LaneKind};
-use csf_core::{BusError, Incarnation, LaneId, Message, MessageType, NodeId, Stamp};
+use csf_core::{BusError, Incarnation, LaneId, Message, MessageId, MessageType, NodeId, Stamp};
 use csf_time::Hlc;
 
 use crate::edge::Edge;
@@ -390,6 +390,15 @@ impl PhaseCoherenceBus {
         let mut channels: Vec<_> = channels.collect();
         channels.sort();
         channels
+    }
+
+    /// Whether the packet with this id was committed on this bus.
+    #[must_use]
+    pub fn has_published(&self, id: MessageId) -> bool {
+        self.topics()
+            .iter()
+            .flat_map(|topic| topic.committed())
+            .any(|(lane, committed)| lane == id.lane && id.seq < committed)
     }
 
     /// The newest packets that could not be delivered in causal order, at most [`crate::DEAD_LETTERS_MAX`].

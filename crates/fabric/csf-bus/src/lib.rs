@@ -40,6 +40,7 @@
 mod bus;
 mod doorbell;
 mod edge;
+mod external;
 mod health;
 mod interest;
 mod lane;
@@ -55,7 +56,10 @@ mod traffic;
 
 pub use bus::{BusConfig, Channel, PhaseCoherenceBus, TopicError, WeakBus};
 pub use doorbell::Doorbell;
-pub use edge::{Delivery, DowncastPacket, Receiver};
+pub use edge::{
+    CentralMessageBus, Delivery, DowncastPacket, HardwareRouter, Receiver, RouterParts, RouterStats, TemporalMessage,
+};
+pub use external::{ExternalSession, TemporalCoordinationBus};
 pub use health::{LATENCY_LIMIT_NS, THROUGHPUT_LIMIT_MPS};
 pub use interest::{Expired, Interest};
 pub use lane::LaneReader;

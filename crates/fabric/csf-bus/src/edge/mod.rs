@@ -5,9 +5,11 @@
 //! [`Publisher`](crate::Publisher).
 
 mod any_packet;
+mod central;
 mod receipt;
 mod receiver;
 mod route;
+mod router;
 
 use std::any::{TypeId, type_name};
 use std::collections::{BTreeMap, HashMap};
@@ -20,9 +22,11 @@ use csf_core::{AnyPacket, BusError, BusResult, MessageId, NanoTime, PhasePacket}
 use crate::subscription::Intake;
 use crate::{Interest, PhaseCoherenceBus, TopicSpec};
 pub use any_packet::DowncastPacket;
+pub use central::CentralMessageBus;
 use receipt::Receipt;
 pub use receiver::{Delivery, Receiver};
 use route::{AnyRoute, Parcel, Route};
+pub use router::{HardwareRouter, RouterParts, RouterStats, TemporalMessage};
 
 /// Routes and receivers of one bus.
 #[derive(Default)]
@@ -36,6 +40,13 @@ impl Edge {
     /// Packets refused for want of room.
     pub(crate) fn dropped(&self) -> u64 {
         self.routes.read().unwrap_or_else(PoisonError::into_inner).values().map(|route| route.dropped()).sum()
+    }
+
+    /// How many types have a route, and how many subscriptions these have.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let subscribers: usize = routes.values().map(|route| route.subscriber_count()).sum();
+        (routes.len() as u64, subscribers as u64)
     }
 
     fn live_receivers(&self) -> Vec<(SubscriptionId, TypeId, Arc<Intake>)> {

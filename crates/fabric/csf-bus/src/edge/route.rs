@@ -39,6 +39,7 @@ pub(crate) trait AnyRoute: Send + Sync {
     fn try_publish_any(&self, packet: Box<AnyPacket>) -> BusResult<MessageId>;
     /// Packets refused for want of room.
     fn dropped(&self) -> u64;
+    fn subscriber_count(&self) -> usize;
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
@@ -188,6 +189,10 @@ impl<T: Payload> AnyRoute for Route<T> {
 
     fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn subscriber_count(&self) -> usize {
+        self.topic.subscriber_count()
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

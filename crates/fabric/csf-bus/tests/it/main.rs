@@ -3,12 +3,14 @@
 
 mod alloc;
 mod causality;
+mod central;
 mod channels;
 mod edge;
 mod faults;
 mod health;
 mod interest;
 mod merge;
+mod router;
 mod stress;
 
 use std::sync::Arc;
