@@ -1,6 +1,7 @@
 //! The workspace's own commands. `cargo xtask help` lists them.
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 
+mod bench;
 mod crash;
 mod exec;
 mod fuzz;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("shots") => shots::run(rest),
         Some("fuzz") => fuzz::run(rest),
+        Some("bench") => bench::run(rest),
         Some("crash") => crash::run(rest),
         Some("new-pack") => new_pack::run(rest),
         _ => {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
                  test [--only STEP]        everything CI runs; prints what took how long\n  \
                  shots [DIR]               pictures of the console, checked for faults\n  \
                  fuzz [TARGET] [--seconds N]   fuzz the parsers of outside bytes, all of them or one\n  \
+                 bench bus|time [--only G1,G3] [--quick] [--json]   the heart beside its peers; `--list` shows the rows\n  \
                  crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
                  new-pack NAME             a working pack: crate, registration, test"
             );

@@ -1,0 +1,159 @@
+//! The component path: a packet goes to a component on a dispatcher, whose handler publishes another. As a node wires it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+
+use csf_bus::{Doorbell, EffectWriter, Interest, Order, PhaseCoherenceBus, Publisher, Start, Subscriber, TopicSpec};
+use csf_core::port::LaneKind;
+use csf_core::{Attributes, Component, Context, Event, Fault, MessageType};
+use csf_runtime::config::RestartSettings;
+use csf_runtime::exec::{ComponentStats, Dispatcher, DispatcherHandle, Recorder, RecorderHandle, Runner, Timers};
+use csf_runtime::{DELIVERY_TOPIC, Delivery};
+use csf_sim::MemoryStore;
+
+use super::bus::new_bus;
+use crate::clock::pin;
+use crate::load::{Missing, joined};
+use crate::payload::{CAPACITY, End, Frame, SMALL};
+
+const REQUESTS: &str = "bench.requests";
+const ANSWERS: &str = "bench.answers";
+const COMPONENT: &str = "echo";
+const DISPATCHER: &str = "bench-dispatch";
+/// Slots of the delivery log, as in a node.
+const DELIVERIES: usize = 8192;
+/// The dispatcher spins so long before it sleeps: longer than the load pauses.
+const SPIN_NS: u64 = 1_000_000_000;
+
+/// Whether the journal is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// Nobody reads along.
+    Off,
+    /// The recorder's thread appends every packet and delivery to a journal in memory.
+    On,
+}
+
+/// Answers every frame with the same.
+struct Echo;
+
+impl Component for Echo {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
+        cx.publish("out", *event.get::<Frame<SMALL>>()?)?;
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// The end that asks.
+pub struct Asking {
+    publisher: Publisher<Frame<SMALL>>,
+    subscriber: Subscriber<Frame<SMALL>>,
+}
+
+/// The threads that answer; they end when it is dropped.
+pub struct Answering {
+    dispatcher: DispatcherHandle,
+    recorder: Option<RecorderHandle>,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.dispatcher.stop();
+        if let Some(recorder) = &self.recorder {
+            recorder.stop();
+        }
+    }
+}
+
+/// Starts the component, its dispatcher on core 1.
+pub fn start(recording: Recording) -> Result<(Asking, Answering), Missing> {
+    let bus = new_bus(super::time::source());
+    wire(&bus, recording).map_err(|e| Missing(format!("the component does not start: {e}")))
+}
+
+fn wire(bus: &PhaseCoherenceBus, recording: Recording) -> Result<(Asking, Answering), Box<dyn std::error::Error>> {
+    for topic in [REQUESTS, ANSWERS] {
+        bus.declare(TopicSpec::new::<Frame<SMALL>>(topic).capacity(CAPACITY))?;
+    }
+    bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC).capacity(DELIVERIES))?;
+    let log = bus.publisher::<Delivery>(DELIVERY_TOPIC, DISPATCHER, LaneKind::Delivery)?;
+    let recorder = match recording {
+        Recording::Off => None,
+        Recording::On => {
+            let topics = [REQUESTS, ANSWERS, DELIVERY_TOPIC];
+            let lanes =
+                bus.subscribe_any(&topics, Interest::new().start(Start::Earliest).order(Order::Stamp), Arc::default())?;
+            let types = [MessageType::of::<Frame<SMALL>>(), MessageType::of::<Delivery>()];
+            let messages = types.into_iter().map(|message| (message.full_name(), message)).collect();
+            let delivery_of = BTreeMap::from([(COMPONENT.to_owned(), log.info().id)]);
+            Some(Recorder::start(Box::new(MemoryStore::default().open()?), lanes, messages, delivery_of)?)
+        }
+    };
+    let bell = Arc::new(Doorbell::default());
+    let runner = Runner {
+        index: 0,
+        name: COMPONENT.to_owned(),
+        component: Box::new(Echo),
+        factory: Arc::new(|| Box::new(Echo)),
+        input: bus.subscribe_any(
+            &[REQUESTS],
+            Interest::new().start(Start::Earliest).order(Order::Stamp),
+            bell.clone(),
+        )?,
+        ports: vec!["out"],
+        outputs: vec![("out".to_owned(), bus.effect_writer::<Frame<SMALL>>(ANSWERS, COMPONENT)?)],
+        timers: Timers::default(),
+        restart: RestartSettings::default(),
+        stats: Arc::new(ComponentStats::default()),
+        paths: Arc::default(),
+        backlog: Default::default(),
+        recent_restarts: Vec::new(),
+    };
+    let asking = Asking {
+        publisher: bus.publisher(REQUESTS, "bench", LaneKind::Source)?,
+        subscriber: bus.subscriber(ANSWERS, Interest::new())?,
+    };
+    let (clock, log): (_, Box<dyn EffectWriter>) = (super::time::source(), Box::new(log));
+    // Threads inherit the core of who starts them.
+    let dispatcher = thread::scope(|scope| {
+        joined(scope.spawn(|| {
+            pin(1);
+            Dispatcher::start(DISPATCHER, vec![runner], log, bus.hlc(), clock, bell, SPIN_NS)
+        }))
+    })?;
+    Ok((asking, Answering { dispatcher, recorder }))
+}
+
+impl End for Asking {
+    #[inline(always)]
+    fn try_send(&mut self, number: u64) -> bool {
+        self.publisher.try_publish(Frame::new(number), Attributes::default()).is_ok()
+    }
+
+    #[inline(always)]
+    fn poll(&mut self, sum: &mut u64) -> usize {
+        let Some(frame) = self.subscriber.poll(|_, frame| frame.sum()) else { return 0 };
+        *sum = sum.wrapping_add(frame);
+        1
+    }
+
+    fn send(&mut self, number: u64) {
+        while !self.try_send(number) {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn recv(&mut self, sum: &mut u64) -> usize {
+        *sum = sum.wrapping_add(self.subscriber.wait(|_, frame| frame.sum()));
+        1
+    }
+}

@@ -1,0 +1,7 @@
+//! Our side of every load: all that the bench knows of ChronoFabric's crates.
+
+pub mod bus;
+pub mod component;
+pub mod matching;
+pub mod time;
+pub mod topics;

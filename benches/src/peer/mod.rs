@@ -1,0 +1,16 @@
+//! The peers, one file each, at exact versions. Each does what its documentation recommends for speed.
+
+pub mod crossbeam;
+pub mod disruptor;
+pub mod flume;
+pub mod iceoryx2;
+pub mod kanal;
+pub mod minstant;
+pub mod photon;
+pub mod quanta;
+pub mod rtrb;
+pub mod thingbuf;
+pub mod tokio;
+pub mod uhlc;
+#[cfg(feature = "zenoh")]
+pub mod zenoh;

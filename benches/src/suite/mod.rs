@@ -1,0 +1,44 @@
+//! What is measured: the rows of the bus's and the clocks' table, with their sides, goals and floors.
+
+mod clock;
+mod component;
+mod fan;
+mod floor;
+mod growth;
+mod matching;
+mod publish;
+mod round_trip;
+mod stamp;
+mod stream;
+mod task;
+
+use crate::experiment::Experiment;
+
+pub use floor::PREFIX as FLOORS;
+pub use growth::{Curve, curves, experiments as growth};
+
+/// Key of our bus.
+const BUS: &str = "csf-bus";
+
+/// The bus's table.
+pub fn bus() -> Vec<Experiment> {
+    vec![
+        floor::experiment(),
+        round_trip::spinning(),
+        stream::experiment(),
+        fan::out(),
+        fan::into(),
+        publish::unheard(),
+        publish::heard(),
+        task::experiment(),
+        round_trip::waiting(),
+        round_trip::ablation(),
+        matching::experiment(),
+        component::experiment(),
+    ]
+}
+
+/// The clocks' table.
+pub fn time() -> Vec<Experiment> {
+    vec![floor::counter(), stamp::experiment(), clock::error(), clock::cost()]
+}
