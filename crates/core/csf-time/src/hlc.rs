@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::SystemClock;
 use csf_core::port::{HlcClock, TimeSource};
 use csf_core::{LogicalTime, NanoTime, NodeId, Stamp, TimeError, TimeResult};
 
@@ -26,6 +27,8 @@ pub type HlcClockImpl = Hlc;
 #[derive(Clone)]
 pub struct Hlc {
     source: Arc<dyn TimeSource>,
+    /// The same, where it is the machine's clock: read without an indirect call.
+    system: Option<Arc<SystemClock>>,
     node_id: NodeId,
     last: Stamp,
     /// Physical time when `last` was made or seen; for the three-part view.
@@ -37,7 +40,8 @@ impl Hlc {
     /// A clock of `node_id` that has seen nothing yet.
     #[must_use]
     pub fn new(source: Arc<dyn TimeSource>, node_id: NodeId) -> Self {
-        Self { source, node_id, last: Stamp::ZERO, physical_ns: 0, max_offset_ns: MAX_OFFSET_NS_DEFAULT }
+        let system = source.clone().into_any().and_then(|source| source.downcast().ok());
+        Self { source, system, node_id, last: Stamp::ZERO, physical_ns: 0, max_offset_ns: MAX_OFFSET_NS_DEFAULT }
     }
 
     /// Refuses remote stamps more than this ahead of the physical clock.
@@ -54,6 +58,14 @@ impl Hlc {
         self
     }
 
+    #[inline]
+    fn read_unordered(&self) -> TimeResult<NanoTime> {
+        match &self.system {
+            Some(system) => system.now_ns_unordered(),
+            None => self.source.now_ns_unordered(),
+        }
+    }
+
     /// The stamp of an outgoing message: the send rule is the local rule.
     ///
     /// # Errors
@@ -67,7 +79,7 @@ impl Hlc {
     /// # Errors
     /// When the time source fails.
     pub fn tick_at(&mut self, floor: Stamp) -> TimeResult<Stamp> {
-        let physical = self.source.now_ns_unordered()?;
+        let physical = self.read_unordered()?;
         self.give(physical, floor.as_nanos())
     }
 
@@ -88,7 +100,7 @@ impl Hlc {
     /// not move.
     #[inline]
     pub fn tick_batch(&mut self, count: u64) -> TimeResult<Stamp> {
-        let physical_ns = self.source.now_ns_unordered()?.as_nanos();
+        let physical_ns = self.read_unordered()?.as_nanos();
         let next = self.last.as_nanos().checked_add(1).ok_or_else(exhausted)?;
         let first = physical_ns.max(next);
         if let Some(more) = count.checked_sub(1) {
@@ -177,12 +189,12 @@ fn exhausted() -> TimeError {
 impl HlcClock for Hlc {
     #[inline]
     fn tick(&mut self) -> TimeResult<Stamp> {
-        let physical = self.source.now_ns_unordered()?;
+        let physical = self.read_unordered()?;
         self.give(physical, 0)
     }
 
     fn merge(&mut self, seen: Stamp) -> TimeResult<Stamp> {
-        let physical = self.source.now_ns_unordered()?;
+        let physical = self.read_unordered()?;
         self.within_offset(seen, physical.as_nanos())?;
         let latest = physical.as_nanos().max(self.last.as_nanos()).max(seen.as_nanos());
         let stamp = latest.checked_add(1).ok_or_else(exhausted)?;

@@ -1,5 +1,6 @@
 //! The node's clock: the counter where it can be trusted, the operating system's clock elsewhere.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use csf_core::port::{TimeCheckpoint, TimeSource};
@@ -83,6 +84,10 @@ impl TimeSource for SystemClock {
             Inner::Tsc(clock) => clock.now_ns_unordered(),
             Inner::Os { clock, .. } => clock.now_ns(),
         }
+    }
+
+    fn into_any(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self)
     }
 
     fn has_hardware_timing(&self) -> bool {

@@ -110,33 +110,20 @@ impl Matcher {
         (self.test)(masks, targets, &mut found[..words]);
     }
 
-    /// The positions of `masks` that share a bit with `targets`, in order. `found` is room for the bit set.
+    /// Calls `visit` with the positions of `masks` that share a bit with `targets`, in order. `found` is room for the bit set.
     ///
     /// # Panics
     /// As [`Matcher::find`].
-    pub fn positions<'a>(
-        &self,
-        masks: &[u64],
-        targets: u64,
-        found: &'a mut [u64],
-    ) -> impl Iterator<Item = usize> + use<'a> {
-        self.find(masks, targets, found);
-        let words = masks.len().div_ceil(64);
-        found[..words].iter().enumerate().flat_map(|(word, bits)| Ones(*bits).map(move |bit| word * 64 + bit))
-    }
-}
-
-/// The positions of the ones of a word.
-struct Ones(u64);
-
-impl Iterator for Ones {
-    type Item = usize;
-
     #[inline]
-    fn next(&mut self) -> Option<usize> {
-        let bit = self.0.trailing_zeros() as usize;
-        self.0 &= self.0.wrapping_sub(1);
-        (bit < 64).then_some(bit)
+    pub fn visit(&self, masks: &[u64], targets: u64, found: &mut [u64], mut visit: impl FnMut(usize)) {
+        self.find(masks, targets, found);
+        for (word, bits) in found[..masks.len().div_ceil(64)].iter().enumerate() {
+            let mut bits = *bits;
+            while bits != 0 {
+                visit(word * 64 + bits.trailing_zeros() as usize);
+                bits &= bits - 1;
+            }
+        }
     }
 }
 
@@ -212,7 +199,8 @@ mod tests {
             for instructions in Instructions::available() {
                 let matcher = Matcher::new(instructions).unwrap();
                 let mut found = vec![u64::MAX; masks.len().div_ceil(64) + 1];
-                let positions: Vec<usize> = matcher.positions(&masks, targets, &mut found).collect();
+                let mut positions = Vec::new();
+                matcher.visit(&masks, targets, &mut found, |position| positions.push(position));
                 prop_assert_eq!(&positions, &expected, "{:?}", instructions);
                 prop_assert_eq!(found.last(), Some(&u64::MAX), "{:?} wrote too far", instructions);
             }

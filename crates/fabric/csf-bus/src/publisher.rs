@@ -119,8 +119,9 @@ impl<T: Content> Publisher<T> {
         self.writer.rollback();
     }
 
-    /// Whether `count` packets fit now.
-    pub(crate) fn has_room_for(&mut self, count: usize) -> bool {
+    /// Whether `count` packets fit now: what a producer that spins asks, since a refusal is put into words.
+    #[inline(always)]
+    pub fn has_room_for(&mut self, count: usize) -> bool {
         self.writer.has_room(count as u64)
     }
 

@@ -19,6 +19,9 @@ use crate::monitor::{Meter, Monitor};
 use crate::topic::Topic;
 use crate::{Doorbell, Interest, LaneReader, Start};
 
+/// Waits that end before sleep, one after the other, until a reader counts as one that does not sleep: asking again takes a system call.
+const AWAKE: u32 = 4_096;
+
 /// The part of a subscription that topics know: where lanes that come and go are announced.
 pub(crate) struct Intake {
     interest: Interest,
@@ -85,6 +88,8 @@ pub struct Subscription {
     merge: Merge,
     meter: Meter,
     sleeps: bool,
+    /// Waits in a row that ended before sleep.
+    awake: u32,
     selected: Option<usize>,
 }
 
@@ -103,16 +108,31 @@ impl Subscription {
             topic.subscribe(&intake, start);
         }
         let (lanes, merge) = (Lanes::default(), Merge::new(order));
-        Self { intake, lanes, topics, merge, meter, sleeps: false, selected: None }
+        Self { intake, lanes, topics, merge, meter, sleeps: false, awake: 0, selected: None }
     }
 
-    /// Readers that will sleep on the doorbell say so once: producers then fence after each commit and look whether to ring.
+    /// Readers that will sleep on the doorbell say so before they do: producers then fence after each commit and look whether to ring.
     /// A subscription that only polls spares them that.
     pub fn allow_sleep(&mut self) {
+        self.awake = 0;
         if !self.sleeps {
             self.sleeps = true;
             for reader in &mut self.lanes.readers {
                 reader.reader().fence();
+            }
+        }
+    }
+
+    /// Notes that something came before sleep did; after many times in a row the producers are spared again.
+    pub(crate) fn stayed_awake(&mut self) {
+        if !self.sleeps {
+            return;
+        }
+        self.awake += 1;
+        if self.awake == AWAKE {
+            self.sleeps = false;
+            for reader in &mut self.lanes.readers {
+                reader.reader().unfence();
             }
         }
     }
@@ -218,10 +238,13 @@ impl Subscription {
     /// safe.
     pub(crate) async fn next(&mut self) -> Option<usize> {
         if let Some(lane) = self.select() {
+            self.stayed_awake();
             return Some(lane);
         }
         self.allow_sleep();
-        let doorbell = self.doorbell().clone();
+        // SAFETY: the bell lies in the intake, which lives as long as the subscription; cloning the handle instead would take the line
+        // from the producers that look at the bell.
+        let doorbell = unsafe { &*Arc::as_ptr(self.doorbell()) };
         loop {
             let news = doorbell.wait_until(|| self.look().or_else(|| self.hold_left_ns().map(Look::Held)));
             let left_ns = match news.await {

@@ -1,5 +1,8 @@
 //! Time as a port (FAB-040). Only `csf-time` implements it over a real clock.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{LogicalTime, NanoTime, QuantumOffset, Stamp, TimeResult};
@@ -30,6 +33,11 @@ pub trait TimeSource: Send + Sync {
     /// As [`TimeSource::now_ns`].
     fn now_ns_unordered(&self) -> TimeResult<NanoTime> {
         self.now_ns()
+    }
+
+    /// The source by its type, for clocks that read one they know without an indirect call.
+    fn into_any(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
     }
 
     /// Fitted periodic component of the node's dominant stream; zero when nothing is fitted.

@@ -248,6 +248,13 @@ impl<M: Memory> Ring<M> {
         }
     }
 
+    /// Takes [`Ring::fence_for`] back. Only for a reader that does not sleep, and asks again before it does.
+    pub(crate) fn unfence_for(&self, cursor: &Cursor<M::Platform>) {
+        if cursor.is_fenced.swap(0, Ordering::AcqRel) != 0 {
+            self.attention.fetch_add(FENCED.wrapping_neg(), Ordering::SeqCst);
+        }
+    }
+
     /// From now on readers fence after their releases and ring the producer's bell if it waits.
     pub(crate) fn fence_space(&self) {
         if self.is_space_fenced.swap(1, Ordering::AcqRel) == 0 {

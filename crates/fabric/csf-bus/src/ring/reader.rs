@@ -75,6 +75,11 @@ impl<M: Memory> Reader<M> {
         self.ring.fence_for(&self.cursor);
     }
 
+    /// Takes [`Reader::fence`] back, until the reader is about to sleep again.
+    pub(crate) fn unfence(&self) {
+        self.ring.unfence_for(&self.cursor);
+    }
+
     /// Takes hold of the next packet; true when there is one. The same packet until [`Reader::release`].
     #[inline(always)]
     pub(crate) fn acquire(&mut self) -> bool {

@@ -168,12 +168,18 @@ impl<M: Memory> Writer<M> {
             return;
         }
         let targets = (first..self.committed).fold(0, |targets, seq| targets | self.targets_of(seq));
-        for index in self.matcher.positions(&self.masks, targets, &mut self.found) {
-            let cursor = &self.cursors[index];
+        let ring = |cursor: &Cursor<M::Platform>| {
             if cursor.is_fenced.load(Ordering::Relaxed) != 0 {
                 cursor.bell.ring_after_fence();
             }
+        };
+        if let [cursor] = &self.cursors[..] {
+            if targets & self.masks[0] != 0 {
+                ring(cursor);
+            }
+            return;
         }
+        self.matcher.visit(&self.masks, targets, &mut self.found, |index| ring(&self.cursors[index]));
     }
 
     /// Chooses the instructions by which sleepers are matched.
