@@ -82,7 +82,15 @@ impl<P: Platform> Cursor<P> {
         }
         let (lost, rejected) = (self.lost.load(Ordering::Relaxed), self.rejected.load(Ordering::Relaxed));
         let passed = position.saturating_sub(self.start.load(Ordering::Relaxed));
-        Totals { delivered: passed.saturating_sub(lost + rejected), lost, rejected }
+        let mut totals = Totals { delivered: passed.saturating_sub(lost + rejected), lost, rejected };
+        // What the producer moved the reader over, which will count it when it looks.
+        let moved = self.floor.load(Ordering::Relaxed).saturating_sub(position);
+        if self.wants.policy.is_lossy() {
+            totals.lost += moved;
+        } else {
+            totals.rejected += moved;
+        }
+        totals
     }
 
     /// Everything below is behind this reader; `committed` while it waits to be told where it begins.

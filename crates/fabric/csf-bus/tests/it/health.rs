@@ -92,3 +92,21 @@ fn every_topics_traffic_names_who_is_behind() {
     assert_eq!(who, [("slow", true, 40, 0), ("fast", true, 0, 40)]);
     assert_eq!(bus.topic("n").unwrap().subscriber_count(), 2, "the look itself is gone");
 }
+
+/// FAB-025: also what a reader was moved over and has not noticed yet is lost.
+#[test]
+fn drops_are_what_was_published_and_neither_delivered_nor_queued() {
+    let (bus, _clock) = bus();
+    let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
+    let mut oldest = bus.subscriber::<Number>("n", Interest::new().policy(Policy::DropOldest)).unwrap();
+    let _asleep = bus.subscriber::<Number>("n", Interest::new().policy(Policy::Conflate)).unwrap();
+    for i in 0..1_000u64 {
+        publisher.try_publish(number(i), Attributes::default()).unwrap();
+        if i.is_multiple_of(100) {
+            oldest.poll(|_, _| ());
+        }
+    }
+    let (stats, queued) = (bus.get_stats(), bus.get_temporal_metrics().queue_depth);
+    assert_eq!(stats.packets_published, 1_000);
+    assert_eq!(stats.packets_delivered + stats.packets_dropped + queued, 2 * 1_000, "{stats:?}, {queued} queued");
+}
