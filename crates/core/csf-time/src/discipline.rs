@@ -56,6 +56,13 @@ impl Line {
         self.ns.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
+    /// [`Line::at`] for a counter between the line's beginning and a time that 64 bits hold, as the next look is.
+    #[inline(always)]
+    pub(crate) fn at_near(&self, tsc: u64) -> u64 {
+        let ticks = u128::from(tsc.wrapping_sub(self.tsc));
+        self.ns.wrapping_add(((ticks * u128::from(self.rate)) >> RATE_BITS) as u64)
+    }
+
     /// Nanoseconds by which `tsc` is before the beginning of the line.
     pub(crate) fn behind_ns(&self, tsc: u64) -> u64 {
         Line { tsc, ns: 0, rate: self.rate }.at(self.tsc)

@@ -58,12 +58,19 @@ impl Hlc {
         self
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_unordered(&self) -> TimeResult<NanoTime> {
-        match &self.system {
-            Some(system) => system.now_ns_unordered(),
-            None => self.source.now_ns_unordered(),
+        if let Some(system) = &self.system
+            && let Some(ns) = system.quick_unordered()
+        {
+            return Ok(NanoTime::from_nanos(ns));
         }
+        self.read_slowly()
+    }
+
+    #[cold]
+    fn read_slowly(&self) -> TimeResult<NanoTime> {
+        self.source.now_ns_unordered()
     }
 
     /// The stamp of an outgoing message: the send rule is the local rule.
@@ -153,7 +160,7 @@ impl Hlc {
         &self.source
     }
 
-    #[inline]
+    #[inline(always)]
     fn give(&mut self, physical: NanoTime, floor: u64) -> TimeResult<Stamp> {
         let next = self.last.as_nanos().checked_add(1).ok_or_else(exhausted)?;
         self.physical_ns = physical.as_nanos();
@@ -180,6 +187,7 @@ impl Hlc {
 }
 
 #[cold]
+#[cold]
 fn exhausted() -> TimeError {
     TimeError::Unavailable {
         reason: "64-bit time ends in 2554 and a stamp there was seen; check the sender's clock".into(),
@@ -187,7 +195,7 @@ fn exhausted() -> TimeError {
 }
 
 impl HlcClock for Hlc {
-    #[inline]
+    #[inline(always)]
     fn tick(&mut self) -> TimeResult<Stamp> {
         let physical = self.read_unordered()?;
         self.give(physical, 0)

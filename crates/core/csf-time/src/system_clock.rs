@@ -69,6 +69,17 @@ impl SystemClock {
     }
 }
 
+impl SystemClock {
+    /// The time where it takes one reading of the counter and nothing else.
+    #[inline(always)]
+    pub(crate) fn quick_unordered(&self) -> Option<u64> {
+        match &self.inner {
+            Inner::Tsc(clock) => clock.quick_unordered(),
+            Inner::Os { .. } => None,
+        }
+    }
+}
+
 impl TimeSource for SystemClock {
     #[inline]
     fn now_ns(&self) -> TimeResult<NanoTime> {

@@ -139,8 +139,33 @@ impl<M: Machine> Timeline<M> {
         self.read_by(M::counter_unordered)
     }
 
+    /// [`Timeline::read_unordered`] where the line is simply in use: nothing is due, and nobody is drawing a new one.
+    #[inline(always)]
+    pub(crate) fn quick_unordered(&self) -> Option<u64> {
+        self.quick_by(M::counter_unordered)
+    }
+
+    #[inline(always)]
+    fn quick_by(&self, counter: impl Fn() -> u64) -> Option<u64> {
+        let version = self.version.load(Ordering::Acquire);
+        let line = self.line();
+        let due = self.due.load(Ordering::Relaxed);
+        let now = counter();
+        M::fence(Ordering::Acquire);
+        let is_whole = version & 1 == 0 && self.version.load(Ordering::Relaxed) == version;
+        (is_whole && line.tsc <= now && now < due).then(|| line.at_near(now))
+    }
+
     #[inline]
     fn read_by(&self, counter: impl Fn() -> u64) -> Reading {
+        match self.quick_by(&counter) {
+            Some(ns) => Reading::Counter { ns, is_due: false },
+            None => self.read_slowly(counter),
+        }
+    }
+
+    #[cold]
+    fn read_slowly(&self, counter: impl Fn() -> u64) -> Reading {
         loop {
             let version = self.version.load(Ordering::Acquire);
             let line = self.line();

@@ -107,6 +107,12 @@ impl TscClock {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The time where it takes one reading of the counter and nothing else.
+    #[inline(always)]
+    pub(crate) fn quick_unordered(&self) -> Option<u64> {
+        self.timeline.quick_unordered()
+    }
+
     #[inline]
     fn unix_ns(&self) -> TimeResult<u64> {
         match self.timeline.read() {
