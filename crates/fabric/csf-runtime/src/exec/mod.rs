@@ -1,12 +1,18 @@
 //! Execution: dispatchers run components, the recorder makes their world durable.
 
 mod dispatcher;
+mod handler;
+mod latency;
+mod paths;
 mod recorder;
 mod stats;
+mod turn;
 mod watermark;
 
-pub use dispatcher::{Dispatcher, DispatcherHandle, PathLatencies, Runner, Timers};
-pub(crate) use dispatcher::{Parts, handle};
+pub use dispatcher::{Dispatcher, DispatcherHandle, Runner, Timers};
+pub(crate) use handler::{Parts, handle};
+pub use latency::{Latency, LatencySummary};
+pub use paths::{ComponentPaths, PathLatencies};
 pub use recorder::{Recorder, RecorderHandle};
-pub use stats::{ComponentStats, Latency, LatencySummary, RunState, ServiceStats};
+pub use stats::{ComponentStats, RunState, ServiceStats};
 pub use watermark::{Committed, CommittedPacket, DurableFeed};

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+
+use super::latency::Latency;
 
 /// Life of a component or service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,57 +46,13 @@ impl StateCell {
     }
 }
 
-/// A latency distribution, nanoseconds, three significant digits, up to one minute.
-#[derive(Debug)]
-pub struct Latency(Mutex<Histogram<u64>>);
-
-/// The usual points of a distribution.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LatencySummary {
-    /// Samples.
-    pub count: u64,
-    /// Median, nanoseconds.
-    pub p50: u64,
-    /// 99th percentile.
-    pub p99: u64,
-    /// 99.9th percentile.
-    pub p999: u64,
-    /// Largest.
-    pub max: u64,
+/// Adds to a word that only this thread writes.
+#[inline]
+pub(super) fn bump(word: &AtomicU64, by: u64) {
+    word.store(word.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 
-impl Default for Latency {
-    fn default() -> Self {
-        let histogram =
-            Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds are in order and 3 digits are allowed");
-        Self(Mutex::new(histogram))
-    }
-}
-
-impl Latency {
-    /// Adds a sample; beyond one minute it counts as one minute.
-    pub fn record(&self, nanos: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(nanos.max(1));
-    }
-
-    /// The distribution so far.
-    #[must_use]
-    pub fn summary(&self) -> LatencySummary {
-        let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if histogram.is_empty() {
-            return LatencySummary::default();
-        }
-        LatencySummary {
-            count: histogram.len(),
-            p50: histogram.value_at_quantile(0.5),
-            p99: histogram.value_at_quantile(0.99),
-            p999: histogram.value_at_quantile(0.999),
-            max: histogram.max(),
-        }
-    }
-}
-
-/// A component's counters.
+/// A component's counters. Its dispatcher alone writes them, by plain stores.
 #[derive(Debug)]
 pub struct ComponentStats {
     state: StateCell,
@@ -109,7 +66,7 @@ pub struct ComponentStats {
     pub restarts: AtomicU64,
     /// Packets waiting.
     pub queue: AtomicU64,
-    /// Trigger commit to effect commit.
+    /// From the trigger's stamp to the commit of its effects.
     pub latency: Latency,
     last_fault: Mutex<String>,
 }
@@ -138,6 +95,13 @@ impl ComponentStats {
 
     pub(crate) fn set_state(&self, state: RunState) {
         self.state.set(state);
+    }
+
+    /// Touches the word only when it changes, so that an idle dispatcher leaves its readers alone.
+    pub(super) fn set_queue(&self, packets: u64) {
+        if self.queue.load(Ordering::Relaxed) != packets {
+            self.queue.store(packets, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn set_last_fault(&self, text: String) {

@@ -16,7 +16,7 @@ use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
 use super::hub::{CoordinationError, CoordinationHub, Subsystem};
 use super::preflight::{PreFlightResult, run_preflight_checks, standard_checks};
 use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem, ServiceSubsystem};
-use crate::exec::{ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
+use crate::exec::{ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
 use crate::replay::{ReplayError, Resumption, replay};
 use crate::topology::{Graph, Topology};
 use crate::{Catalogue, DELIVERY_TOPIC, Delivery};
@@ -384,7 +384,7 @@ fn wire(bus: &PhaseCoherenceBus, topology: &Topology, resumption: Resumption) ->
             timers: replayed.timers,
             restart: settings.restart,
             stats: own.clone(),
-            paths: paths.clone(),
+            paths: ComponentPaths::new(paths.clone()),
             backlog: replayed.undelivered.into(),
             recent_restarts: Vec::new(),
         });

@@ -429,11 +429,8 @@ impl Node {
     /// End-to-end paths.
     #[must_use]
     pub fn latencies(&self) -> Vec<PathReport> {
-        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
-        paths
-            .iter()
-            .map(|((from, to), latency)| PathReport { from: from.clone(), to: to.clone(), latency: latency.summary() })
-            .collect()
+        let report = |(from, to, latency)| PathReport { from, to, latency };
+        self.paths.summaries().into_iter().map(report).collect()
     }
 
     /// A service's state and progress.
