@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 
 mod bench;
+mod asm;
 mod crash;
 mod exec;
 mod fuzz;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("tidy") => tidy::run(),
         Some("test") => test::run(rest),
+        Some("asm") => asm::run(rest),
         Some("shots") => shots::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("bench") => bench::run(rest),
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
                 "cargo xtask COMMAND\n\n  \
                  tidy                      layers, manifests, error pages, traceability, links\n  \
                  test [--only STEP]        everything CI runs; prints what took how long\n  \
+                 asm [--bless]             the bus's hot path as compiled, against docs/formats/hot-path-asm.txt\n  \
                  shots [DIR]               pictures of the console, checked for faults\n  \
                  fuzz [TARGET] [--seconds N]   fuzz the parsers of outside bytes, all of them or one\n  \
                  bench bus|time [--only G1,G3] [--quick] [--json]   the heart beside its peers; `--list` shows the rows\n  \

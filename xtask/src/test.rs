@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::exec::{self, command, output};
-use crate::{new_pack, shots, tidy};
+use crate::{asm, new_pack, shots, tidy};
 
 struct Step {
     name: &'static str,
@@ -19,13 +19,14 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
     Step { name: "build", work: || exec::build_csf().map(|()| ONE) },
     Step { name: "tests", work: tests },
     Step { name: "doc tests", work: doc_tests },
+    Step { name: "asm", work: hot_path },
     Step { name: "valgrind", work: valgrind },
     Step { name: "tsan", work: tsan },
     Step { name: "examples", work: examples },
@@ -98,6 +99,14 @@ fn tests() -> Result<Counts, String> {
 fn doc_tests() -> Result<Counts, String> {
     let text = output(&mut command("cargo", &["test", "--workspace", "--quiet", "--doc"]))?;
     Ok(counted(&text))
+}
+
+fn hot_path() -> Result<Counts, String> {
+    if let Some(reason) = asm::missing() {
+        println!("skipped: {reason}");
+        return Ok(Counts { passed: 0, skipped: 1 });
+    }
+    asm::run(&[]).map(|()| ONE)
 }
 
 /// The ring's unit tests under memcheck: every slot is in bounds, alive and freed once. The models are left out, which
