@@ -249,3 +249,7 @@ fn fail(runner: &mut Runner, fault: &str, outcome: Outcome, at: Stamp) {
     runner.timers = Timers::default();
     bump(&runner.stats.restarts, 1);
 }
+
+#[cfg(test)]
+#[path = "turn/tests.rs"]
+mod tests;
