@@ -1,8 +1,8 @@
 //! The workspace's own commands. `cargo xtask help` lists them.
 #![expect(clippy::print_stdout, reason = "a command line tool")]
 
-mod bench;
 mod asm;
+mod bench;
 mod crash;
 mod exec;
 mod fuzz;

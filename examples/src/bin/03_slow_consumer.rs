@@ -1,6 +1,7 @@
 //! A producer at full speed, and one slow consumer for each policy: memory stays where it is and the books balance.
 //!
 //! `cargo run --release -p csf-examples --bin 03_slow_consumer -- 10` runs for ten minutes (FAB-025); without a number for two seconds.
+#![expect(clippy::print_stdout, reason = "an example talks")]
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};

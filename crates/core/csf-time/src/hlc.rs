@@ -187,7 +187,6 @@ impl Hlc {
 }
 
 #[cold]
-#[cold]
 fn exhausted() -> TimeError {
     TimeError::Unavailable {
         reason: "64-bit time ends in 2554 and a stamp there was seen; check the sender's clock".into(),
