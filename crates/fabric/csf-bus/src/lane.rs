@@ -49,8 +49,16 @@ impl Lane {
         self.refusals.store(self.refusals.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Remembers further causes of a packet about to be committed.
+    /// Remembers the causes beyond the first of a packet about to be committed.
+    #[inline(always)]
     pub(crate) fn add_causes(&self, seq: u64, causes: &[MessageId]) {
+        if causes.len() > 1 {
+            self.add_more_causes(seq, &causes[1..]);
+        }
+    }
+
+    #[cold]
+    fn add_more_causes(&self, seq: u64, causes: &[MessageId]) {
         let mut table = self.more_causes.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody reads below the gate any more.
         *table = table.split_off(&self.ring.gate());

@@ -10,7 +10,7 @@ use csf_core::{Attributes, BusError, BusResult, Fault, LaneId, LogicalTime, Mess
 use csf_time::Hlc;
 
 use crate::lane::{Content, Lane};
-use crate::ring::{HeapMemory, Ring, SlotHeader, Writer};
+use crate::ring::{HeapMemory, Ring, Writer};
 use crate::{Doorbell, Matcher};
 
 /// One producer on one topic. Not `Clone`: whoever else wants to publish takes a lane of its own.
@@ -79,10 +79,10 @@ impl<T: Content> Publisher<T> {
             // No history, no reader: the packet needs neither slot nor stamp.
             self.writer.skip();
         } else {
-            let (hlc, lane) = (&mut self.hlc, &self.lane);
-            let header = || header_of(tick(hlc), &attributes, causes, lane, id);
             // SAFETY: there is room, and `T` is what the lane carries.
-            unsafe { self.writer.stage(|slot| slot.cast::<T>().write(value), header) };
+            let header = unsafe { self.writer.stage(|slot| slot.cast::<T>().write(value)) };
+            header.fill(tick(&mut self.hlc), &attributes, causes);
+            self.lane.add_causes(id.seq, causes);
         }
         self.writer.commit();
         Ok(id)
@@ -101,10 +101,10 @@ impl<T: Content> Publisher<T> {
         if self.writer.is_idle() {
             self.writer.skip();
         } else {
-            let lane = &self.lane;
-            let header = || header_of(stamp, &attributes, causes, lane, id);
             // SAFETY: there is room, and `T` is what the lane carries.
-            unsafe { self.writer.stage(|slot| slot.cast::<T>().write(value), header) };
+            let header = unsafe { self.writer.stage(|slot| slot.cast::<T>().write(value)) };
+            header.fill(stamp, &attributes, causes);
+            self.lane.add_causes(id.seq, causes);
         }
         Ok(id)
     }
@@ -177,9 +177,8 @@ impl<T: Content> Publisher<T> {
                 staging.0.skip();
             } else {
                 // SAFETY: there is room for `count`, and `T` is what the lane carries.
-                unsafe {
-                    staging.0.stage(|slot| slot.cast::<T>().write(value), || SlotHeader::new(stamp, &attributes, None));
-                }
+                let header = unsafe { staging.0.stage(|slot| slot.cast::<T>().write(value)) };
+                header.fill(stamp, &attributes, &[]);
             }
             stamp = stamp.after(1);
             published += 1;
@@ -237,19 +236,6 @@ struct Staging<'a>(&'a mut Writer<HeapMemory>);
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
         self.0.rollback();
-    }
-}
-
-/// A packet's header; causes beyond the first go into the lane's side table.
-#[inline(always)]
-fn header_of(stamp: Stamp, attributes: &Attributes, causes: &[MessageId], lane: &Lane, id: MessageId) -> SlotHeader {
-    let header = SlotHeader::new(stamp, attributes, causes.first().copied());
-    match causes {
-        [] | [_] => header,
-        [_, more @ ..] => {
-            lane.add_causes(id.seq, more);
-            header.with_more_causes()
-        }
     }
 }
 
@@ -322,10 +308,8 @@ impl<T: Message> EffectWriter for Publisher<T> {
             self.writer.skip();
         } else {
             // SAFETY: there is room, and `T` is what the lane carries.
-            unsafe {
-                self.writer
-                    .stage(|slot| slot.cast::<T>().write(payload), || SlotHeader::new(stamp, &attributes, cause));
-            }
+            let header = unsafe { self.writer.stage(|slot| slot.cast::<T>().write(payload)) };
+            header.fill(stamp, &attributes, cause.as_slice());
         }
         Ok(id)
     }

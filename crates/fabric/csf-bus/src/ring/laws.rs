@@ -7,7 +7,7 @@ use std::sync::Arc;
 use csf_core::{Attributes, Stamp};
 use proptest::prelude::*;
 
-use super::{HeapMemory, Policy, Reader, Ring, SlotHeader, Start, Wants, Writer};
+use super::{HeapMemory, Policy, Reader, Ring, Start, Wants, Writer};
 
 const ALL: u64 = u64::MAX;
 
@@ -185,9 +185,10 @@ impl Bench {
         let attributes = Attributes::default().with_targets(targets);
         // SAFETY: callers have asked for room, and the lane carries tokens.
         unsafe {
-            self.writer().stage(
-                |payload| payload.cast::<Token>().write(Token { seq, drops }),
-                || SlotHeader::new(Stamp(packet.stamp), &attributes, None),
+            self.writer().stage(|payload| payload.cast::<Token>().write(Token { seq, drops })).fill(
+                Stamp(packet.stamp),
+                &attributes,
+                &[],
             );
         }
     }

@@ -36,38 +36,34 @@ pub(crate) mod flag {
 }
 
 impl SlotHeader {
+    /// Writes a header where it lies, field by field: one that is built elsewhere and copied is read back by wider loads than it was
+    /// written with, and waits for its own stores. The first cause goes in; further ones are the lane's.
     #[inline(always)]
-    pub(crate) fn new(stamp: Stamp, attributes: &Attributes, cause: Option<MessageId>) -> Self {
-        let mut header = Self {
-            stamp: stamp.0,
-            targets: attributes.targets,
-            priority: attributes.priority as u8,
-            flags: flag::INIT,
-            ..Self::default()
-        };
+    pub(crate) fn fill(&mut self, stamp: Stamp, attributes: &Attributes, causes: &[MessageId]) {
+        self.stamp = stamp.0;
+        self.targets = attributes.targets;
+        self.priority = attributes.priority as u8;
+        let mut flags = flag::INIT;
         if let Some(deadline) = attributes.deadline {
-            header.deadline = deadline.0;
-            header.flags |= flag::DEADLINE;
+            self.deadline = deadline.0;
+            flags |= flag::DEADLINE;
         }
         if let Some(MeasuredAt { clock, ns }) = attributes.measured_at {
-            header.measured_ns = ns;
-            header.clock = clock.number();
-            header.flags |= flag::MEASURED;
+            self.measured_ns = ns;
+            self.clock = clock.number();
+            flags |= flag::MEASURED;
         }
-        if let Some(MessageId { lane, seq }) = cause {
-            header.cause_seq = seq;
-            header.cause_incarnation = lane.incarnation;
-            header.cause_node = lane.node;
-            header.cause_lane = lane.lane;
-            header.flags |= flag::CAUSE;
+        if let [MessageId { lane, seq }, more @ ..] = causes {
+            self.cause_seq = *seq;
+            self.cause_incarnation = lane.incarnation;
+            self.cause_node = lane.node;
+            self.cause_lane = lane.lane;
+            flags |= flag::CAUSE;
+            if !more.is_empty() {
+                flags |= flag::MORE_CAUSES;
+            }
         }
-        header
-    }
-
-    /// Says that the packet has more causes than the inline one.
-    pub(crate) fn with_more_causes(mut self) -> Self {
-        self.flags |= flag::MORE_CAUSES;
-        self
+        self.flags = flags;
     }
 
     #[inline(always)]
@@ -152,7 +148,9 @@ mod tests {
                 deadline: deadline.map(Stamp),
                 targets,
             };
-            let header = SlotHeader::new(Stamp(stamp), &attributes, cause).view(id);
+            let mut header = SlotHeader::default();
+            header.fill(Stamp(stamp), &attributes, cause.as_slice());
+            let header = header.view(id);
             prop_assert_eq!(header.id, id);
             prop_assert_eq!(header.stamp, Stamp(stamp));
             prop_assert_eq!(header.cause, cause);

@@ -126,10 +126,7 @@ fn produce(lane: &Lane, count: u64) {
             let attributes = Attributes::default().with_targets(targets(seq));
             // SAFETY: there is room, and the slots are for such payloads.
             unsafe {
-                writer.stage(
-                    |payload| payload.cast::<Payload>().write([seq; 16]),
-                    || SlotHeader::new(Stamp(seq), &attributes, None),
-                );
+                writer.stage(|payload| payload.cast::<Payload>().write([seq; 16])).fill(Stamp(seq), &attributes, &[]);
             }
         }
         writer.commit();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use csf_core::{Attributes, Stamp};
 
 use super::memory::LANE_BYTES_MAX;
-use super::{HeapMemory, Policy, Reader, Ring, SlotHeader, Start, Wants, Writer};
+use super::{HeapMemory, Policy, Reader, Ring, Start, Wants, Writer};
 
 const ALL: u64 = u64::MAX;
 
@@ -31,8 +31,7 @@ fn stage<T>(writer: &mut Writer<HeapMemory>, stamp: u64, targets: u64, value: T)
         let attributes = Attributes::default().with_targets(targets);
         // SAFETY: there is room, and callers stage what their lane was made for.
         unsafe {
-            writer
-                .stage(|payload| payload.cast::<T>().write(value), || SlotHeader::new(Stamp(stamp), &attributes, None));
+            writer.stage(|payload| payload.cast::<T>().write(value)).fill(Stamp(stamp), &attributes, &[]);
         }
     }
     has_room
@@ -118,7 +117,7 @@ fn a_panic_in_write_drops_nothing_twice_and_publishes_nothing() {
         if writer.has_room(1) {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 // SAFETY: there is room, and a payload that is never written is none.
-                unsafe { writer.stage(|_| panic!("a payload that cannot be built"), SlotHeader::default) };
+                unsafe { writer.stage(|_| panic!("a payload that cannot be built")) };
             }));
             assert!(result.is_err());
         }

@@ -92,14 +92,14 @@ impl<M: Memory> Writer<M> {
         if self.is_idle { u64::MAX } else { self.limit.saturating_sub(self.next) }
     }
 
-    /// Writes a packet into the next slot, invisible until [`Writer::commit`]. The payload goes first: a value that had to wait for
-    /// the header's clock would be built elsewhere and copied.
+    /// Writes a packet into the next slot, invisible until [`Writer::commit`], before which the caller fills the header. The payload goes
+    /// first: a value that had to wait for the header's clock would be built elsewhere and copied.
     ///
     /// # Safety
     /// [`Writer::has_room`] said yes for this packet since the last one, and `write` fills the payload with a value that the ring's
     /// drop glue fits.
     #[inline(always)]
-    pub(crate) unsafe fn stage(&mut self, write: impl FnOnce(*mut u8), header: impl FnOnce() -> SlotHeader) {
+    pub(crate) unsafe fn stage(&mut self, write: impl FnOnce(*mut u8)) -> &mut SlotHeader {
         debug_assert!(self.is_idle || self.next < self.limit);
         let memory = &self.ring.memory;
         let index = self.ring.index(self.next);
@@ -114,13 +114,14 @@ impl<M: Memory> Writer<M> {
                 glue(memory.payload(index));
             }
             write(memory.payload(index));
-            *memory.header(index) = header();
         }
         self.next += 1;
         let ahead = self.next + FETCH_AHEAD;
         if ahead < self.limit {
             memory.prefetch_write(self.ring.index(ahead));
         }
+        // SAFETY: as above; nothing else is written to the slot until the caller lets go of `self`.
+        unsafe { &mut *memory.header(index) }
     }
 
     /// Counts a packet that nobody reads.

@@ -342,7 +342,7 @@ impl<F: Flaw> Producer<F> {
         let attributes = Attributes::default().with_targets(targets);
         // SAFETY: callers have asked for room, and the payload is a `u64`.
         unsafe {
-            self.0.stage(|payload| payload.cast::<u64>().write(seq), || SlotHeader::new(Stamp(seq), &attributes, None));
+            self.0.stage(|payload| payload.cast::<u64>().write(seq)).fill(Stamp(seq), &attributes, &[]);
         }
     }
 
