@@ -1,10 +1,9 @@
 //! A lane: one producer's ring on one topic, and one reader's place in it, without knowing its type.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use csf_core::port::LaneInfo;
 use csf_core::{Header, LaneId, MessageId};
@@ -29,8 +28,6 @@ pub(crate) struct Lane {
     /// The payload at an address, with its type's vtable.
     as_any: unsafe fn(*const u8) -> *const dyn Any,
     encode: Encode,
-    /// Causes beyond the first, of the few packets that have several.
-    more_causes: Mutex<BTreeMap<u64, Arc<[MessageId]>>>,
     /// How often the producer found the lane full. Written by the producer.
     pub(crate) refusals: AtomicU64,
 }
@@ -39,8 +36,8 @@ impl Lane {
     /// A lane for `T`. `None` when its slots need more memory than a lane may have.
     pub(crate) fn new<T: Content>(info: LaneInfo, capacity: usize, history: usize, encode: Encode) -> Option<Self> {
         let ring = Arc::new(Ring::on_heap::<T>(capacity, history)?);
-        let (more_causes, refusals) = (Mutex::default(), AtomicU64::new(0));
-        Some(Self { info, ring, as_any: |payload| payload.cast::<T>(), encode, more_causes, refusals })
+        let refusals = AtomicU64::new(0);
+        Some(Self { info, ring, as_any: |payload| payload.cast::<T>(), encode, refusals })
     }
 
     /// Counts a publication that found the lane full. For the producer.
@@ -53,16 +50,8 @@ impl Lane {
     #[inline(always)]
     pub(crate) fn add_causes(&self, seq: u64, causes: &[MessageId]) {
         if causes.len() > 1 {
-            self.add_more_causes(seq, &causes[1..]);
+            self.ring.add_causes(seq, &causes[1..]);
         }
-    }
-
-    #[cold]
-    fn add_more_causes(&self, seq: u64, causes: &[MessageId]) {
-        let mut table = self.more_causes.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody reads below the gate any more.
-        *table = table.split_off(&self.ring.gate());
-        table.insert(seq, causes.into());
     }
 
     /// A filter over packets as one over slots. A panic rejects the packet.
@@ -169,8 +158,9 @@ impl LaneReader {
         self.id.message(self.reader.seq())
     }
 
-    pub(crate) fn more_causes(&self, seq: u64) -> Option<Arc<[MessageId]>> {
-        self.lane.more_causes.lock().unwrap_or_else(PoisonError::into_inner).get(&seq).cloned()
+    /// Causes beyond the first of the held packet.
+    pub(crate) fn more_causes(&self) -> Option<Arc<[MessageId]>> {
+        self.reader.more_causes()
     }
 
     /// Since when the packet `seq` is held; calls `begin` when that is now.
@@ -220,8 +210,8 @@ impl LaneReader {
     /// A packet is held, and the lane carries `T`.
     #[inline(always)]
     pub(crate) unsafe fn held<T>(&self) -> (Header, &T) {
-        let header = self.reader.header().view(self.id.message(self.reader.seq()));
-        // SAFETY: the caller's promise; the slot stays until `release`, which needs `&mut self`.
-        (header, unsafe { &*self.reader.payload().cast::<T>() })
+        let (header, payload) = self.reader.packet();
+        // SAFETY: the caller's promise; the packet stays until `release`, which needs `&mut self`.
+        (header.view(self.id.message(self.reader.seq())), unsafe { &*payload.cast::<T>() })
     }
 }

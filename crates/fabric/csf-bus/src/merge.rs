@@ -56,7 +56,7 @@ impl Lanes {
         let head = reader.head()?;
         let (inline, has_more) = (head.cause(), head.has_more_causes());
         let effect = reader.next_id();
-        let more = if has_more { reader.more_causes(effect.seq) } else { None };
+        let more = if has_more { reader.more_causes() } else { None };
         inline.into_iter().chain(more.iter().flat_map(|more| more.iter().copied())).find_map(|cause| {
             let on = self.index_of(cause.lane)?;
             let reader = &mut self.readers[on];

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use crossbeam_utils::CachePadded;
 
 use super::platform::{Platform, Word};
-use super::wants::Wants;
+use super::spare::Spare;
+use super::wants::{Policy, Wants};
 
 /// Marks a position as being read. Sequences stay below 2^62.
 pub(super) const PIN: u64 = 1 << 63;
@@ -47,7 +48,7 @@ impl Totals {
 pub(crate) struct Cursor<P: Platform> {
     /// Next sequence to read, or the one being read with [`PIN`]. Written by the reader, except while [`UNSETTLED`].
     pub(super) position: CachePadded<P::Word>,
-    /// Everything below is gone for this reader. Written by the producer.
+    /// Everything below is gone for this reader, or, with a spare, asked for. Written by the producer.
     pub(super) floor: CachePadded<P::Word>,
     /// First sequence of this reader. Written with `position` while [`UNSETTLED`].
     pub(super) start: P::Word,
@@ -56,12 +57,15 @@ pub(crate) struct Cursor<P: Platform> {
     pub(super) lost: P::Word,
     /// As `lost`.
     pub(super) rejected: P::Word,
+    /// What was put aside for a reader that drops the newest.
+    pub(super) spare: Option<Box<Spare<P>>>,
     pub(super) wants: Wants,
     pub(super) bell: Arc<P::Bell>,
 }
 
 impl<P: Platform> Cursor<P> {
-    pub(super) fn new(position: u64, wants: Wants, bell: Arc<P::Bell>) -> Self {
+    /// `capacity` is the ring's.
+    pub(super) fn new(position: u64, capacity: u64, wants: Wants, bell: Arc<P::Bell>) -> Self {
         Self {
             position: CachePadded::new(Word::new(position)),
             floor: CachePadded::new(Word::new(0)),
@@ -69,6 +73,7 @@ impl<P: Platform> Cursor<P> {
             is_fenced: Word::new(0),
             lost: Word::new(0),
             rejected: Word::new(0),
+            spare: (wants.policy == Policy::DropNewest).then(|| Box::new(Spare::new(capacity))),
             wants,
             bell,
         }
@@ -84,7 +89,10 @@ impl<P: Platform> Cursor<P> {
         let passed = position.saturating_sub(self.start.load(Ordering::Relaxed));
         let mut totals = Totals { delivered: passed.saturating_sub(lost + rejected), lost, rejected };
         // What the producer moved the reader over, which will count it when it looks.
-        let moved = self.floor.load(Ordering::Relaxed).saturating_sub(position);
+        let moved = match &self.spare {
+            Some(spare) => self.place(spare).0.saturating_sub(position + spare.len()),
+            None => self.floor.load(Ordering::Relaxed).saturating_sub(position),
+        };
         if self.wants.policy.is_lossy() {
             totals.lost += moved;
         } else {
@@ -97,6 +105,21 @@ impl<P: Platform> Cursor<P> {
     pub(super) fn passed(&self, committed: u64) -> u64 {
         let position = self.position.load(Ordering::Acquire) & !PIN;
         if position & UNSETTLED != 0 { committed } else { position.max(self.floor.load(Ordering::Relaxed)) }
+    }
+
+    /// Packets that this reader has not passed.
+    pub(super) fn lag(&self, committed: u64) -> u64 {
+        let Some(spare) = &self.spare else { return committed.saturating_sub(self.passed(committed)) };
+        let (place, _) = self.place(spare);
+        spare.len() + committed.saturating_sub(place)
+    }
+
+    /// Where a reader with a spare is in the slots, and whether it holds the packet there. A pin below what was handed over is given up
+    /// as soon as its reader looks at its floor.
+    pub(super) fn place(&self, spare: &Spare<P>) -> (u64, bool) {
+        let (position, handed) = (self.position.load(Ordering::Acquire), spare.handed());
+        let at = position & !PIN;
+        (at.max(handed), position & PIN != 0 && at >= handed)
     }
 
     /// Raises the floor of an unpinned reader; returns the position the producer must respect.

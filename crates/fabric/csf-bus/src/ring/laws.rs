@@ -55,6 +55,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let policy = prop::sample::select(vec![
         Policy::Block,
         Policy::DropOldest,
+        Policy::DropNewest,
         Policy::Conflate,
         Policy::Sample { interval_ns: 3 },
     ]);
@@ -103,6 +104,8 @@ struct Known {
     start: u64,
     held: Option<u64>,
     seen: Vec<u64>,
+    /// For each packet from `start` on, how many were seen when it was committed.
+    seen_before: Vec<usize>,
 }
 
 impl Known {
@@ -116,15 +119,27 @@ impl Known {
         self.seen.last().map_or(self.start, |last| last + 1)
     }
 
+    /// What lies between everything it has seen and `seq` was lost for want of room: when the first of it was committed, or later, as
+    /// many packets as the lane has slots were waiting.
+    fn keeps_the_oldest(&self, packets: &[Packet], seq: u64, capacity: u64) {
+        let is_own = |seq: &u64| packets[*seq as usize].targets & self.mask != 0;
+        if let Some(lost) = (self.next()..seq).find(is_own) {
+            let before = self.seen_before[(lost - self.start) as usize];
+            assert!(self.seen.len() >= before + capacity as usize, "{lost} was lost with room for it");
+        }
+        let lost = (self.start..seq).filter(|seq| is_own(seq) && !self.seen.contains(seq)).count();
+        assert_eq!(self.reader.lost(), lost as u64, "its own that it did not see, and no others");
+    }
+
     /// Everything from here on must be kept for it.
     fn needs(&self, packets: &[Packet]) -> u64 {
         let committed = packets.len() as u64;
         let first = |from: u64| (from..committed).find(|seq| packets[*seq as usize].targets & self.mask != 0);
         match (self.held, self.policy) {
-            (Some(held), _) => held,
-            (None, Policy::Block) if self.mask == ALL => self.next(),
-            (None, Policy::Block) => first(self.next()).unwrap_or(committed),
-            (None, _) => committed,
+            (Some(held), _) if self.reader.holds_slot() => held,
+            (_, Policy::Block) if self.mask == ALL => self.next(),
+            (_, Policy::Block) => first(self.next()).unwrap_or(committed),
+            _ => committed,
         }
     }
 }
@@ -195,6 +210,9 @@ impl Bench {
 
     fn commit(&mut self) {
         self.writer().commit();
+        for known in &mut self.readers {
+            known.seen_before.extend(self.staged.iter().map(|_| known.seen.len()));
+        }
         self.packets.append(&mut self.staged);
         assert_eq!(self.ring.committed(), self.packets.len() as u64);
     }
@@ -220,7 +238,8 @@ impl Bench {
             Start::Earliest => begin <= committed - kept,
         };
         assert!(is_right || is_idle, "{start:?} at {begin} of {committed}");
-        self.readers.push(Known { reader, policy, mask, start: begin, held: None, seen: Vec::new() });
+        let seen_before = vec![0; (committed - begin) as usize];
+        self.readers.push(Known { reader, policy, mask, start: begin, held: None, seen: Vec::new(), seen_before });
     }
 
     /// Looks at the held packet; it is the one that the list has there.
@@ -235,7 +254,7 @@ impl Bench {
     }
 
     /// The reader has just taken hold of a packet.
-    fn took(packets: &[Packet], known: &mut Known) {
+    fn took(packets: &[Packet], known: &mut Known, capacity: u64) {
         Self::check(packets, known);
         let (seq, next) = (known.reader.seq(), known.next());
         let is_own = |packet: &Packet| packet.targets & known.mask != 0;
@@ -247,6 +266,7 @@ impl Bench {
                 assert!(!skipped.iter().any(is_own), "{seq} after {next} skips its own");
             }
             Policy::DropOldest => assert!(seq >= next),
+            Policy::DropNewest => known.keeps_the_oldest(packets, seq, capacity),
             Policy::Conflate => assert_eq!(Some(seq as usize), packets.iter().rposition(is_own)),
             Policy::Sample { interval_ns } => {
                 let stamp = |seq: u64| packets[seq as usize].stamp;
@@ -257,6 +277,7 @@ impl Bench {
     }
 
     fn acquire(&mut self, index: usize) {
+        let capacity = self.ring.capacity();
         let Some(known) = self.readers.get_mut(index) else { return };
         let is_held = known.held.is_some();
         if known.reader.acquire() {
@@ -264,16 +285,21 @@ impl Bench {
                 Self::check(&self.packets, known);
                 assert_eq!(known.held, Some(known.reader.seq()));
             } else {
-                Self::took(&self.packets, known);
+                Self::took(&self.packets, known, capacity);
             }
             return;
         }
         assert!(!is_held);
+        assert_eq!(known.reader.lag(), 0);
         let committed = self.packets.len() as u64;
         match known.policy {
             Policy::Block => {
                 let rest = &self.packets[known.next().min(committed) as usize..];
                 assert!(rest.iter().all(|p| p.targets & known.mask == 0), "{} packets are not found", rest.len());
+            }
+            Policy::DropNewest => {
+                known.keeps_the_oldest(&self.packets, committed, capacity);
+                assert_eq!(known.accounted(), committed - known.start);
             }
             // Thinned out, or given up for a producer that asked for room; and counted.
             _ => assert_eq!(known.accounted(), committed - known.start),
@@ -288,6 +314,7 @@ impl Bench {
 
     fn drain(&mut self, index: usize, max: usize) {
         self.acquire(index);
+        let capacity = self.ring.capacity();
         let Some(known) = self.readers.get_mut(index) else { return };
         if known.held.is_none() || known.reader.is_movable() {
             return self.release(index);
@@ -298,7 +325,7 @@ impl Bench {
             if !known.reader.acquire_known() {
                 break;
             }
-            Self::took(&self.packets, known);
+            Self::took(&self.packets, known, capacity);
         }
         known.reader.acknowledge();
     }

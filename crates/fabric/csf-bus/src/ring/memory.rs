@@ -27,6 +27,8 @@ pub(crate) unsafe trait Memory: Send + Sync {
     fn commit(&self, index: usize) -> &<Self::Platform as Platform>::Word;
     fn header(&self, index: usize) -> *mut SlotHeader;
     fn payload(&self, index: usize) -> *mut u8;
+    /// Of a payload.
+    fn payload_layout(&self) -> Layout;
 
     /// Told before the producer writes a slot, so that a model can check that nobody reads it.
     #[inline(always)]
@@ -46,6 +48,7 @@ pub(crate) unsafe trait Memory: Send + Sync {
 pub(crate) struct HeapMemory {
     base: NonNull<u8>,
     layout: Layout,
+    payload: Layout,
     stride: usize,
     payload_offset: usize,
     capacity: u64,
@@ -66,7 +69,7 @@ impl HeapMemory {
         let layout = Layout::from_size_align(bytes, align.max(PAIR)).ok()?;
         // SAFETY: `bytes` is at least one header, hence not zero.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Self { base, layout, stride, payload_offset, capacity: capacity as u64 })
+        Some(Self { base, layout, payload, stride, payload_offset, capacity: capacity as u64 })
     }
 
     #[inline(always)]
@@ -104,6 +107,10 @@ unsafe impl Memory for HeapMemory {
     #[inline(always)]
     fn payload(&self, index: usize) -> *mut u8 {
         self.at(index, self.payload_offset)
+    }
+
+    fn payload_layout(&self) -> Layout {
+        self.payload
     }
 
     #[inline(always)]

@@ -9,6 +9,11 @@
 //!   attached. One of the two sees the other: the reader starts at or above the gate, or the producer counts it in.
 //! * A reader that may be moved (lossy, or choosy) marks its position as pinned, then looks at its `floor`; the producer raises the
 //!   floor, then looks at the pin. A pinned slot is left alone; an unpinned reader goes on at its floor.
+//! * A reader that drops the newest is moved with what it has not read: the producer raises its floor, looks at the pin, publishes the
+//!   gate, and when nobody attached meanwhile moves packets below that gate out of their slots, into the reader's FIFO of parcels. Then
+//!   it says in `handed` that all below the floor is decided. Where it finds a pin or a newcomer, it lowers the floor again. A reader
+//!   that pinned below its floor waits for the decision; until it has read its parcels it holds no slot. A slot whose value was moved
+//!   lies below the gate, where no reader is or will be; its flag says that nothing is to be dropped.
 //! * A reader that sleeps marks the ring as fenced once; from then on the producer fences after each commit and looks at the bells.
 //! * A ring that keeps no history and has no reader writes nothing but its count. Readers that attach then are unsettled until the
 //!   producer, which finds them before its next packet, says where they begin.
@@ -20,6 +25,7 @@
 //! the word in the slot is FastFlow's (Aldinucci et al., 2012). Each protocol above has a model in `model/`; the law
 //! of all operations together is in `laws.rs`.
 
+mod causes;
 mod cursor;
 #[cfg(test)]
 mod laws;
@@ -29,6 +35,7 @@ mod model;
 mod platform;
 mod reader;
 mod slot;
+mod spare;
 #[cfg(test)]
 mod stress;
 #[cfg(test)]
@@ -40,7 +47,9 @@ use std::alloc::Layout;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use causes::MoreCauses;
 use crossbeam_utils::CachePadded;
+use csf_core::MessageId;
 
 pub use cursor::Start;
 pub(crate) use cursor::{Cursor, Totals};
@@ -98,6 +107,7 @@ pub(crate) struct Ring<M: Memory> {
     is_space_fenced: CachePadded<<M::Platform as Platform>::Word>,
     space: Arc<<M::Platform as Platform>::Bell>,
     readers: <M::Platform as Platform>::Lock<Readers<M::Platform>>,
+    more_causes: MoreCauses<M::Platform>,
     has_writer: <M::Platform as Platform>::Word,
 }
 
@@ -124,6 +134,7 @@ impl<M: Memory> Ring<M> {
             is_space_fenced: CachePadded::new(Word::new(0)),
             space,
             readers: Lock::new(Readers { cursors: Vec::new(), is_active: history > 0, retired: Totals::default() }),
+            more_causes: MoreCauses::new(),
             has_writer: Word::new(0),
         }
     }
@@ -147,8 +158,13 @@ impl<M: Memory> Ring<M> {
     }
 
     /// No reader is or will be below.
-    pub(crate) fn gate(&self) -> u64 {
+    fn gate(&self) -> u64 {
         self.gate.load(Ordering::Acquire)
+    }
+
+    /// Remembers further causes of a packet about to be committed. For the producer.
+    pub(crate) fn add_causes(&self, seq: u64, causes: &[MessageId]) {
+        self.more_causes.add(seq, causes, self.gate());
     }
 
     /// What all readers have done so far, those that went included.
@@ -171,8 +187,7 @@ impl<M: Memory> Ring<M> {
         self.readers.with(|readers| {
             let committed = self.committed();
             for cursor in &readers.cursors {
-                let lag = committed.saturating_sub(cursor.passed(committed));
-                f(&cursor.wants.label, !cursor.wants.policy.is_lossy(), lag, cursor.totals());
+                f(&cursor.wants.label, !cursor.wants.policy.is_lossy(), cursor.lag(committed), cursor.totals());
             }
         });
     }
@@ -189,7 +204,7 @@ impl<M: Memory> Ring<M> {
     pub(crate) fn queue_depth(&self) -> u64 {
         self.readers.with(|readers| {
             let committed = self.committed();
-            readers.cursors.iter().map(|cursor| committed.saturating_sub(cursor.passed(committed))).sum()
+            readers.cursors.iter().map(|cursor| cursor.lag(committed)).sum()
         })
     }
 
@@ -206,13 +221,13 @@ impl<M: Memory> Ring<M> {
         self.readers.with(|readers| {
             let committed = self.committed();
             if !readers.is_active {
-                let cursor = Arc::new(Cursor::new(committed | cursor::UNSETTLED, wants, bell));
+                let cursor = Arc::new(Cursor::new(committed | cursor::UNSETTLED, self.capacity(), wants, bell));
                 readers.cursors.push(cursor.clone());
                 self.attention.fetch_add(CHANGE, Ordering::SeqCst);
                 return cursor;
             }
             // At the gate until the producer is known to have seen us or we are known to have seen its newest gate.
-            let cursor = Arc::new(Cursor::new(self.gate.load(Ordering::Acquire), wants, bell));
+            let cursor = Arc::new(Cursor::new(self.gate(), self.capacity(), wants, bell));
             readers.cursors.push(cursor.clone());
             self.attention.fetch_add(CHANGE, Ordering::SeqCst);
             <M::Platform as Platform>::fence_heavy();

@@ -29,11 +29,18 @@ pub(crate) trait Bell: Send + Sync {
     fn ring_after_fence(&self);
 }
 
+/// Told of every use of plain memory, so that a model can check that no two meet.
+pub(crate) trait Watch: Default {
+    fn on_write(&self);
+    fn on_read(&self);
+}
+
 /// The machine as the ring sees it.
 pub(crate) trait Platform: Sized + 'static {
     type Word: Word;
     type Lock<T: Send>: Lock<T>;
     type Bell: Bell;
+    type Watch: Watch;
 
     /// The cheap side of the pair.
     fn fence_light();
@@ -43,6 +50,8 @@ pub(crate) trait Platform: Sized + 'static {
     fn fence();
     /// One turn of a loop that waits for another thread.
     fn spin();
+    /// One turn of a loop that waits for a thread in the middle of something, which may not be running.
+    fn give_way();
 }
 
 /// The real machine.
@@ -91,10 +100,18 @@ impl Bell for crate::Doorbell {
     }
 }
 
+impl Watch for () {
+    #[inline(always)]
+    fn on_write(&self) {}
+    #[inline(always)]
+    fn on_read(&self) {}
+}
+
 impl Platform for Native {
     type Word = AtomicU64;
     type Lock<T: Send> = Mutex<T>;
     type Bell = crate::Doorbell;
+    type Watch = ();
 
     #[inline(always)]
     fn fence_light() {
@@ -122,6 +139,10 @@ impl Platform for Native {
     #[inline(always)]
     fn spin() {
         std::hint::spin_loop();
+    }
+
+    fn give_way() {
+        std::thread::yield_now();
     }
 }
 

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use csf_core::MessageId;
+
 use super::Ring;
 use super::cursor::{Cursor, PIN, Start, UNSETTLED};
 use super::memory::Memory;
 use super::platform::{Bell, Platform, Word};
 use super::slot::SlotHeader;
+use super::spare::{Parcel, Spare};
 use super::wants::{Policy, Wants};
 
 /// Slots fetched ahead of the one being read, once a batch is known to be there. At 100 M packets/s it covers two line transfers.
@@ -23,6 +26,16 @@ const LARGE: u64 = 64;
 /// Most pauses between two looks: one or two microseconds.
 const PAUSES_MAX: u32 = 32;
 
+/// What a reader holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Held {
+    Nothing,
+    /// The packet in the slot at its position.
+    Slot,
+    /// The first parcel of its spare.
+    Parcel,
+}
+
 /// One reader's end. Detaches on drop.
 pub(crate) struct Reader<M: Memory> {
     ring: Arc<Ring<M>>,
@@ -35,11 +48,13 @@ pub(crate) struct Reader<M: Memory> {
     misses: u32,
     /// What [`Reader::pause`] waits.
     pauses: u32,
-    is_held: bool,
+    held: Held,
     is_settled: bool,
     is_movable: bool,
     lost: u64,
     rejected: u64,
+    /// Of the packets that found no room in the spare, how many are counted.
+    overflow: u64,
     /// Stamp before which a sampling reader takes nothing.
     next_sample: u64,
 }
@@ -61,11 +76,12 @@ impl<M: Memory> Reader<M> {
             ready: 0,
             misses: THICK,
             pauses: 0,
-            is_held: false,
+            held: Held::Nothing,
             is_settled: position & UNSETTLED == 0,
             is_movable,
             lost: 0,
             rejected: 0,
+            overflow: 0,
             next_sample: 0,
         }
     }
@@ -83,12 +99,12 @@ impl<M: Memory> Reader<M> {
     /// Takes hold of the next packet; true when there is one. The same packet until [`Reader::release`].
     #[inline(always)]
     pub(crate) fn acquire(&mut self) -> bool {
-        if self.is_held {
+        if self.held != Held::Nothing {
             return true;
         }
         if !self.is_movable && self.is_settled {
             let there = self.position < self.ready || self.look();
-            self.is_held = there;
+            self.hold_if(there);
             return there;
         }
         self.acquire_pinned()
@@ -99,16 +115,22 @@ impl<M: Memory> Reader<M> {
     pub(crate) fn acquire_seen(&mut self) -> bool {
         if !self.acquire() && !self.is_movable && self.is_settled && self.is_marked() {
             self.ready = self.position + 1;
-            self.is_held = true;
+            self.held = Held::Slot;
         }
-        self.is_held
+        self.held != Held::Nothing
+    }
+
+    #[inline(always)]
+    fn hold_if(&mut self, is_there: bool) {
+        self.held = if is_there { Held::Slot } else { Held::Nothing };
     }
 
     /// [`Reader::acquire`] without a look at what the producer writes. Only for readers that are not movable.
     #[inline(always)]
     pub(crate) fn acquire_known(&mut self) -> bool {
-        self.is_held = self.position < self.ready;
-        self.is_held
+        let there = self.position < self.ready;
+        self.hold_if(there);
+        there
     }
 
     /// Looks for packets where the least lines move: at `committed` while traffic is thick, at the next slot's word when it is thin.
@@ -173,20 +195,21 @@ impl<M: Memory> Reader<M> {
             self.position = position;
             self.is_settled = true;
             if !self.is_movable {
-                self.is_held = self.look();
-                return self.is_held;
+                let there = self.look();
+                self.hold_if(there);
+                return there;
             }
         }
         loop {
             // A later word means that the producer moved us and used the slot again; an earlier one that nothing is there yet.
             let word = self.ring.memory.commit(self.ring.index(self.position)).load(Ordering::Acquire);
             if word <= self.position || !self.pin() {
-                return false;
+                return self.held == Held::Parcel;
             }
             if self.cursor.wants.policy == Policy::Conflate {
                 self.conflate();
             }
-            self.is_held = true;
+            self.held = Held::Slot;
             if !self.takes(self.position) {
                 self.count_rejected(1);
                 self.release();
@@ -203,7 +226,7 @@ impl<M: Memory> Reader<M> {
         }
     }
 
-    /// Pins the packet to read, past what was taken away meanwhile.
+    /// Pins the packet to read, past what was taken away meanwhile. False when there is none in a slot; it may then hold a parcel.
     #[inline(always)]
     fn pin(&mut self) -> bool {
         let cursor = &*self.cursor;
@@ -216,6 +239,9 @@ impl<M: Memory> Reader<M> {
                 self.skip_to(wanted);
                 return true;
             }
+            if self.cursor.spare.is_some() {
+                return self.pin_behind_parcels();
+            }
             if floor >= self.ring.committed() {
                 // Stepped over up to the end: nothing to read now.
                 cursor.position.store(floor, Ordering::Release);
@@ -225,6 +251,87 @@ impl<M: Memory> Reader<M> {
             }
             wanted = floor;
         }
+    }
+
+    /// What [`Reader::pin`] does once the producer has asked for the packet that a reader with a spare has pinned.
+    #[inline(never)]
+    fn pin_behind_parcels(&mut self) -> bool {
+        let mut wanted = self.position;
+        loop {
+            let Some(floor) = self.floor_above(wanted) else {
+                // The pin holds, so nothing is handed over and the count of lost ones stays.
+                self.skip_counted(wanted, self.spare().lost());
+                if self.is_marked() {
+                    return true;
+                }
+                self.unpin_at(wanted);
+                return false;
+            };
+            if let Some((parcel, lost)) = self.spare().front() {
+                let seq = parcel.seq;
+                self.skip_counted(seq, lost);
+                self.unpin_at(seq);
+                self.held = Held::Parcel;
+                return false;
+            }
+            wanted = floor;
+            self.cursor.position.store(wanted | PIN, Ordering::Release);
+            <M::Platform as Platform>::fence_light();
+        }
+    }
+
+    /// The floor to which the packets from `pinned` on were handed over; `None` when they were not. Waits while that is undecided: the
+    /// producer allocates and copies meanwhile, but runs nobody's code.
+    fn floor_above(&self, pinned: u64) -> Option<u64> {
+        loop {
+            let floor = self.cursor.floor.load(Ordering::Acquire);
+            if floor <= pinned {
+                return None;
+            }
+            if floor <= self.spare().handed() {
+                return Some(floor);
+            }
+            M::Platform::give_way();
+        }
+    }
+
+    /// Lets the producer move us, and says so.
+    fn unpin_at(&self, position: u64) {
+        self.cursor.position.store(position, Ordering::Release);
+        self.notify_space();
+    }
+
+    /// Passes over packets of which those were lost that brought the sum to `lost`; the others were none of ours.
+    fn skip_counted(&mut self, position: u64, lost: u64) {
+        let (passed, newly) = (position - self.position, lost - self.overflow);
+        self.position = position;
+        self.overflow = lost;
+        self.count_lost(newly);
+        self.count_rejected(passed - newly);
+    }
+
+    fn spare(&self) -> &Spare<M::Platform> {
+        self.cursor.spare.as_ref().expect("its policy keeps what it has not read")
+    }
+
+    /// The held parcel.
+    ///
+    /// Panics when nothing is held.
+    #[cold]
+    #[inline(never)]
+    fn parcel(&self) -> &Parcel {
+        assert!(self.held == Held::Parcel, "a packet is acquired before it is read");
+        self.spare().front().expect("a held parcel stays until its release").0
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_parcel(&mut self) {
+        self.held = Held::Nothing;
+        self.position += 1;
+        self.cursor.position.store(self.position, Ordering::Release);
+        // Last, because the payload may fail in its drop.
+        drop(self.spare().pop());
     }
 
     /// Moves the pin from the packet at our position to the newest one that we take, or to the newest when we take none.
@@ -282,7 +389,9 @@ impl<M: Memory> Reader<M> {
     /// Panics when nothing is held.
     #[inline(always)]
     pub(crate) fn header(&self) -> &SlotHeader {
-        assert!(self.is_held, "a packet is acquired before it is read");
+        if self.held != Held::Slot {
+            return &self.parcel().header;
+        }
         let index = self.ring.index(self.position);
         self.ring.memory.on_read(index);
         // SAFETY: `acquire` saw the slot's word (or `committed` beyond it) with acquire ordering, so the header is written and
@@ -290,9 +399,25 @@ impl<M: Memory> Reader<M> {
         unsafe { &*self.ring.memory.header(index) }
     }
 
+    /// The held packet's header, and where its payload lies; valid until [`Reader::release`].
+    #[inline(always)]
+    pub(crate) fn packet(&self) -> (&SlotHeader, *const u8) {
+        if self.held != Held::Slot {
+            let parcel = self.parcel();
+            return (&parcel.header, parcel.payload());
+        }
+        let index = self.ring.index(self.position);
+        self.ring.memory.on_read(index);
+        // SAFETY: as in `header`.
+        (unsafe { &*self.ring.memory.header(index) }, self.ring.memory.payload(index))
+    }
+
     /// Where the held packet's payload lies; valid until [`Reader::release`].
     #[inline(always)]
     pub(crate) fn payload(&self) -> *const u8 {
+        if self.held == Held::Parcel {
+            return self.parcel().payload();
+        }
         let index = self.ring.index(self.position);
         self.ring.memory.on_read(index);
         self.ring.memory.payload(index)
@@ -307,9 +432,11 @@ impl<M: Memory> Reader<M> {
     /// Gives the held slot back.
     #[inline(always)]
     pub(crate) fn release(&mut self) {
-        if self.is_held {
+        if self.held == Held::Slot {
             self.pass();
             self.acknowledge();
+        } else if self.held == Held::Parcel {
+            self.release_parcel();
         }
     }
 
@@ -318,7 +445,7 @@ impl<M: Memory> Reader<M> {
     #[inline(always)]
     pub(crate) fn pass(&mut self) {
         self.position += 1;
-        self.is_held = false;
+        self.held = Held::Nothing;
         if self.position + FETCH_AHEAD < self.ready {
             self.ring.memory.prefetch_read(self.ring.index(self.position + FETCH_AHEAD));
         }
@@ -360,7 +487,24 @@ impl<M: Memory> Reader<M> {
         if !self.is_settled {
             return 0;
         }
+        if self.cursor.spare.is_some() {
+            return self.cursor.lag(self.ring.committed());
+        }
         self.ring.committed().saturating_sub(self.position.max(self.cursor.floor.load(Ordering::Relaxed)))
+    }
+
+    /// Causes beyond the first of the held packet.
+    pub(crate) fn more_causes(&self) -> Option<Arc<[MessageId]>> {
+        match self.held {
+            Held::Parcel => self.parcel().more_causes.clone(),
+            Held::Slot | Held::Nothing => self.ring.more_causes.get(self.position),
+        }
+    }
+
+    /// Whether the held packet needs its slot.
+    #[cfg(test)]
+    pub(crate) fn holds_slot(&self) -> bool {
+        self.held == Held::Slot
     }
 
     /// Packets that were none of ours.
@@ -378,5 +522,9 @@ impl<M: Memory> Reader<M> {
 impl<M: Memory> Drop for Reader<M> {
     fn drop(&mut self) {
         self.ring.detach(&self.cursor);
+        if let Some(spare) = &self.cursor.spare {
+            // The producer may put more aside until it sees that we are gone; it drops that with its copy of the cursor.
+            while spare.pop().is_some() {}
+        }
     }
 }

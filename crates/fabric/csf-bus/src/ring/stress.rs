@@ -2,6 +2,7 @@
 //! this test for it. What it sees is that plain memory of a slot is never touched by two threads without an order between them; fences
 //! it does not see, so it proves less than the models do, but on the real machine's threads.
 
+use std::alloc::Layout;
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -57,6 +58,7 @@ impl Platform for Bare {
     type Word = AtomicU64;
     type Lock<T: Send> = SpinLock<T>;
     type Bell = Silence;
+    type Watch = ();
 
     fn fence_light() {
         Native::fence_light();
@@ -68,6 +70,9 @@ impl Platform for Bare {
         Native::fence();
     }
     fn spin() {
+        thread::yield_now();
+    }
+    fn give_way() {
         thread::yield_now();
     }
 }
@@ -105,6 +110,9 @@ unsafe impl Memory for Slots {
     }
     fn payload(&self, index: usize) -> *mut u8 {
         self.0[index].payload.get().cast()
+    }
+    fn payload_layout(&self) -> Layout {
+        Layout::new::<Payload>()
     }
 }
 
@@ -172,17 +180,20 @@ fn packets_are_whole_while_readers_come_and_go() {
                 }
             }
         });
-        scope.spawn(|| {
-            let mut lossy = attach(&lane, Start::Earliest, Policy::DropOldest, u64::MAX);
-            let (start, mut seen, mut last) = (lossy.seq(), 0, None);
-            while last != Some(count - 1) {
-                if let Some(seq) = read(&mut lossy) {
-                    assert!(last.is_none_or(|last| last < seq), "{seq} after {last:?}");
-                    (last, seen) = (Some(seq), seen + 1);
+        for policy in [Policy::DropOldest, Policy::DropNewest] {
+            let lane = &lane;
+            scope.spawn(move || {
+                let mut lossy = attach(lane, Start::Earliest, policy, u64::MAX);
+                let (start, mut seen, mut last) = (lossy.seq(), 0, None);
+                while last != Some(count - 1) {
+                    if let Some(seq) = read(&mut lossy) {
+                        assert!(last.is_none_or(|last| last < seq), "{seq} after {last:?}");
+                        (last, seen) = (Some(seq), seen + 1);
+                    }
                 }
-            }
-            assert_eq!(start + seen + lossy.lost(), count);
-        });
+                assert_eq!(start + seen + lossy.lost(), count);
+            });
+        }
         scope.spawn(|| {
             let mut visits = 0;
             while lane.committed() < count {

@@ -365,3 +365,154 @@ fn many_readers_come_and_go() {
         drop(reader);
     }
 }
+
+#[test]
+fn a_reader_that_drops_the_newest_keeps_the_oldest_and_counts_the_gap() {
+    let (ring, mut writer) = lane::<u64>(4, 0);
+    let mut reader = attach(&ring, Start::Now, Policy::DropNewest, ALL);
+    for value in 0..100 {
+        assert!(publish(&mut writer, value), "it holds nobody back");
+    }
+    assert_eq!(read::<u64>(&mut reader), Some(0));
+    assert_eq!((reader.lag(), reader.lost()), (3 + 4, 0), "three put aside, and what is in the slots");
+    for value in 100..103 {
+        assert!(publish(&mut writer, value));
+    }
+    let seen = drain::<u64>(&mut reader);
+    assert_eq!(seen[..3], [1, 2, 3]);
+    assert!(seen[3..].windows(2).all(|w| w[0] < w[1]) && seen.last() == Some(&102));
+    assert_eq!(reader.lost() + 1 + seen.len() as u64, 103);
+    assert_eq!((reader.lag(), ring.queue_depth(), reader.rejected()), (0, 0, 0));
+    assert_eq!((ring.totals().delivered, ring.totals().lost), (1 + seen.len() as u64, reader.lost()));
+}
+
+#[test]
+fn a_reader_that_keeps_up_with_its_parcels_loses_nothing() {
+    let (ring, mut writer) = lane::<u64>(4, 1);
+    let mut reader = attach(&ring, Start::Now, Policy::DropNewest, ALL);
+    for value in 0..4u64 {
+        assert!(publish(&mut writer, value));
+    }
+    for value in 4..100u64 {
+        assert!(publish(&mut writer, value));
+        assert_eq!(read::<u64>(&mut reader), Some(value - 4));
+    }
+    assert_eq!((drain::<u64>(&mut reader).len(), reader.lost()), (4, 0));
+}
+
+#[test]
+fn a_held_parcel_needs_no_slot() {
+    let (ring, mut writer) = lane::<String>(4, 0);
+    let mut reader = attach(&ring, Start::Now, Policy::DropNewest, ALL);
+    for value in 0..6 {
+        assert!(publish(&mut writer, value.to_string()));
+    }
+    assert!(reader.acquire() && !reader.holds_slot());
+    for value in 6..50 {
+        assert!(publish(&mut writer, value.to_string()));
+        let (header, payload) = reader.packet();
+        // SAFETY: the lane carries strings.
+        let payload = unsafe { &*payload.cast::<String>() };
+        assert_eq!((header.stamp(), payload.as_str(), reader.seq()), (Stamp(0), "0", 0));
+    }
+}
+
+#[test]
+fn what_readers_share_is_dropped_once_with_the_last_of_them() {
+    let mut mint = Mint::default();
+    let (ring, mut writer) = lane::<Counted>(4, 0);
+    let mut readers = [(); 2].map(|()| attach(&ring, Start::Now, Policy::DropNewest, ALL));
+    for _ in 0..100 {
+        assert!(publish(&mut writer, mint.make()));
+        assert!(mint.live() <= 4 + 4, "in the slots, and aside: both readers share");
+    }
+    assert!(readers[0].acquire() && readers[1].acquire());
+    readers[0].release();
+    assert_eq!(mint.0[0].get(), 0, "the other one holds it");
+    let [first, second] = readers;
+    drop(first);
+    assert_eq!((mint.0[0].get(), mint.live()), (0, 8));
+    drop(second);
+    assert_eq!(mint.live(), 4, "what is in the slots");
+    let mut third = attach(&ring, Start::Now, Policy::DropNewest, ALL);
+    for _ in 0..20 {
+        assert!(publish(&mut writer, mint.make()));
+    }
+    assert!(third.acquire());
+    drop((writer, ring));
+    drop(third);
+    assert_eq!(mint.live(), 0);
+}
+
+#[test]
+fn a_choosy_reader_keeps_only_what_it_takes() {
+    let (ring, mut writer) = lane::<u64>(4, 0);
+    let mut masked = attach(&ring, Start::Now, Policy::DropNewest, 1 << 3);
+    for value in 0..400u64 {
+        assert!(stage(&mut writer, 0, if value % 100 == 0 { 1 << 3 } else { 1 }, value));
+        writer.commit();
+    }
+    assert_eq!(drain::<u64>(&mut masked), [0, 100, 200, 300]);
+    assert_eq!((masked.lost(), masked.rejected()), (0, 396));
+    for value in 0..50u64 {
+        assert!(stage(&mut writer, 0, 1 << 3, value) && stage(&mut writer, 0, 1, 0));
+        writer.commit();
+    }
+    let seen = drain::<u64>(&mut masked);
+    assert_eq!(seen[..4], [0, 1, 2, 3]);
+    assert_eq!((seen.len() as u64 + masked.lost(), masked.rejected()), (50, 396 + 50));
+}
+
+#[test]
+fn a_parcel_is_aligned_and_may_have_no_bytes() {
+    #[derive(Clone, Debug, PartialEq)]
+    #[repr(align(256))]
+    struct Wide([u8; 300]);
+    let (ring, mut writer) = lane::<Wide>(4, 0);
+    let mut reader = attach(&ring, Start::Now, Policy::DropNewest, ALL);
+    let (empty, mut beats) = lane::<[u128; 0]>(4, 0);
+    let mut beaten = attach(&empty, Start::Now, Policy::DropNewest, ALL);
+    for round in 0..8 {
+        assert!(publish(&mut writer, Wide([round; 300])) && publish(&mut beats, [0; 0]));
+    }
+    for round in 0..8 {
+        assert!(reader.acquire() && reader.payload().cast::<Wide>().is_aligned());
+        assert_eq!(read(&mut reader), Some(Wide([round; 300])));
+        assert!(beaten.acquire() && beaten.payload().cast::<[u128; 0]>().is_aligned());
+        beaten.release();
+    }
+}
+
+#[test]
+fn a_parcel_whose_payload_fails_in_its_drop_is_gone() {
+    struct Bomb(u64);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert_ne!(self.0, 0, "the first one fails");
+        }
+    }
+    let (ring, mut writer) = lane::<Bomb>(2, 0);
+    let mut reader = attach(&ring, Start::Now, Policy::DropNewest, ALL);
+    for value in 0..4 {
+        assert!(publish(&mut writer, Bomb(value)));
+    }
+    assert!(reader.acquire());
+    assert!(catch_unwind(AssertUnwindSafe(|| reader.release())).is_err());
+    assert!(reader.acquire());
+    assert_eq!(reader.seq(), 1);
+}
+
+#[test]
+fn a_second_producer_goes_on_with_what_was_put_aside() {
+    let (ring, mut writer) = lane::<u64>(4, 0);
+    let mut reader = attach(&ring, Start::Now, Policy::DropNewest, ALL);
+    for value in 0..6u64 {
+        assert!(publish(&mut writer, value));
+    }
+    drop(writer);
+    let mut second = Writer::new(ring).expect("the first producer has left");
+    for value in 6..8u64 {
+        assert!(publish(&mut second, value));
+    }
+    assert_eq!(drain::<u64>(&mut reader), [0, 1, 2, 3, 4, 5, 6, 7]);
+}

@@ -12,6 +12,9 @@ pub enum Policy {
     Block,
     /// It loses the oldest packets and is told how many.
     DropOldest,
+    /// It keeps the oldest packets, beside the slots as many of each lane as the lane has slots, and loses newer ones until it has read;
+    /// it is told how many. What the producer puts aside for it is moved, never cloned, and shared by all who want it.
+    DropNewest,
     /// It sees only the newest packet of each lane.
     Conflate,
     /// It sees at most one packet of each lane in this many nanoseconds of their stamps, and loses the oldest when it is too slow.

@@ -9,6 +9,7 @@ use super::cursor::{Cursor, PIN, UNSETTLED};
 use super::memory::Memory;
 use super::platform::{Bell, Lock, Platform, Word};
 use super::slot::{SlotHeader, flag};
+use super::spare::{Parcel, Spare};
 use super::wants::Wants;
 use super::{CHANGE, DropGlue, FENCED_MASK, Ring};
 
@@ -33,10 +34,31 @@ pub(crate) struct Writer<M: Memory> {
     /// No history and no reader: nothing is written but the count.
     is_idle: bool,
     cursors: Vec<Arc<Cursor<M::Platform>>>,
+    /// Readers that are asked, while room is made, for what they have not read.
+    asked: Vec<Asked<M::Platform>>,
     /// The cursors' masks, side by side for the matcher, and its room.
     masks: Vec<u64>,
     found: Vec<u64>,
     matcher: Matcher,
+}
+
+/// A reader that drops the newest and stands in the way.
+struct Asked<P: Platform> {
+    cursor: Arc<Cursor<P>>,
+    /// What it has not read begins here.
+    first: u64,
+    /// The packets it takes of these, in order; `None` when it takes all.
+    wanted: Option<Vec<u64>>,
+}
+
+impl<P: Platform> Asked<P> {
+    fn spare(&self) -> &Spare<P> {
+        self.cursor.spare.as_ref().expect("only readers with a spare are asked")
+    }
+
+    fn wants(&self, seq: u64) -> bool {
+        seq >= self.first && self.wanted.as_ref().is_none_or(|wanted| wanted.binary_search(&seq).is_ok())
+    }
 }
 
 impl<M: Memory> Writer<M> {
@@ -59,6 +81,7 @@ impl<M: Memory> Writer<M> {
             seen: LOOK,
             is_idle,
             cursors: Vec::new(),
+            asked: Vec::new(),
             masks: Vec::new(),
             found: Vec::new(),
             matcher: Matcher::default(),
@@ -242,18 +265,111 @@ impl<M: Memory> Writer<M> {
                 return true;
             }
             let mut gate = self.committed.saturating_sub(self.ring.history);
-            for cursor in &self.cursors {
+            for cursor in self.cursors.iter().filter(|cursor| cursor.spare.is_none()) {
                 gate = gate.min(self.position_of(cursor, count));
             }
             // A reader that was moved may pin a place below for a moment, until it sees its floor; what is there may be overwritten.
-            gate = gate.max(self.gate);
+            let gate = self.ask(gate, count).max(self.gate);
             self.ring.gate.store(gate, Ordering::Release);
             <M::Platform as Platform>::fence_light();
             if self.ring.attention.load(Ordering::Relaxed) / CHANGE == self.seen / CHANGE {
                 self.gate = gate;
                 self.limit = gate + capacity;
+                self.hand_over();
                 return self.next + count <= self.limit;
             }
+            // Somebody came who may read what we would take away.
+            self.take_back();
+        }
+    }
+
+    /// Asks readers that drop the newest and stand in the way for what they have not read; returns the gate that they and the other
+    /// readers, who need everything from `gate` on, leave. Settled by [`Writer::hand_over`] or [`Writer::take_back`].
+    fn ask(&mut self, gate: u64, count: u64) -> u64 {
+        let capacity = self.ring.capacity();
+        let needed = (self.next + count).saturating_sub(capacity);
+        let mut gate = gate;
+        let mut asked = std::mem::take(&mut self.asked);
+        for cursor in &self.cursors {
+            let Some(spare) = &cursor.spare else { continue };
+            let (first, is_pinned) = cursor.place(spare);
+            if is_pinned || first >= needed {
+                gate = gate.min(first);
+            } else {
+                asked.push(Asked { cursor: cursor.clone(), first, wanted: None });
+            }
+        }
+        // Half the ring at once, so that asking is rare.
+        let clear_to = (self.next + count.max(capacity / 2)).saturating_sub(capacity).min(self.committed);
+        let target = gate.min(clear_to);
+        asked.retain(|asked| asked.first < target);
+        if !asked.is_empty() {
+            gate = target;
+            for asked in &mut asked {
+                let wants = &asked.cursor.wants;
+                if !wants.takes_all() {
+                    asked.wanted = Some((asked.first..target).filter(|seq| self.is_wanted(*seq, wants)).collect());
+                }
+            }
+            // From here on readers may wait for us, so nobody else's code runs.
+            for asked in &asked {
+                asked.cursor.floor.store(target, Ordering::SeqCst);
+            }
+            <M::Platform as Platform>::fence_heavy();
+            for asked in &mut asked {
+                let (first, is_pinned) = asked.cursor.place(asked.spare());
+                asked.first = first;
+                if is_pinned {
+                    gate = gate.min(first);
+                }
+            }
+        }
+        self.asked = asked;
+        gate
+    }
+
+    /// Moves what the asked readers have not read below the gate out of its slots. No reader is or will be there.
+    fn hand_over(&mut self) {
+        if self.asked.is_empty() {
+            return;
+        }
+        let asked = std::mem::take(&mut self.asked);
+        let first = asked.iter().map(|asked| asked.first).min().unwrap_or(self.gate);
+        for seq in first..self.gate {
+            let mut parcel = None;
+            for asked in asked.iter().filter(|asked| asked.wants(seq)) {
+                asked.spare().put(|| Arc::clone(parcel.get_or_insert_with(|| self.parcel_of(seq))));
+            }
+        }
+        for asked in &asked {
+            if asked.first < self.gate {
+                asked.spare().hand(self.gate);
+            }
+            asked.cursor.floor.store(asked.spare().handed(), Ordering::Release);
+        }
+        self.asked = asked;
+        self.asked.clear();
+    }
+
+    /// Leaves the asked readers what they have.
+    fn take_back(&mut self) {
+        for asked in self.asked.drain(..) {
+            asked.cursor.floor.store(asked.spare().handed(), Ordering::Release);
+        }
+    }
+
+    fn parcel_of(&self, seq: u64) -> Arc<Parcel> {
+        let (memory, index) = (&self.ring.memory, self.ring.index(seq));
+        memory.on_write(index);
+        // SAFETY: `seq` is below the gate, where no reader is or will be, and not below the gate that staging knew of, so the slot still
+        // holds its packet. The flag is cleared, so that the slot's next packet and the ring's drop leave the value to the parcel.
+        unsafe {
+            let header = *memory.header(index);
+            let more_causes = if header.has_more_causes() { self.ring.more_causes.get(seq) } else { None };
+            let (payload, layout) = (memory.payload(index), memory.payload_layout());
+            let parcel = Parcel::of(seq, header, payload, layout, self.ring.glue, more_causes);
+            (*memory.header(index)).flags &= !flag::INIT;
+            Arc::new(parcel)
         }
     }
 

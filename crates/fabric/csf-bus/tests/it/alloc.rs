@@ -64,7 +64,8 @@ fn the_allocator_counts() {
 
 #[test]
 fn publishing_and_polling_allocate_nothing() {
-    for policy in [Policy::Block, Policy::DropOldest, Policy::Conflate, Policy::Sample { interval_ns: 0 }] {
+    let sample = Policy::Sample { interval_ns: 0 };
+    for policy in [Policy::Block, Policy::DropOldest, Policy::DropNewest, Policy::Conflate, sample] {
         let bus = bus_with(64);
         let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
         let mut subscriber = bus.subscriber::<Number>("n", Interest::new().policy(policy)).unwrap();
@@ -81,6 +82,8 @@ fn publishing_past_lossy_and_masked_readers_allocates_nothing() {
     let bus = bus_with(64);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
     let _lossy = bus.subscriber::<Number>("n", Interest::new().policy(Policy::DropOldest)).unwrap();
+    // Once it keeps as many packets as it may, the others are only counted.
+    let _full = bus.subscriber::<Number>("n", Interest::new().policy(Policy::DropNewest)).unwrap();
     let mut masked = bus.subscriber::<Number>("n", Interest::new().mask(2)).unwrap();
     assert_eq!(masked.poll(|_, n| n.value), None);
     let attributes = Attributes::default().with_targets(1);

@@ -16,7 +16,7 @@ use super::{Number, bus, bus_with, number};
 fn the_packet_whose_handler_failed_comes_again() {
     let bus = bus_with(16);
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
-    for policy in [Policy::Block, Policy::DropOldest] {
+    for policy in [Policy::Block, Policy::DropOldest, Policy::DropNewest] {
         let mut subscriber = bus.subscriber::<Number>("n", Interest::new().policy(policy)).unwrap();
         for value in 0..6 {
             publisher.try_publish(number(value), Attributes::default()).unwrap();

@@ -44,9 +44,10 @@ fn check(header: &Header, word: &Word) -> u64 {
 
 /// One visit: subscribes somehow, reads some packets, leaves. Returns how many it read.
 fn visit(bus: &PhaseCoherenceBus, dice: &mut Dice) -> u64 {
-    let policy = match dice.below(4) {
+    let policy = match dice.below(5) {
         0 | 1 => Policy::Block,
         2 => Policy::DropOldest,
+        3 => Policy::DropNewest,
         _ => Policy::Conflate,
     };
     let start = match dice.below(3) {

@@ -53,6 +53,7 @@ fn a_reader_from_now_misses_nothing() {
 #[test]
 fn a_late_lossy_reader_ends_with_the_newest() {
     a_late_reader_misses_nothing::<Nothing>(Start::Earliest, Policy::DropOldest, 1);
+    a_late_reader_misses_nothing::<Nothing>(Start::Earliest, Policy::DropNewest, 1);
     a_late_reader_misses_nothing::<Nothing>(Start::Earliest, Policy::Conflate, 0);
 }
 
@@ -119,6 +120,7 @@ fn an_unsettled_reader_sees_what_comes_after_it<F: Flaw>(policy: Policy) {
 fn an_unsettled_reader_is_settled_by_the_next_packet() {
     an_unsettled_reader_sees_what_comes_after_it::<Nothing>(Policy::Block);
     an_unsettled_reader_sees_what_comes_after_it::<Nothing>(Policy::DropOldest);
+    an_unsettled_reader_sees_what_comes_after_it::<Nothing>(Policy::DropNewest);
     let run = an_unsettled_reader_sees_what_comes_after_it::<Orders>;
     refuted(|| run(Policy::Block), &[TORN, RACE, "a gap", "is stuck"]);
 }

@@ -9,9 +9,11 @@
 //! With the environment variable `CSF_MODEL_PREEMPTIONS=3` the models look further and take minutes instead of seconds.
 
 mod attaching;
+mod keeping;
 mod reading;
 mod sleeping;
 
+use std::alloc::Layout;
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -24,7 +26,7 @@ use csf_core::{Attributes, Stamp};
 use loom::sync::atomic::AtomicU64;
 
 use super::memory::Memory;
-use super::platform::{Bell, Lock, Platform, Word};
+use super::platform::{Bell, Lock, Platform, Watch, Word};
 use super::slot::SlotHeader;
 use super::{DropGlue, Policy, Reader, Ring, Start, Wants, Writer};
 use crate::doorbell::Waiting;
@@ -196,6 +198,7 @@ impl<F: Flaw> Platform for Model<F> {
     type Word = ModelWord<F>;
     type Lock<T: Send> = ModelLock<T>;
     type Bell = ModelBell<F>;
+    type Watch = ModelWatch;
 
     fn fence_light() {
         if F::HAS_LIGHT {
@@ -220,12 +223,33 @@ impl<F: Flaw> Platform for Model<F> {
     fn spin() {
         loom::thread::yield_now();
     }
+    fn give_way() {
+        loom::thread::yield_now();
+    }
+}
+
+/// Complains when plain memory is used by two threads without an order between them.
+struct ModelWatch(loom::cell::UnsafeCell<()>);
+
+impl Default for ModelWatch {
+    fn default() -> Self {
+        Self(loom::cell::UnsafeCell::new(()))
+    }
+}
+
+impl Watch for ModelWatch {
+    fn on_write(&self) {
+        self.0.with_mut(|_| ());
+    }
+    fn on_read(&self) {
+        self.0.with(|_| ());
+    }
 }
 
 /// A slot whose payload is its packet's sequence.
 struct Slot<F> {
     commit: ModelWord<F>,
-    watch: loom::cell::UnsafeCell<()>,
+    watch: ModelWatch,
     header: UnsafeCell<SlotHeader>,
     payload: UnsafeCell<u64>,
 }
@@ -236,7 +260,7 @@ impl<F: Flaw> Slots<F> {
     fn new(capacity: usize) -> Self {
         let slot = |_| Slot {
             commit: Word::new(0),
-            watch: loom::cell::UnsafeCell::new(()),
+            watch: ModelWatch::default(),
             header: UnsafeCell::default(),
             payload: UnsafeCell::default(),
         };
@@ -269,11 +293,14 @@ unsafe impl<F: Flaw> Memory for Slots<F> {
     fn payload(&self, index: usize) -> *mut u8 {
         self.0[index].payload.get().cast()
     }
+    fn payload_layout(&self) -> Layout {
+        Layout::new::<u64>()
+    }
     fn on_write(&self, index: usize) {
-        self.0[index].watch.with_mut(|_| ());
+        self.0[index].watch.on_write();
     }
     fn on_read(&self, index: usize) {
-        self.0[index].watch.with(|_| ());
+        self.0[index].watch.on_read();
     }
 }
 

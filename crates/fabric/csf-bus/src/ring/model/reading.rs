@@ -135,7 +135,7 @@ fn a_batch_is_seen_whole_or_not_at_all<F: Flaw>(policy: Policy, already: u64) {
 
 #[test]
 fn no_reader_sees_half_a_batch() {
-    for policy in [Policy::Block, Policy::DropOldest] {
+    for policy in [Policy::Block, Policy::DropOldest, Policy::DropNewest] {
         a_batch_is_seen_whole_or_not_at_all::<Nothing>(policy, 0);
         a_batch_is_seen_whole_or_not_at_all::<Nothing>(policy, 1);
     }
