@@ -114,7 +114,7 @@ fn wire(bus: &PhaseCoherenceBus, recording: Recording) -> Result<(Asking, Answer
         timers: Timers::default(),
         restart: RestartSettings::default(),
         stats: Arc::new(ComponentStats::default()),
-        paths: Arc::default(),
+        paths: Default::default(),
         backlog: Default::default(),
         recent_restarts: Vec::new(),
     };

@@ -34,7 +34,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let lasts_ns = if minutes == 0 { 2_000_000_000 } else { minutes * 60_000_000_000 };
     let clock = SystemClock::detect()?;
     let bus = PhaseCoherenceBus::new(BusConfig::new(clock.clone()));
-    let policies = [("block", Policy::Block), ("drop-oldest", Policy::DropOldest), ("conflate", Policy::Conflate)];
+    let policies = [
+        ("block", Policy::Block),
+        ("drop-newest", Policy::DropNewest),
+        ("drop-oldest", Policy::DropOldest),
+        ("conflate", Policy::Conflate),
+    ];
     let mut producers = Vec::new();
     for (name, _) in policies {
         bus.declare(TopicSpec::new::<Frame>(name).capacity(256))?;
