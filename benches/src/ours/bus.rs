@@ -59,7 +59,8 @@ pub enum Taking {
 
 /// A bus without topics.
 pub fn new_bus(time_source: Arc<dyn TimeSource>) -> PhaseCoherenceBus {
-    PhaseCoherenceBus::new(BusConfig::new(time_source))
+    // Ids of two buses must differ: the packets of one are causes on the other.
+    PhaseCoherenceBus::new(BusConfig { node: 10 + (unique() % 50_000) as u16, ..BusConfig::new(time_source) })
 }
 
 /// A bus with one topic.

@@ -34,6 +34,25 @@ pub(crate) struct Lanes {
     pub(crate) readers: Vec<LaneReader>,
     /// Sorted.
     by_id: Vec<(LaneId, usize)>,
+    pub(crate) reads: LaneSet,
+}
+
+/// Lanes as bits of a hash: it may hold a lane that is not in it, never the other way.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LaneSet(u64);
+
+impl LaneSet {
+    fn bit(lane: LaneId) -> u64 {
+        let word = u64::from(lane.node) << 48 | u64::from(lane.incarnation) << 16 | u64::from(lane.lane);
+        // Fibonacci hashing: the upper bits of the product are the mixed ones (Knuth, vol. 3, section 6.4).
+        1 << (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58)
+    }
+
+    /// Whether a packet names a cause that may lie on one of the lanes.
+    #[inline(always)]
+    pub(crate) fn may_wait(self, head: &SlotHeader) -> bool {
+        head.has_more_causes() || head.cause().is_some_and(|cause| self.0 & Self::bit(cause.lane) != 0)
+    }
 }
 
 impl Lanes {
@@ -43,6 +62,7 @@ impl Lanes {
         self.readers.append(&mut new);
         self.by_id = self.readers.iter().enumerate().map(|(index, reader)| (reader.id(), index)).collect();
         self.by_id.sort_unstable();
+        self.reads = LaneSet(self.readers.iter().fold(0, |bits, reader| bits | LaneSet::bit(reader.id())));
     }
 
     fn index_of(&self, id: LaneId) -> Option<usize> {
@@ -144,7 +164,8 @@ impl Merge {
     pub(crate) fn select(&mut self, lanes: &mut Lanes, monitor: &Monitor) -> Option<usize> {
         self.hold_left_ns = None;
         let first = self.go_on(lanes).or_else(|| self.best(lanes, NONE))?;
-        if lanes.readers[first].head().is_some_and(|head| !head.has_causes()) {
+        let reads = lanes.reads;
+        if lanes.readers[first].head().is_some_and(|head| !reads.may_wait(head)) {
             return Some(first);
         }
         match lanes.chase(first) {

@@ -196,6 +196,9 @@ impl Monitor {
     }
 }
 
+/// Packets of a batch whose deadlines are judged by one reading of the clock.
+const JUDGED: u32 = 16;
+
 /// Measures one subscription's deliveries.
 pub(crate) struct Meter {
     monitor: Arc<Monitor>,
@@ -203,6 +206,9 @@ pub(crate) struct Meter {
     drops_late: bool,
     /// Packets until the next measurement.
     countdown: u64,
+    /// The reading that a batch is judged by, and for how many packets more.
+    batch_now: Stamp,
+    batch_left: u32,
 }
 
 impl Meter {
@@ -212,7 +218,7 @@ impl Meter {
         records.live.retain(|times| times.strong_count() > 0);
         records.live.push(Arc::downgrade(&times));
         drop(records);
-        Self { countdown: monitor.latency_every, monitor, times, drops_late }
+        Self { countdown: monitor.latency_every, monitor, times, drops_late, batch_now: Stamp::ZERO, batch_left: 0 }
     }
 
     pub(crate) fn monitor(&self) -> &Arc<Monitor> {
@@ -229,10 +235,23 @@ impl Meter {
         self.measure(stamp, deadline)
     }
 
+    /// [`Meter::admit`] for the packets of a batch after its first: deadlines are judged by one reading for up to [`JUDGED`] of them.
+    #[inline(always)]
+    pub(crate) fn admit_next(&mut self, stamp: Stamp, deadline: Option<Stamp>) -> bool {
+        let Some(at) = deadline else { return self.admit(stamp, None) };
+        if self.batch_left == 0 || self.countdown == 1 || at < self.batch_now {
+            return self.admit(stamp, deadline);
+        }
+        self.batch_left -= 1;
+        self.countdown = self.countdown.wrapping_sub(1);
+        true
+    }
+
     #[inline(never)]
     fn measure(&mut self, stamp: Stamp, deadline: Option<Stamp>) -> bool {
-        let Ok(now) = self.monitor.clock.now_ns() else { return true };
+        let Ok(now) = self.monitor.clock.now_ns_unordered() else { return true };
         let now = Stamp(now.as_nanos());
+        (self.batch_now, self.batch_left) = (now, JUDGED);
         if self.countdown == 0 {
             self.countdown = self.monitor.latency_every;
             let latency = now.since(stamp);

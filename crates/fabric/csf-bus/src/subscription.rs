@@ -314,24 +314,28 @@ impl Subscription {
         let lane = &mut self.lanes.readers[index];
         self.selected = None;
         let mut count = 0;
-        let mut acknowledge = Acknowledge { lane, passed: 0 };
-        loop {
+        let mut acknowledge = Acknowledge { lane, passed: false };
+        'packets: loop {
             let lane = &mut *acknowledge.lane;
             // SAFETY: the caller selected this lane, so a packet is held; its type is the caller's promise.
             let (header, payload) = unsafe { lane.held::<T>() };
             f(&header, payload);
             count += 1;
-            lane.reader().pass();
-            acknowledge.passed = count;
-            if count == max || !lane.reader().acquire_known() {
-                break;
-            }
-            let head = lane.reader().header();
-            let goes_on = is_alone || (!head.has_causes() && Key::of(head, order) <= before);
-            let (stamp, deadline) = (head.stamp(), head.deadline());
-            // A packet that is not handed out now is selected, and judged, again.
-            if !goes_on || deadline.is_some() || !self.meter.admit(stamp, None) {
-                break;
+            loop {
+                lane.reader().pass();
+                acknowledge.passed = true;
+                if count == max || !lane.reader().acquire_known() {
+                    break 'packets;
+                }
+                let head = lane.reader().header();
+                // A packet that is not handed out now is selected, and judged, later.
+                if !is_alone && (self.lanes.reads.may_wait(head) || Key::of(head, order) > before) {
+                    break 'packets;
+                }
+                let (stamp, deadline) = (head.stamp(), head.deadline());
+                if self.meter.admit_next(stamp, deadline) {
+                    break;
+                }
             }
         }
         count
@@ -341,12 +345,12 @@ impl Subscription {
 /// Gives the passed slots back, also when the handler panics: the packet it was looking at stays.
 struct Acknowledge<'a> {
     lane: &'a mut LaneReader,
-    passed: usize,
+    passed: bool,
 }
 
 impl Drop for Acknowledge<'_> {
     fn drop(&mut self) {
-        if self.passed > 0 {
+        if self.passed {
             self.lane.reader().acknowledge();
         }
     }

@@ -39,6 +39,9 @@ pub(crate) unsafe trait Memory: Send + Sync {
     /// Fetches a slot's lines for reading.
     #[inline(always)]
     fn prefetch_read(&self, _index: usize) {}
+    /// Fetches the line of a slot's header for writing.
+    #[inline(always)]
+    fn prefetch_header(&self, _index: usize) {}
     /// Fetches a slot's lines for writing.
     #[inline(always)]
     fn prefetch_write(&self, _index: usize) {}
@@ -117,6 +120,11 @@ unsafe impl Memory for HeapMemory {
     fn prefetch_read(&self, index: usize) {
         prefetch::read(self.at(index, 0));
         prefetch::read(self.at(index, HEADER_BYTES.min(self.stride - 1)));
+    }
+
+    #[inline(always)]
+    fn prefetch_header(&self, index: usize) {
+        prefetch::write(self.at(index, 0));
     }
 
     #[inline(always)]

@@ -67,11 +67,6 @@ impl SlotHeader {
     }
 
     #[inline(always)]
-    pub(crate) fn has_causes(&self) -> bool {
-        self.flags & (flag::CAUSE | flag::MORE_CAUSES) != 0
-    }
-
-    #[inline(always)]
     pub(crate) fn has_more_causes(&self) -> bool {
         self.flags & flag::MORE_CAUSES != 0
     }

@@ -107,7 +107,13 @@ impl<M: Memory> Writer<M> {
     /// Whether `count` more packets fit now.
     #[inline(always)]
     pub(crate) fn has_room(&mut self, count: u64) -> bool {
-        self.next + count <= self.limit || self.make_room(count)
+        self.next + count <= self.limit || self.stays_idle() || self.make_room(count)
+    }
+
+    /// Nobody came since the producer looked; and while idle packets are staged, a change of mind has to wait for their commit.
+    #[inline(always)]
+    fn stays_idle(&self) -> bool {
+        self.is_idle && (self.next > self.committed || self.ring.attention.load(Ordering::Acquire) == self.seen)
     }
 
     /// Packets that fit at least.
@@ -127,6 +133,8 @@ impl<M: Memory> Writer<M> {
         let memory = &self.ring.memory;
         let index = self.ring.index(self.next);
         memory.on_write(index);
+        // A reader that polls for this packet has the line; asked for now, it comes back while the clock is read.
+        memory.prefetch_header(index);
         // SAFETY: we are the one producer and `next < limit`, so no reader is at the packet this slot held or will be (module text).
         // The flag says whether that packet's value still lives; it is cleared first, so that a panic in `write` drops nothing twice.
         unsafe {
@@ -254,10 +262,6 @@ impl<M: Memory> Writer<M> {
     /// Finds out how far the producer may write.
     #[inline(never)]
     fn make_room(&mut self, count: u64) -> bool {
-        // While idle packets are staged, a change of mind has to wait for their commit.
-        if self.is_idle && (self.next > self.committed || self.ring.attention.load(Ordering::Acquire) == self.seen) {
-            return true;
-        }
         let capacity = self.ring.capacity();
         loop {
             self.refresh();

@@ -91,6 +91,8 @@ fn late_packets_are_delivered_or_dropped_and_always_counted() {
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
     let mut patient = bus.subscriber::<Number>("n", Interest::new()).unwrap();
     let mut strict = bus.subscriber::<Number>("n", Interest::new().expired(Expired::Drop)).unwrap();
+    let mut patient_batch = bus.subscriber::<Number>("n", Interest::new()).unwrap();
+    let mut strict_batch = bus.subscriber::<Number>("n", Interest::new().expired(Expired::Drop)).unwrap();
     let deadlines = [Some(Stamp(500)), Some(Stamp(2_000)), Some(Stamp(5_000)), Some(Stamp(u64::MAX)), None];
     for (value, deadline) in (0..).zip(deadlines) {
         publisher.try_publish(number(value), Attributes { deadline, ..Attributes::default() }).unwrap();
@@ -103,8 +105,15 @@ fn late_packets_are_delivered_or_dropped_and_always_counted() {
     };
     assert_eq!(all(&mut patient), [0, 1, 2, 3, 4]);
     assert_eq!(all(&mut strict), [2, 3, 4]);
+    let batch = |subscriber: &mut csf_bus::Subscriber<Number>| {
+        let mut seen = Vec::new();
+        subscriber.poll_batch(16, |_, n| seen.push(n.value));
+        seen
+    };
+    assert_eq!(batch(&mut patient_batch), [0, 1, 2, 3, 4]);
+    assert_eq!(batch(&mut strict_batch), [2, 3, 4]);
     let times = bus.delivery_times();
-    assert_eq!((times.delivered_late, times.dropped_late), (2, 2));
+    assert_eq!((times.delivered_late, times.dropped_late), (4, 4));
 }
 
 #[test]
