@@ -24,7 +24,7 @@ const ROOTS: [&str; 6] = [
 ];
 
 /// Functions of ours that a steady packet does not call, by the end of their names, and when they are called.
-const COLD: [(&str, &str); 16] = [
+const COLD: [(&str, &str); 17] = [
     ("Writer<M>::make_room", "the room known of is used up: once per length of the ring while readers keep up"),
     ("Writer<M>::wake", "a reader sleeps, came or went"),
     ("Publisher<T>::full", "the lane is full; builds the error"),
@@ -41,6 +41,7 @@ const COLD: [(&str, &str); 16] = [
         "OsClock as csf_core::port::time_source::TimeSource>::now_ns",
         "the machine has no steady counter: clock_gettime(2)",
     ),
+    ("Reader<M>::release_parcel", "a reader that drops the newest gives back what was moved aside for it"),
     ("Hlc::read_slowly", "the machine's clock is due for its adjustment, or is not the machine's"),
     ("Timeline<M>::read_slowly", "the line is due, or is being drawn anew"),
     ("TscClock::unix_ns_slowly", "the counter is due for its adjustment: once a second"),
