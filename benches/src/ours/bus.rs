@@ -196,9 +196,7 @@ impl Features {
     #[inline(always)]
     fn publish<const WORDS: usize>(self, to: &mut Publisher<Frame<WORDS>>, number: u64, answers: MessageId) -> bool {
         let attributes = self.attributes(to.last_stamp());
-        // A producer that spins asks first: a refusal is put into words.
-        to.has_room_for(1)
-            && to.try_publish_caused(Frame::new(number), attributes, self.cause.then_some(answers).as_slice()).is_ok()
+        to.try_publish_caused(Frame::new(number), attributes, self.cause.then_some(answers).as_slice()).is_ok()
     }
 }
 

@@ -196,8 +196,10 @@ impl Monitor {
     }
 }
 
-/// Packets of a batch whose deadlines are judged by one reading of the clock.
-const JUDGED: u32 = 16;
+/// Packets whose deadlines are judged by one reading of the clock where they are only counted.
+const JUDGED: u32 = 15;
+/// How long after that reading they may be published.
+const ABOUT_NS: u64 = 10_000;
 
 /// Measures one subscription's deliveries.
 pub(crate) struct Meter {
@@ -206,9 +208,9 @@ pub(crate) struct Meter {
     drops_late: bool,
     /// Packets until the next measurement.
     countdown: u64,
-    /// The reading that a batch is judged by, and for how many packets more.
-    batch_now: Stamp,
-    batch_left: u32,
+    /// Packets published before this are judged by the last reading, so many of them: in time when their deadline is later.
+    judged_until: Stamp,
+    judged_left: u32,
 }
 
 impl Meter {
@@ -218,40 +220,34 @@ impl Meter {
         records.live.retain(|times| times.strong_count() > 0);
         records.live.push(Arc::downgrade(&times));
         drop(records);
-        Self { countdown: monitor.latency_every, monitor, times, drops_late, batch_now: Stamp::ZERO, batch_left: 0 }
+        Self { countdown: monitor.latency_every, monitor, times, drops_late, judged_until: Stamp::ZERO, judged_left: 0 }
     }
 
     pub(crate) fn monitor(&self) -> &Arc<Monitor> {
         &self.monitor
     }
 
-    /// Notes that a packet is handed out; false when it comes too late and shall be passed over.
+    /// Notes that a packet is handed out; false when it comes too late and shall be passed over. Whether to pass over is decided by a
+    /// reading of the clock for each packet; who only counts reads it for every 16th of those that were published about the same time.
     #[inline(always)]
     pub(crate) fn admit(&mut self, stamp: Stamp, deadline: Option<Stamp>) -> bool {
         self.countdown = self.countdown.wrapping_sub(1);
-        if self.countdown != 0 && deadline.is_none() {
-            return true;
+        if self.countdown != 0 {
+            let Some(deadline) = deadline else { return true };
+            let is_judged = !self.drops_late && self.judged_left > 0 && stamp <= self.judged_until;
+            if is_judged && deadline >= self.judged_until {
+                self.judged_left -= 1;
+                return true;
+            }
         }
         self.measure(stamp, deadline)
-    }
-
-    /// [`Meter::admit`] for the packets of a batch after its first: deadlines are judged by one reading for up to [`JUDGED`] of them.
-    #[inline(always)]
-    pub(crate) fn admit_next(&mut self, stamp: Stamp, deadline: Option<Stamp>) -> bool {
-        let Some(at) = deadline else { return self.admit(stamp, None) };
-        if self.batch_left == 0 || self.countdown == 1 || at < self.batch_now {
-            return self.admit(stamp, deadline);
-        }
-        self.batch_left -= 1;
-        self.countdown = self.countdown.wrapping_sub(1);
-        true
     }
 
     #[inline(never)]
     fn measure(&mut self, stamp: Stamp, deadline: Option<Stamp>) -> bool {
         let Ok(now) = self.monitor.clock.now_ns_unordered() else { return true };
         let now = Stamp(now.as_nanos());
-        (self.batch_now, self.batch_left) = (now, JUDGED);
+        (self.judged_until, self.judged_left) = (now.after(ABOUT_NS), JUDGED);
         if self.countdown == 0 {
             self.countdown = self.monitor.latency_every;
             let latency = now.since(stamp);

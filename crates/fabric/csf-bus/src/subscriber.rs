@@ -40,8 +40,7 @@ impl<T: Content> Subscriber<T> {
     }
 
     /// Calls `f` with up to `max` packets that are there now; returns how many. Slots go back to their producers in batches, so that
-    /// this costs less per packet than [`Subscriber::poll`]; deadlines are judged by one reading of the clock for up to 16 packets of a batch.
-    /// If `f` panics, the packet it was looking at comes again.
+    /// this costs less per packet than [`Subscriber::poll`]. If `f` panics, the packet it was looking at comes again.
     #[inline]
     pub fn poll_batch(&mut self, max: usize, mut f: impl FnMut(&Header, &T)) -> usize {
         let mut count = 0;

@@ -333,7 +333,7 @@ impl Subscription {
                     break 'packets;
                 }
                 let (stamp, deadline) = (head.stamp(), head.deadline());
-                if self.meter.admit_next(stamp, deadline) {
+                if self.meter.admit(stamp, deadline) {
                     break;
                 }
             }
