@@ -104,8 +104,9 @@ fn deed(fault: Fault, bus: &PhaseCoherenceBus) -> Result<Deed, csf_bus::TopicErr
         Fault::NoTsc => Box::new(|| {}),
         Fault::SlowSubscriber => {
             let topics = bus.topics();
-            let names: Vec<&str> =
-                topics.iter().filter(|t| t.spec().recorded).map(|t| t.spec().name.as_str()).collect();
+            // The node's own topics are none of a subscriber's business.
+            let names = topics.iter().filter(|t| t.spec().recorded).map(|t| t.spec().name.as_str());
+            let names: Vec<&str> = names.filter(|name| !name.starts_with("csf.")).collect();
             let interest = Interest::new().label("fault:slow-subscriber");
             let mut subscription = bus.subscribe_any(&names, interest, Arc::new(Doorbell::default()))?;
             Box::new(move || {

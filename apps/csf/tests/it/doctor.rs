@@ -38,7 +38,7 @@ fn a_slow_subscriber_is_named_with_its_topic() {
     let state = Scratch::new();
     let _node = node(&state, &["--fault", "slow-subscriber"]);
     let detail = diagnosis(&state, "latency", "slow subscriber");
-    assert!(detail.starts_with("`fault:slow-subscriber` is ") && detail.contains(" behind on `nav."), "{detail}");
+    assert!(detail.starts_with("`fault:slow-subscriber` is ") && detail.contains(" packets behind on `"), "{detail}");
     assert!(diagnosis(&state, "memory", "slow subscriber").contains("fault:slow-subscriber"));
 }
 
