@@ -14,7 +14,8 @@
 //!   it says in `handed` that all below the floor is decided. Where it finds a pin or a newcomer, it lowers the floor again. A reader
 //!   that pinned below its floor waits for the decision; until it has read its parcels it holds no slot. A slot whose value was moved
 //!   lies below the gate, where no reader is or will be; its flag says that nothing is to be dropped.
-//! * A reader that sleeps marks the ring as fenced once; from then on the producer fences after each commit and looks at the bells.
+//! * A reader that sleeps marks the ring as fenced before; from then on the producer fences after each commit and looks at the bells,
+//!   until the reader, awake for long, takes the mark back.
 //! * A ring that keeps no history and has no reader writes nothing but its count. Readers that attach then are unsettled until the
 //!   producer, which finds them before its next packet, says where they begin.
 //!
@@ -22,7 +23,7 @@
 //! traffic is thin. When the slot behind it is committed too, traffic is thick, and one look at `committed` names the whole batch.
 //!
 //! The idea of gating sequences is the LMAX Disruptor's (Thompson et al., 2011); the cached `limit` is what rtrb calls a cached index;
-//! the word in the slot is FastFlow's (Aldinucci et al., 2012). Each protocol above has a model in `model/`; the law
+//! the word in the slot is FastFlow's (Aldinucci et al., 2012). Each protocol above but for the taking back has a model in `model/`; the law
 //! of all operations together is in `laws.rs`.
 
 mod causes;
