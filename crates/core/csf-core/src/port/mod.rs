@@ -2,11 +2,13 @@
 //! conformance suite (in `csf-sim`) that both pass.
 
 mod event_bus;
+mod execution;
 mod journal;
 mod rng;
 mod time_source;
 
 pub use event_bus::*;
+pub use execution::*;
 pub use journal::*;
 pub use rng::*;
 pub use time_source::*;
