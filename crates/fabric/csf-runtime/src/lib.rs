@@ -14,6 +14,7 @@ pub mod exec;
 pub mod node;
 pub mod provenance;
 pub mod replay;
+pub mod supervise;
 pub mod topology;
 
 pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};

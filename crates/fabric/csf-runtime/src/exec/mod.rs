@@ -10,7 +10,7 @@ mod turn;
 mod watermark;
 
 pub use dispatcher::{Dispatcher, DispatcherHandle, Runner, Timers};
-pub(crate) use handler::{Parts, handle};
+pub(crate) use handler::{Parts, handle, panic_text};
 pub use latency::{Latency, LatencySummary};
 pub use paths::{ComponentPaths, PathLatencies};
 pub use recorder::{Recorder, RecorderHandle};
