@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::exec::{self, command, output};
-use crate::{asm, new_pack, shots, tidy};
+use crate::{asm, new_pack, otp, shots, tidy};
 
 struct Step {
     name: &'static str,
@@ -19,7 +19,7 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
@@ -29,6 +29,7 @@ const STEPS: [Step; 13] = [
     Step { name: "asm", work: hot_path },
     Step { name: "valgrind", work: valgrind },
     Step { name: "tsan", work: tsan },
+    Step { name: "otp", work: otp_differential },
     Step { name: "examples", work: examples },
     Step { name: "projects", work: projects },
     Step { name: "mcap reader", work: mcap_reader },
@@ -147,6 +148,21 @@ fn tsan() -> Result<Counts, String> {
             .env("CSF_STRESS_PACKETS", "20000"),
     )?;
     Ok(counted(&text))
+}
+
+/// The bounded form of `cargo xtask otp --scenarios 10000`.
+fn otp_differential() -> Result<Counts, String> {
+    match otp::prepare() {
+        Ok(oracle) => {
+            print!("{}", otp::compare(&oracle, &["--scenarios", "2000", "--seed", "1"])?);
+            Ok(ONE)
+        }
+        Err(otp::Unready::Absent(reason)) => {
+            println!("skipped: {reason}");
+            Ok(Counts { passed: 0, skipped: 1 })
+        }
+        Err(otp::Unready::Broken(reason)) => Err(reason),
+    }
 }
 
 /// Sums `test result:` lines.

@@ -150,6 +150,8 @@ impl Engine {
     }
 
     async fn on_try_again(&mut self, target: Target) -> Flow {
+        // A start that fails at once, for ever, must not keep the thread from everybody else.
+        step_back().await;
         if !self.is_restarting(target) {
             return Flow::Continue;
         }
@@ -450,6 +452,19 @@ fn check(flags: &Flags, specs: &[ChildSpec]) -> Result<(), SpecError> {
         }
     }
     Ok(())
+}
+
+/// Lets the executor run others first.
+async fn step_back() {
+    let mut is_second = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_second, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> StartError {

@@ -1,6 +1,7 @@
 //! Our supervisors beside Erlang/OTP's: the same scenarios, the same traces.
 //!
 //! `cargo xtask otp --scenarios N --seed S --json` prepares the oracle and runs this; alone it is skipped aloud.
+#![expect(clippy::print_stdout, reason = "a program of its own, without the test harness")]
 
 mod generate;
 mod ours;

@@ -1,11 +1,10 @@
 //! Runs a scenario on our supervisors in the simulated world and prints what happened, in the words of `oracle.erl`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use csf_core::port::{Sleep, Timer};
@@ -57,7 +56,7 @@ struct Notes {
 type Shared = Arc<Mutex<Notes>>;
 
 fn notes(shared: &Shared) -> MutexGuard<'_, Notes> {
-    shared.lock().unwrap()
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Notes {
@@ -102,8 +101,7 @@ pub(crate) fn run(scenario: &Scenario, seed: u64) -> Vec<String> {
     if let Err(stalled) = world.block_on(runner.run(scenario, env)) {
         notes(&shared).lines.push(format!("stalled: {stalled}"));
     }
-    let lines = std::mem::take(&mut notes(&shared).lines);
-    lines
+    std::mem::take(&mut notes(&shared).lines)
 }
 
 fn note_report(shared: &Shared, report: &Report) {
@@ -343,10 +341,8 @@ impl Runner {
             } else {
                 entries.reverse()
             }
-            for entry in entries {
-                write!(line, " {entry}").unwrap();
-            }
-            write!(line, " {} {} {} {}", count.specs, count.active, count.supervisors, count.workers).unwrap();
+            line.extend(entries.iter().map(|entry| format!(" {entry}")));
+            line += &format!(" {} {} {} {}", count.specs, count.active, count.supervisors, count.workers);
             lines.push(line);
             for child in children.into_iter().rev() {
                 if let Some(supervisor) = child.supervisor {
