@@ -9,6 +9,7 @@ mod edge;
 mod faults;
 mod health;
 mod interest;
+mod latency;
 mod merge;
 mod router;
 mod stress;
