@@ -13,6 +13,7 @@ mod latency;
 mod merge;
 mod router;
 mod stress;
+mod workload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
