@@ -11,6 +11,7 @@ mod health;
 mod interest;
 mod latency;
 mod merge;
+mod principles;
 mod router;
 mod stress;
 mod workload;
