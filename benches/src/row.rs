@@ -153,6 +153,7 @@ impl Spec {
         match self.metric {
             Metric::Rate => "M/s",
             Metric::Bandwidth => "GB/s",
+            Metric::Misses | Metric::FirstMisses => "misses",
             _ => "ns",
         }
     }
@@ -241,6 +242,11 @@ impl Row {
         Some(if self.spec.metric.is_more_better() { floor / ours } else { ours / floor })
     }
 
+    /// What a missing figure is: an error, or a counter that this machine lacks.
+    pub fn absence(&self) -> &'static str {
+        if self.spec.metric.is_counted() { "unavailable" } else { "error" }
+    }
+
     /// One object, the fields that others script against first.
     pub fn json(&self) -> Value {
         let spec = &self.spec;
@@ -248,7 +254,7 @@ impl Row {
         let ours = match &self.ours {
             Ok(ours) => ours,
             Err(reason) => {
-                row["error"] = json!(reason);
+                row[self.absence()] = json!(reason);
                 return row;
             }
         };
@@ -340,6 +346,9 @@ mod tests {
         let json = Row::new(spec, Err("no end".to_owned()), Vec::new(), Vec::new(), None).json();
         assert_eq!(json["error"], "no end");
         assert!(json.get("ours").is_none());
+        let counted = Spec::new("G0", "a test", Metric::Misses, "ours");
+        let json = Row::new(counted, Err("no counter".to_owned()), Vec::new(), Vec::new(), None).json();
+        assert_eq!(json["unavailable"], "no counter");
     }
 
     #[test]

@@ -29,12 +29,21 @@ pub enum Metric {
     Uncertainty,
     /// Gigabytes per second.
     Bandwidth,
+    /// Accesses of one operation that no cache served.
+    Misses,
+    /// Loads of one operation that the first-level cache did not serve.
+    FirstMisses,
 }
 
 impl Metric {
     /// Whether more is better.
     pub fn is_more_better(self) -> bool {
         matches!(self, Self::Rate | Self::Bandwidth)
+    }
+
+    /// Whether it is read from a counter that a machine may lack.
+    pub fn is_counted(self) -> bool {
+        matches!(self, Self::Misses | Self::FirstMisses)
     }
 
     /// Its name in output.
@@ -51,6 +60,8 @@ impl Metric {
             Self::Worst => "worst",
             Self::Uncertainty => "uncertainty",
             Self::Bandwidth => "bandwidth",
+            Self::Misses => "misses",
+            Self::FirstMisses => "L1 misses",
         }
     }
 }

@@ -41,7 +41,7 @@ fn cells(row: &Row, notes: &[&str]) -> Cells {
     let goal = |goal: Option<Goal>| goal.map_or_else(|| "-".to_owned(), |g| g.text(spec.unit()));
     let ours_spread = match &row.ours {
         Ok(ours) => spread(&ours.rounds).map_or_else(String::new, |[a, b]| format!("{}..{}", short(a), short(b))),
-        Err(_) => "error".to_owned(),
+        Err(_) => row.absence().to_owned(),
     };
     let peer = match &row.theirs {
         Some(side) => side.label.clone(),
@@ -100,7 +100,7 @@ fn remarks(rows: &[Row], notes: &[&str]) -> String {
     }
     for row in rows {
         let id = &row.spec.id;
-        let error = row.ours.as_ref().err().map(|reason| format!("{id}: error: {reason}\n"));
+        let error = row.ours.as_ref().err().map(|reason| format!("{id}: {}: {reason}\n", row.absence()));
         let peers = row.peers_unavailable.iter().map(|reason| format!("{id}: peer unavailable: {reason}\n"));
         text.extend(error.into_iter().chain(peers));
     }

@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Export(Export),
     /// Check this machine, the configuration, and why a node is slow, large or out of time
     Doctor(Doctor),
+    /// Measure this machine: latency, throughput, memory, processor, clock, routing
+    Bench(Bench),
     /// Explain an error code
     Explain(Explain),
     /// Look at the configuration
@@ -274,6 +276,50 @@ pub(crate) enum DoctorScope {
     Memory,
     /// Whether a running node keeps time and cause
     Time,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Bench {
+    /// What to measure
+    #[arg(value_enum, value_name = "NAME", default_value_t = BenchName::Fabric)]
+    pub(crate) name: BenchName,
+    /// Print one JSON object per line: the machine, then each row
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// One short round: shows that it runs, not how fast
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only say which rows there are
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Rounds, of which the median counts [default: 5, with --quick 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: Option<u32>,
+    /// Write every sample to this file, which ends in .json or .csv
+    #[arg(long, value_name = "FILE")]
+    pub(crate) samples: Option<PathBuf>,
+    /// Fail when a row got worse than this budget of the same machine allows
+    #[arg(long, value_name = "FILE")]
+    pub(crate) budget: Option<PathBuf>,
+    /// Write the figures as this machine's budget
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_budget: Option<PathBuf>,
+    /// Share by which a row may be worse than the budget that is saved
+    #[arg(long, value_name = "SHARE", default_value_t = 0.25, value_parser = parse_tolerance, requires = "save_budget")]
+    pub(crate) tolerance: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchName {
+    /// The bus and the clocks: the headline goals
+    Fabric,
+}
+
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=100.0).contains(&share) => Ok(share),
+        _ => Err("expected a share from 0 to 100, such as 0.25 for a quarter".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Args)]

@@ -4,6 +4,7 @@
 //! A project made by `csf new` calls [`main_with`] with its pack and has every command for it.
 #![expect(clippy::print_stdout, reason = "the binary is the one place that prints")]
 
+mod bench;
 mod cli;
 mod client;
 mod commands;

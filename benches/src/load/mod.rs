@@ -7,6 +7,7 @@ mod growth;
 mod publishing;
 mod round_trip;
 mod task;
+mod thousand;
 mod throughput;
 mod truth;
 
@@ -17,6 +18,7 @@ pub use growth::growth;
 pub use publishing::publishing;
 pub use round_trip::{Waiting, echo, round_trip};
 pub use task::async_round_trip;
+pub use thousand::{MESSAGES as THOUSAND, Publishing, misses, thousand};
 pub use throughput::throughput;
 pub use truth::{Readable, truth};
 

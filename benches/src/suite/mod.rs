@@ -1,5 +1,6 @@
 //! What is measured: the rows of the bus's and the clocks' table, with their sides, goals and floors.
 
+mod batch;
 mod clock;
 mod component;
 mod fan;
@@ -30,6 +31,7 @@ pub fn bus() -> Vec<Experiment> {
         fan::into(),
         publish::unheard(),
         publish::heard(),
+        batch::experiment(),
         task::experiment(),
         round_trip::waiting(),
         round_trip::ablation(),

@@ -1,5 +1,6 @@
 //! One file per command, or per family of commands.
 
+mod bench;
 mod config;
 mod doctor;
 mod explain;
@@ -42,6 +43,7 @@ pub(crate) fn run(command: Command, started: Stamp) -> Outcome {
         Command::Replay(args) => replay::run(args),
         Command::Export(args) => export::run(args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Config(args) => config::run(args.action),
         Command::Completions(args) => completions(&args),

@@ -112,6 +112,7 @@ fn every_command_says_what_it_is_for() {
         "replay",
         "export",
         "doctor",
+        "bench",
         "explain",
         "config",
         "completions",

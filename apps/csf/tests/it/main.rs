@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "what is skipped is said aloud")]
 
 mod api;
+mod bench;
 mod commands;
 mod demo;
 mod doctor;

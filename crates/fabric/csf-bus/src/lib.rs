@@ -53,6 +53,7 @@ mod subscriber;
 mod subscription;
 mod topic;
 mod traffic;
+mod workload;
 
 pub use bus::{BusConfig, Channel, PhaseCoherenceBus, TopicError, WeakBus};
 pub use doorbell::Doorbell;
@@ -72,6 +73,7 @@ pub use subscriber::Subscriber;
 pub use subscription::Subscription;
 pub use topic::{EdgeOpener, Topic, TopicSpec};
 pub use traffic::{NewestPacket, SubscriberTraffic, TopicTraffic};
+pub use workload::{WORKLOAD_WARN_NS, WorkloadData, WorkloadReport, process_high_performance_workload};
 
 /// Packets a component may publish on one output in one delivery; it gets an event only when this many slots are free.
 pub const CREDIT: usize = 16;

@@ -207,6 +207,24 @@ mod tests {
         }
     }
 
+    /// FAB-002: what a matcher reports is what it runs; the scalar path under a vector's name is found.
+    #[test]
+    fn a_matcher_runs_the_instructions_it_reports() {
+        let is_honest = |matcher: &Matcher| {
+            let is_scalar = std::ptr::fn_addr_eq(matcher.test, scalar as Test);
+            is_scalar == (matcher.instructions == Instructions::Scalar)
+        };
+        for instructions in Instructions::available() {
+            let matcher = Matcher::new(instructions).unwrap();
+            assert_eq!(matcher.instructions(), instructions);
+            assert!(is_honest(&matcher), "{instructions:?}");
+        }
+        assert!(
+            !is_honest(&Matcher { instructions: Instructions::Avx2, test: scalar }),
+            "the judge sees no scalar path"
+        );
+    }
+
     #[test]
     fn the_default_is_the_best_there_is() {
         assert_eq!(Some(Matcher::default().instructions()), Instructions::available().pop());

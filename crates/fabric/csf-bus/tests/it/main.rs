@@ -9,9 +9,12 @@ mod edge;
 mod faults;
 mod health;
 mod interest;
+mod latency;
 mod merge;
+mod principles;
 mod router;
 mod stress;
+mod workload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
