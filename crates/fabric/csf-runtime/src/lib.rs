@@ -6,8 +6,10 @@
 //! Invariant: a component's outputs depend on its configuration and its deliveries alone.
 
 mod delivery;
+mod os_rng;
 mod pack;
 mod service;
+mod tokio_world;
 
 pub mod config;
 pub mod exec;
@@ -18,8 +20,10 @@ pub mod supervise;
 pub mod topology;
 
 pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};
+pub use os_rng::OsRng;
 pub use pack::{
     Catalogue, ComponentBuilder, ComponentFactory, ComponentType, EffectOpener, Manifest, NoOptions, Options,
     OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
 };
 pub use service::{BoxFuture, Service, ServiceContext, ServiceError};
+pub use tokio_world::TokioWorld;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::boot::Phase;
 use super::health::{HealthCheck, HealthCriticality, HealthResult, SystemHealthReport, check_system_health};
 use super::hub::{CoordinationHub, HealthStatus};
+use super::tree::TreeWatch;
 use crate::Catalogue;
 use crate::exec::{
     ComponentStats, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
@@ -59,6 +60,7 @@ pub struct Node {
     pub(super) dispatchers: Mutex<Vec<DispatcherHandle>>,
     pub(super) component_stats: Vec<Arc<ComponentStats>>,
     pub(super) service_stats: Vec<Arc<ServiceStats>>,
+    pub(super) tree: Arc<TreeWatch>,
     pub(super) paths: Arc<PathLatencies>,
     pub(super) open_reader: ReaderFactory,
     pub(super) directory: PathBuf,

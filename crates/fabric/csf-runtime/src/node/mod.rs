@@ -5,7 +5,9 @@ mod handle;
 mod health;
 mod hub;
 mod preflight;
+mod services;
 mod subsystems;
+mod tree;
 
 pub(crate) use boot::journal_code;
 pub use boot::{Attachment, BootError, BootOptions, Phase, RUN_STREAM, boot};
@@ -18,3 +20,4 @@ pub use health::{
 };
 pub use hub::{CoordinationError, CoordinationHub, HealthStatus, Subsystem, SubsystemError};
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
+pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};

@@ -4,4 +4,6 @@
 mod config;
 mod hub;
 mod node;
+mod services;
+mod tokio_world;
 mod world;
