@@ -275,12 +275,6 @@ mod tests {
     }
 
     #[test]
-    fn conforms() {
-        let world = SimExecutor::new(5);
-        world.block_on(crate::conformance::execution(Arc::new(world.clone()))).unwrap();
-    }
-
-    #[test]
     fn one_seed_is_one_interleaving() {
         assert_eq!(trace(3), trace(3));
         assert_eq!(trace(3).len(), 30);

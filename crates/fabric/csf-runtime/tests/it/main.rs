@@ -5,5 +5,4 @@ mod config;
 mod hub;
 mod node;
 mod services;
-mod tokio_world;
 mod world;
