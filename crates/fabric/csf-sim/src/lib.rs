@@ -9,7 +9,9 @@ mod executor;
 mod memory_journal;
 mod memory_state;
 mod seeded_rng;
+mod sim_clock;
 
 pub use executor::{SimExecutor, Stalled};
 pub use memory_journal::{MemoryJournal, MemoryStore};
 pub use seeded_rng::SeededRng;
+pub use sim_clock::SimClock;

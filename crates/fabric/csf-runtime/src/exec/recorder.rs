@@ -1,4 +1,4 @@
-//! The recorder: one thread that reads every recorded lane and appends to the journal in causally closed batches.
+//! The recorder: one worker that reads every recorded lane and appends to the journal in causally closed batches.
 //!
 //! Invariant: after each commit, everything durable has its causes durable: a packet's trigger, a delivery's input, an effect's
 //! delivery. What is not closed yet waits for the next batch, so the journal is always the prefix of an execution.
@@ -7,20 +7,22 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use csf_bus::{Doorbell, LaneReader, Subscription};
-use csf_core::port::{Batch, Journal, JournalError, LaneBatch, NewEvent, StoredPacket};
-use csf_core::port::{LaneInfo, LaneKind};
+use csf_core::port::{Batch, Journal, JournalError, LaneBatch, LaneInfo, LaneKind, NewEvent, StoredPacket, within};
 use csf_core::{Header, LaneId, MessageType, Stamp};
 use tokio::sync::oneshot;
 
 use super::watermark::{CommittedPacket, DurableFeed};
+use super::worker::{Work, Worker, step_back};
+use crate::World;
 use crate::{Delivery, Input};
 
 /// Longest time a packet waits for company before its commit, and the pause after a failed one.
 const GATHER: Duration = Duration::from_millis(10);
+/// Longest sleep; only a safety net, every producer rings the bell.
+const NAP: Duration = Duration::from_millis(250);
 /// Packets per commit at most; at about 100 bytes each a commit stays near 1 MiB.
 const BATCH: usize = 8192;
 
@@ -35,6 +37,7 @@ pub struct Recorder {
     feed: Arc<DurableFeed>,
     shared: Arc<Shared>,
     events: Vec<EventRequest>,
+    delivery_of: BTreeMap<String, LaneId>,
 }
 
 struct Shared {
@@ -43,11 +46,21 @@ struct Shared {
     events: Mutex<Vec<EventRequest>>,
 }
 
-/// Talks to the recorder's thread.
+/// Talks to the recorder.
 pub struct RecorderHandle {
     feed: Arc<DurableFeed>,
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    worker: Worker,
+}
+
+/// What the recorder does after a turn.
+enum Next {
+    Turn,
+    /// Waits for packets.
+    Idle,
+    /// Waits for company.
+    Gather,
+    End,
 }
 
 struct LaneState {
@@ -74,11 +87,12 @@ impl Recorder {
         subscription: Subscription,
         messages: BTreeMap<String, MessageType>,
         delivery_of: BTreeMap<String, LaneId>,
+        world: &World,
     ) -> std::io::Result<RecorderHandle> {
         let feed = Arc::new(DurableFeed::new(journal.position()));
         let bell = subscription.doorbell().clone();
         let shared = Arc::new(Shared { bell, stop: AtomicBool::new(false), events: Mutex::default() });
-        let mut recorder = Self {
+        let recorder = Self {
             journal,
             subscription,
             messages,
@@ -86,57 +100,38 @@ impl Recorder {
             feed: feed.clone(),
             shared: shared.clone(),
             events: Vec::new(),
+            delivery_of,
         };
-        let thread =
-            std::thread::Builder::new().name("csf-recorder".to_owned()).spawn(move || recorder.run(&delivery_of))?;
-        Ok(RecorderHandle { feed, shared, thread: Mutex::new(Some(thread)) })
+        let worker = Worker::start("csf-recorder", recorder, world)?;
+        Ok(RecorderHandle { feed, shared, worker })
     }
 
-    fn run(&mut self, delivery_of: &BTreeMap<String, LaneId>) {
-        self.subscription.allow_sleep();
-        loop {
-            let stopping = self.shared.stop.load(Ordering::Acquire);
-            self.collect(delivery_of);
-            self.events.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
-            match self.commit() {
-                Ok(0) if stopping => return,
-                Ok(0) => self.idle(),
-                Ok(written) if written < BATCH / 8 && !stopping => self.gather(),
-                Ok(_) => {}
-                Err(error) => {
-                    if self.feed.failure().is_none() {
-                        tracing::error!(%error, "journal refused a commit; trying again");
-                    }
-                    self.feed.fail(Some(format!("[{}] {error}", crate::node::journal_code(&error))));
-                    if stopping {
-                        return;
-                    }
-                    self.gather();
+    fn turn(&mut self) -> Next {
+        let is_stopping = self.shared.stop.load(Ordering::Acquire);
+        self.collect();
+        self.events.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
+        match self.commit() {
+            Ok(0) if is_stopping => Next::End,
+            Ok(0) => Next::Idle,
+            Ok(written) if written < BATCH / 8 && !is_stopping => Next::Gather,
+            Ok(_) => Next::Turn,
+            Err(error) => {
+                if self.feed.failure().is_none() {
+                    tracing::error!(%error, "journal refused a commit; trying again");
                 }
+                self.feed.fail(Some(format!("[{}] {error}", crate::node::journal_code(&error))));
+                if is_stopping { Next::End } else { Next::Gather }
             }
         }
     }
 
-    fn idle(&mut self) {
-        let shared = self.shared.clone();
-        let subscription = &mut self.subscription;
-        shared.bell.wait(Duration::from_millis(250), || {
-            let has_events = !shared.events.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-            has_events
-                || shared.stop.load(Ordering::Acquire)
-                || subscription.lanes().iter_mut().any(|l| l.peek().is_some())
-        });
-    }
-
-    /// A short rest after a small commit, so that a trickle of packets shares a disk flush. Ends at a stop request.
-    fn gather(&self) {
-        let shared = &self.shared;
-        let quiet = Doorbell::default();
-        quiet.wait(GATHER, || shared.stop.load(Ordering::Acquire));
+    fn has_reason(shared: &Shared, subscription: &mut Subscription) -> bool {
+        let has_events = !shared.events.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        has_events || shared.stop.load(Ordering::Acquire) || subscription.lanes().iter_mut().any(|l| l.peek().is_some())
     }
 
     /// Copies what the lanes hold now. Delivery logs last: an effect seen here has its delivery in the log by then.
-    fn collect(&mut self, delivery_of: &BTreeMap<String, LaneId>) {
+    fn collect(&mut self) {
         for deliveries in [false, true] {
             for reader in self.subscription.lanes() {
                 if (reader.info().kind == LaneKind::Delivery) != deliveries {
@@ -146,7 +141,7 @@ impl Recorder {
                 let state = match self.lanes.get_mut(&id) {
                     Some(state) => state,
                     None => {
-                        let Some(state) = LaneState::new(reader.info(), &self.messages, delivery_of) else {
+                        let Some(state) = LaneState::new(reader.info(), &self.messages, &self.delivery_of) else {
                             continue;
                         };
                         self.lanes.entry(id).or_insert(state)
@@ -342,14 +337,46 @@ impl RecorderHandle {
         receiver.await.map_err(|_| "the recorder has stopped".to_owned())?
     }
 
-    /// Writes everything that was published before the call, then ends the thread. A second call does nothing.
-    pub fn stop(&self) {
+    /// Writes everything that was published before the call, then ends. A second call does nothing.
+    pub async fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.bell.ring();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the recorder panicked");
+        self.worker.ended().await;
+    }
+}
+
+impl Work for Recorder {
+    fn run(mut self) {
+        self.subscription.allow_sleep();
+        loop {
+            match self.turn() {
+                Next::Turn => {}
+                Next::Idle => {
+                    let Self { shared, subscription, .. } = &mut self;
+                    shared.bell.wait(NAP, || Self::has_reason(shared, subscription));
+                }
+                Next::Gather => Doorbell::default().wait(GATHER, || self.shared.stop.load(Ordering::Acquire)),
+                Next::End => return,
+            }
+        }
+    }
+
+    async fn run_as_task(mut self, world: World) {
+        self.subscription.allow_sleep();
+        loop {
+            match self.turn() {
+                Next::Turn => step_back().await,
+                Next::Idle => {
+                    let Self { shared, subscription, .. } = &mut self;
+                    let news = shared.bell.wait_until(|| Self::has_reason(shared, subscription).then_some(()));
+                    within(&*world.timer, NAP, news).await;
+                }
+                Next::Gather => {
+                    let stop = self.shared.bell.wait_until(|| self.shared.stop.load(Ordering::Acquire).then_some(()));
+                    within(&*world.timer, GATHER, stop).await;
+                }
+                Next::End => return,
+            }
         }
     }
 }

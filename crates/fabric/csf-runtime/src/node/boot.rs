@@ -21,7 +21,7 @@ use super::tree::TreeWatch;
 use crate::exec::{ComponentObserver, ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
 use crate::replay::{ReplayError, Resumption, replay};
 use crate::topology::{Graph, Topology};
-use crate::{Catalogue, DELIVERY_TOPIC, Delivery, TokioWorld};
+use crate::{Catalogue, DELIVERY_TOPIC, Delivery, World};
 
 /// Slots of a delivery log.
 const DELIVERY_CAPACITY: usize = 8192;
@@ -44,6 +44,8 @@ pub type Attachment = Box<dyn FnOnce(&Arc<Node>) -> Arc<dyn Subsystem> + Send>;
 
 /// Everything a start needs.
 pub struct BootOptions {
+    /// What the node runs on.
+    pub world: World,
     /// The checked configuration.
     pub topology: Topology,
     /// The configuration as resolved, stored in the journal for replay.
@@ -175,7 +177,13 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
     let BootOptions { topology, catalogue, clock, open_reader, attachments, .. } = options;
     let mut plan =
         Plan { last: now_ns(clock.as_ref()), clock: clock.clone(), on_phase: options.on_phase, phases: Vec::new() };
-    let checks = run_preflight_checks(&standard_checks(options.listen, &options.directory, clock.as_ref()));
+    let world = options.world;
+    // A simulated world has no ports and no disk to look at.
+    let checks = if world.is_simulated() {
+        Vec::new()
+    } else {
+        run_preflight_checks(&standard_checks(options.listen, &options.directory, clock.as_ref()))
+    };
     for (check, result) in &checks {
         match result {
             PreFlightResult::Fail { code, reason } => {
@@ -186,7 +194,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         }
     }
     plan.done(0, "pre-flight", format!("{} checks passed", checks.len()));
-    plan.done(1, "runtime", format!("{} workers", tokio::runtime::Handle::current().metrics().num_workers()));
+    plan.done(1, "runtime", world.describe());
     let counts = (topology.services.len(), topology.components.len(), topology.topics.len());
     plan.done(2, "configuration", format!("{} services, {} components, {} topics", counts.0, counts.1, counts.2));
     plan.done(3, "logging and metrics", "log to stderr, latencies per path");
@@ -221,8 +229,8 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
     let tree = Arc::new(TreeWatch::new(clock.clone()));
     let watch = tree.clone();
     let observer: ComponentObserver = Arc::new(move |name, what, detail| watch.note_component(name, what, detail));
-    let wiring = wire(&bus, &topology, resumption, observer)?;
-    let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of)?;
+    let wiring = wire(&bus, &topology, resumption, observer, world.workers.cores())?;
+    let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of, &world)?;
     let component_count = topology.components.len();
     let node = Arc::new(Node {
         graph: Graph::of(&topology),
@@ -245,6 +253,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         resumed: report,
         rates: Mutex::new(Rates::default()),
         interrupt: options.interrupt,
+        world,
         bus,
         topology,
         catalogue,
@@ -267,8 +276,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         node.hub.register(attach(&node))?;
     }
     plan.done(7, "transport", if attached > 0 { "HTTP API and console" } else { "none" });
-    let timer = TokioWorld::current();
-    let conduct = Conduct { timer: &timer, limits: LifeLimits::default(), interrupt: &node.interrupt };
+    let conduct = Conduct { timer: &*node.world.timer, limits: LifeLimits::default(), interrupt: &node.interrupt };
     node.hub.start_all(conduct, |id| tracing::debug!(subsystem = id, "started")).await?;
     plan.done(8, "supervision tree", format!("{component_count} components on their dispatchers"));
     plan.done(9, "application services", format!("{} services", node.service_stats.len()));
@@ -348,8 +356,8 @@ fn wire(
     topology: &Topology,
     resumption: Resumption,
     observer: ComponentObserver,
+    cores: usize,
 ) -> Result<Wiring, TopicError> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = cores.saturating_sub(1).clamp(1, topology.components.len().max(1));
     let mut plans = Vec::new();
     let mut delivery_of = BTreeMap::new();

@@ -17,13 +17,13 @@ use super::hub::{CoordinationHub, HealthStatus};
 use super::initialization::{Conduct, LifeLimits};
 use super::interrupt::Interrupt;
 use super::tree::TreeWatch;
-use crate::Catalogue;
 use crate::exec::{
     ComponentStats, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
     ServiceStats,
 };
 use crate::replay::ReplayReport;
 use crate::topology::{Graph, Topology};
+use crate::{Catalogue, World};
 
 /// Opens another reader of the node's journal.
 pub type ReaderFactory = Arc<dyn Fn() -> Result<Box<dyn JournalReader>, JournalError> + Send + Sync>;
@@ -75,6 +75,7 @@ pub struct Node {
     pub(super) resumed: Option<ReplayReport>,
     pub(super) rates: Mutex<Rates>,
     pub(super) interrupt: Interrupt,
+    pub(super) world: World,
 }
 
 /// Where the node is in its life.
@@ -481,7 +482,7 @@ impl Node {
             if done {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+            self.world.timer.sleep(std::time::Duration::from_micros(200)).await;
         }
         for topic in self.bus.topics().iter().filter(|t| t.spec().recorded) {
             for (lane, committed) in topic.committed() {
@@ -490,7 +491,7 @@ impl Node {
                     && self.state() != NodeState::Stopped
                     && self.feed().durable(lane.message(committed - 1)).await.is_err()
                 {
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    self.world.timer.sleep(std::time::Duration::from_millis(5)).await;
                 }
             }
         }
@@ -540,8 +541,7 @@ impl Node {
     /// Stops everything in reverse start order; what was published before is handled and durable afterwards.
     pub async fn shutdown(&self) {
         self.set_state(NodeState::Stopping);
-        let timer = crate::TokioWorld::current();
-        let conduct = Conduct { timer: &timer, limits: LifeLimits::default(), interrupt: &self.interrupt };
+        let conduct = Conduct { timer: &*self.world.timer, limits: LifeLimits::default(), interrupt: &self.interrupt };
         self.hub.stop_all(conduct, |_, _| ()).await;
         self.set_state(NodeState::Stopped);
     }
