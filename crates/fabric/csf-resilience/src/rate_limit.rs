@@ -111,6 +111,8 @@ struct Inner {
     /// Held by the caller whose turn is next.
     turn: Semaphore,
     waiting: AtomicU32,
+    /// When the turn of the first that waits comes, in nanoseconds of the clock.
+    first_turn_ns: AtomicU64,
     limited: AtomicU64,
     timer: Arc<dyn Timer>,
 }
@@ -125,11 +127,12 @@ impl RateLimiter {
     pub fn new(policy: RateLimitPolicy, timer: Arc<dyn Timer>) -> Self {
         let clock = TimerClock(timer.clone());
         let cells: Cells = governor::RateLimiter::direct_with_clock(policy.quota(), clock).with_middleware();
-        let (waiting, limited) = (AtomicU32::new(0), AtomicU64::new(0));
-        Self(Arc::new(Inner { policy, cells, turn: Semaphore::new(1), waiting, limited, timer }))
+        let (waiting, first_turn_ns, limited) = (AtomicU32::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Inner { policy, cells, turn: Semaphore::new(1), waiting, first_turn_ns, limited, timer }))
     }
 
-    /// A gate of new settings that grants no burst which this one had not left. Calls that wait at this one keep their turn.
+    /// A gate of new settings that grants no burst which this one had not left. Calls that wait at this one keep their turn, at
+    /// its rate, until they are through.
     #[must_use]
     pub fn reconfigured(&self, policy: RateLimitPolicy) -> Self {
         if policy == self.0.policy {
@@ -151,19 +154,19 @@ impl RateLimiter {
     /// [`Limited`], at once when the turn cannot come in time.
     pub async fn acquire(&self) -> Result<(), Limited> {
         let Inner { policy, cells, turn, timer, .. } = &*self.0;
-        let ahead = self.0.waiting.load(Relaxed);
+        let (ahead, now) = (self.0.waiting.load(Relaxed), timer.now());
         let first = if ahead > 0 {
-            Duration::ZERO
+            Duration::from_nanos(self.0.first_turn_ns.load(Relaxed)).saturating_sub(now)
         } else {
             match cells.check() {
                 Ok(_) => return Ok(()),
-                Err(not_until) => not_until.wait_time_from(timer.now()),
+                Err(not_until) => self.first_turn(not_until.wait_time_from(now)),
             }
         };
-        // The caller that is next waits no less than nothing, and each behind it an interval more.
-        let earliest = policy.interval().saturating_mul(ahead).saturating_add(first);
-        if earliest > policy.max_wait {
-            return Err(self.refuse(earliest));
+        // Each behind the first waits an interval more.
+        let wait = policy.interval().saturating_mul(ahead).saturating_add(first);
+        if wait > policy.max_wait {
+            return Err(self.refuse(wait));
         }
         let _place = Waiting::join(&self.0.waiting);
         let taking = async {
@@ -171,12 +174,19 @@ impl RateLimiter {
             loop {
                 match cells.check() {
                     Ok(_) => return,
-                    Err(not_until) => timer.sleep(not_until.wait_time_from(timer.now())).await,
+                    Err(not_until) => timer.sleep(self.first_turn(not_until.wait_time_from(timer.now()))).await,
                 }
             }
         };
         let taken = within(&**timer, policy.max_wait, taking).await;
         taken.ok_or_else(|| self.refuse(policy.interval()))
+    }
+
+    /// Keeps when the first turn comes, for those who ask behind it.
+    fn first_turn(&self, wait: Duration) -> Duration {
+        let at = self.0.timer.now().saturating_add(wait);
+        self.0.first_turn_ns.store(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        wait
     }
 
     /// Everything at a glance.

@@ -39,6 +39,7 @@ pub struct Breaker {
     refused_total: u64,
     late: u64,
     number: u64,
+    because: Option<Cause>,
     transitions: Vec<Transition>,
 }
 
@@ -62,6 +63,7 @@ impl Breaker {
             refused_total: 0,
             late: 0,
             number: 0,
+            because: None,
             transitions: Vec::new(),
         }
     }
@@ -203,6 +205,7 @@ impl Breaker {
         BreakerReport {
             state: self.state,
             state_for_ms: millis(self.now.saturating_sub(self.since)),
+            because: self.because,
             retry_in_ms: self.refusal().retry_in.map(millis),
             calls: counts.calls,
             failures: counts.failures,
@@ -270,6 +273,7 @@ impl Breaker {
 
     fn enter(&mut self, to: BreakerState, at: Duration, cause: Cause) {
         self.number += 1;
+        self.because = Some(cause);
         self.transitions.push(Transition { number: self.number, at, from: self.state, to, cause });
         self.state = to;
         self.since = at;

@@ -152,6 +152,8 @@ pub struct BreakerReport {
     pub state: BreakerState,
     /// For how long, in milliseconds.
     pub state_for_ms: u64,
+    /// Why it came there; `None` before the first change.
+    pub because: Option<Cause>,
     /// Until probes pass, in milliseconds, when it is open.
     pub retry_in_ms: Option<u64>,
     /// Calls in the window; of the probes when half-open.

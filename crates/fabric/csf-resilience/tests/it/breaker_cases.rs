@@ -182,6 +182,9 @@ fn probing() -> Vec<Case> {
             TRIP, PROBE, Fail, Pass, Pass, Is(HalfOpen), Pass, Is(Closed), Calls(0, 0, 0), Rates(None, None), Pass, Calls(1,
             0, 0),
         ]),
+        case("probes that are done and probes that run are together no more than permitted", "HalfOpenState.tryAcquirePermission", vec![
+            TRIP, PROBE, Pass, Pass, Ask(true), Ask(true), Ask(false), Release, Ask(true), Ask(false),
+        ]),
         case("an ignored probe gives its place back", "shouldReleasePermissionWhenExceptionIgnored", vec![
             TRIP, PROBE, Pass, Calls(1, 0, 0), Pass, Pass, Is(HalfOpen), Calls(3, 0, 0), Ignore, Is(HalfOpen), Calls(3, 0,
             0), Fail, Is(Closed), Calls(0, 0, 0),

@@ -149,6 +149,9 @@ fn check(mut policy: BreakerPolicy, events: &[Event]) -> Result<(), TestCaseErro
             prop_assert_eq!(probes, report.probes as usize);
             let is_lowered = events.iter().any(|event| matches!(event, Event::Limits(..)));
             prop_assert!(is_lowered || report.probes <= policy.half_open_max, "{} probes", report.probes);
+            let used = u64::from(report.probes) + report.calls;
+            let enough = policy.half_open_max.max(policy.success_threshold.unwrap_or(0));
+            prop_assert!(is_lowered || used <= u64::from(enough), "{} probes, {} done", report.probes, report.calls);
         } else {
             let counts = naive.counts(policy.window, now);
             prop_assert_eq!((report.calls, report.failures, report.slow), counts, "{:?}", event);
@@ -189,14 +192,17 @@ proptest! {
     #[test]
     fn time_that_runs_backwards_stands_still(policy in policy(), spans in vec((0u32..5_000, outcome()), 1..100)) {
         let mut breaker = Breaker::new(policy);
-        let mut latest = Duration::ZERO;
+        let (mut latest, mut last) = (Duration::ZERO, Duration::ZERO);
         for (ms, outcome) in spans {
             let at = ms * MS;
             latest = latest.max(at);
             if let Ok(permit) = breaker.ask(at) {
                 breaker.settle(at, permit, outcome, Duration::ZERO);
             }
-            prop_assert!(breaker.take_transitions().iter().all(|transition| transition.at <= latest));
+            for transition in breaker.take_transitions() {
+                prop_assert!((last..=latest).contains(&transition.at), "{:?} after {:?}", transition, last);
+                last = transition.at;
+            }
         }
     }
 }

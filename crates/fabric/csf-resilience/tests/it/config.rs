@@ -130,6 +130,9 @@ fn all_problems_are_told_at_once_with_their_keys() {
     ];
     assert_eq!(keys, expected, "{problems:#?}");
     assert!(problems.iter().all(|problem| !problem.help.is_empty()));
+    assert!(
+        problems.iter().any(|problem| problem.message.contains("`initial_delay` and `initial_delay_ms` are both set"))
+    );
     let unit = problems.iter().find(|problem| problem.key == "circuit_breaker.timeout").unwrap();
     assert!(unit.message.contains("`60` is no duration") && unit.help.contains("with a unit"));
 }

@@ -177,16 +177,17 @@ fn stacked_layers_agree_with_the_guard_layer() {
         let world = SimExecutor::new(1);
         let breaker = BreakerPolicy { failure_threshold: 2, ..BreakerPolicy::default() };
         let backend = backend(&world, 2);
+        let retry = RetryPolicy { max_attempts: 9, ..RetryPolicy::default() };
         let nested = |_: &Duration| Call::idempotent().classify(Nested(EveryError));
         let code = if is_stacked {
             let breaker = CircuitBreakerLayer::new("qpu", CircuitBreaker::new(breaker, timer(&world)));
-            let retry = RetryLayer::new("qpu", RetryPolicy::default(), ports(&world), nested).unwrap();
+            let retry = RetryLayer::new("qpu", retry, ports(&world), nested).unwrap();
             let mut service = retry.layer(breaker.layer(backend.clone()));
             let error = world.block_on(call(&mut service, MS)).unwrap().unwrap_err();
-            let GuardError::Failed { source, .. } = error else { panic!("{error:?}") };
+            let GuardError::Failed { source, attempts: 3, .. } = error else { panic!("{error:?}") };
             source.code()
         } else {
-            let policy = Policy { breaker: Some(breaker), retry: Some(RetryPolicy::default()), ..Policy::default() };
+            let policy = Policy { breaker: Some(breaker), retry: Some(retry), ..Policy::default() };
             let mut service = GuardLayer::new(guard(&world, "qpu", policy), idempotent).layer(backend.clone());
             world.block_on(call(&mut service, MS)).unwrap().unwrap_err().code()
         };

@@ -124,8 +124,8 @@ fn when_the_breaker_opens_between_two_tries_the_services_error_is_kept() {
     assert_eq!(gave_up, GaveUp::Refused { code: "CSF-0701" });
 }
 
-/// When each of `callers` that come together gets its turn, or `None`.
-fn turns(policy: RateLimitPolicy, callers: usize) -> Vec<Option<Duration>> {
+/// When each of `callers` that come together gets its turn, or is refused.
+fn turns(policy: RateLimitPolicy, callers: usize) -> Vec<Result<Duration, Duration>> {
     let world = SimExecutor::new(5);
     let guard = guard(&world, "qpu", Policy { rate_limit: Some(policy), ..Policy::default() });
     let turns = Arc::new(Mutex::new(Vec::new()));
@@ -135,7 +135,7 @@ fn turns(policy: RateLimitPolicy, callers: usize) -> Vec<Option<Duration>> {
                 let (guard, clock, turns) = (guard.clone(), world.clone(), turns.clone());
                 world.spawn(Box::pin(async move {
                     let answer = guard.call(Call::once(), || ready(Ok::<_, ()>(clock.now()))).await;
-                    turns.lock().unwrap().push(answer.ok().map(|answer| answer.value));
+                    turns.lock().unwrap().push(answer.map(|answer| answer.value).map_err(|_| clock.now()));
                 }));
             }
             world.sleep(60 * SECOND).await;
@@ -149,9 +149,9 @@ fn turns(policy: RateLimitPolicy, callers: usize) -> Vec<Option<Duration>> {
 #[test]
 fn a_rate_lets_the_burst_pass_and_then_one_every_interval() {
     let policy = RateLimitPolicy { calls: 10, per: SECOND, burst: Some(3), max_wait: 250 * MS };
-    let refused = vec![None; 5];
-    let passed = [0, 0, 0, 100, 200].map(|ms| Some(ms * MS));
-    assert_eq!(turns(policy, 10), [refused, passed.to_vec()].concat());
+    let passed = [0, 0, 0, 100, 200].map(|ms| Ok(ms * MS));
+    let refused_at_once = vec![Err(Duration::ZERO); 5];
+    assert_eq!(turns(policy, 10), [passed.to_vec(), refused_at_once].concat());
 }
 
 #[test]
@@ -214,4 +214,54 @@ fn callers_are_served_in_their_order() {
         })
         .unwrap();
     assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_classifier_says_what_the_breaker_counts() {
+    let world = SimExecutor::new(1);
+    let counted = |verdict: Verdict| {
+        let guard = guard(&world, "qpu", Policy { breaker: Some(BreakerPolicy::default()), ..Policy::default() });
+        for _ in 0..5 {
+            let call = Call::once().classify(move |_: &()| verdict);
+            let error = world.block_on(guard.call(call, || ready(Err::<(), _>(())))).unwrap().unwrap_err();
+            assert_eq!(error.code(), "CSF-0706");
+        }
+        let report = guard.report().breaker.unwrap();
+        (report.calls, report.failures, report.state)
+    };
+    assert_eq!(counted(Verdict::IGNORED), (0, 0, BreakerState::Closed));
+    assert_eq!(counted(Verdict::SUCCESS), (5, 0, BreakerState::Closed));
+    assert_eq!(counted(Verdict::PERMANENT), (5, 5, BreakerState::Open));
+    assert_eq!(counted(Verdict::TRANSIENT), (5, 5, BreakerState::Open));
+}
+
+#[test]
+fn a_call_is_slow_by_its_own_time_and_not_by_its_wait() {
+    let world = SimExecutor::new(1);
+    let breaker =
+        BreakerPolicy { slow_call: SECOND, slow_rate: Some(0.5), minimum_calls: 4, ..BreakerPolicy::default() };
+    let bulkhead = BulkheadPolicy { max_concurrent: 1, max_wait: 60 * SECOND, max_waiting: 100 };
+    let guard = guard(&world, "qpu", Policy { breaker: Some(breaker), bulkhead: Some(bulkhead), ..Policy::default() });
+    let start = |calls: u32, span: Duration| {
+        for _ in 0..calls {
+            let (guard, clock) = (guard.clone(), world.clone());
+            world.spawn(Box::pin(async move {
+                let work = || async {
+                    clock.sleep(span).await;
+                    Ok::<_, ()>(())
+                };
+                let _ = guard.call(Call::once(), work).await;
+            }));
+        }
+        world.block_on(world.sleep(20 * SECOND)).unwrap();
+    };
+    start(10, SECOND);
+    let report = guard.report().breaker.unwrap();
+    assert_eq!(
+        (report.state, report.calls, report.slow),
+        (BreakerState::Closed, 10, 0),
+        "the last waited nine seconds"
+    );
+    start(10, SECOND + MS);
+    assert_eq!(guard.report().breaker.unwrap().state, BreakerState::Open);
 }

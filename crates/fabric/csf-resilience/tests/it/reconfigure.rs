@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use csf_core::port::{Spawn, Timer};
 use csf_resilience::{
-    BreakerPolicy, BreakerState, BulkheadPolicy, Call, Guard, Guards, Policy, RateLimitPolicy, RetryBudget,
-    RetryPolicy, Window,
+    BreakerPolicy, BreakerState, BulkheadPolicy, Call, Cause, Command, Guard, Guards, Policy, RateLimitPolicy,
+    RetryBudget, RetryPolicy, Window,
 };
 use csf_sim::SimExecutor;
 
@@ -103,6 +103,7 @@ fn the_breaker_keeps_its_window_where_the_windows_agree_and_its_state_always() {
     fail();
     let open = guard.report().breaker.unwrap();
     assert_eq!((open.state, open.retry_in_ms), (BreakerState::Open, Some(60_000)));
+    assert_eq!(open.because, Some(Cause::ConsecutiveFailures { failures: 5 }));
     let shorter = BreakerPolicy { open_for: 10 * SECOND, window: Window::Time(30 * SECOND), ..before };
     guard.reconfigure(breaker(shorter)).unwrap();
     let open = guard.report().breaker.unwrap();
@@ -111,6 +112,19 @@ fn the_breaker_keeps_its_window_where_the_windows_agree_and_its_state_always() {
         (BreakerState::Open, Some(10_000), 0),
         "another window begins empty"
     );
+}
+
+#[test]
+fn probes_that_are_enough_by_the_new_settings_close_it() {
+    let world = SimExecutor::new(1);
+    let guard = guard(&world, "qpu", breaker(BreakerPolicy::default()));
+    guard.command(Command::Trip { wait: None }).unwrap();
+    guard.command(Command::Probe).unwrap();
+    for _ in 0..4 {
+        world.block_on(guard.call(Call::once(), || ready(Ok::<_, ()>(())))).unwrap().unwrap();
+    }
+    guard.reconfigure(breaker(BreakerPolicy { half_open_max: 3, ..BreakerPolicy::default() })).unwrap();
+    assert_eq!(guard.breaker_state(), Some(BreakerState::Closed), "otherwise nothing were admitted any more");
 }
 
 #[test]
