@@ -72,9 +72,12 @@ impl CircuitBreaker {
         self.0.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One step of the machine; listeners hear of it outside the lock.
     fn with<T>(&self, step: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
-        let now = self.0.timer.now();
+        self.at(self.0.timer.now(), step)
+    }
+
+    /// One step of the machine; listeners hear of it outside the lock.
+    fn at<T>(&self, now: Duration, step: impl FnOnce(&mut Breaker, Duration) -> T) -> T {
         let mut machine = self.lock();
         let value = step(&mut machine, now);
         let transitions = machine.take_transitions();
@@ -98,26 +101,35 @@ pub struct BreakerPermit {
 }
 
 impl BreakerPermit {
+    /// When it was given.
+    pub(crate) fn asked_at(&self) -> Duration {
+        self.asked_at
+    }
+
     /// The call ended after the time since the permit was given.
     pub fn settle(self, outcome: Outcome) {
-        let took = self.breaker.0.timer.now().saturating_sub(self.asked_at);
-        self.settle_after(outcome, took);
+        let started_at = self.asked_at;
+        self.settle_from(started_at, outcome);
     }
 
-    /// The call ended and took this long: without what it waited elsewhere.
-    pub fn settle_after(mut self, outcome: Outcome, took: Duration) {
-        self.give_back(outcome, took);
+    /// The call ended; it began at `started_at` of the breaker's clock, after what it waited elsewhere.
+    pub fn settle_from(mut self, started_at: Duration, outcome: Outcome) {
+        let now = self.breaker.0.timer.now();
+        self.give_back(now, outcome, now.saturating_sub(started_at));
     }
 
-    fn give_back(&mut self, outcome: Outcome, took: Duration) {
+    fn give_back(&mut self, now: Duration, outcome: Outcome, took: Duration) {
         if let Some(permit) = self.permit.take() {
-            self.breaker.with(|machine, now| machine.settle(now, permit, outcome, took));
+            self.breaker.at(now, |machine, now| machine.settle(now, permit, outcome, took));
         }
     }
 }
 
 impl Drop for BreakerPermit {
     fn drop(&mut self) {
-        self.give_back(Outcome::Ignored, Duration::ZERO);
+        if self.permit.is_some() {
+            let now = self.breaker.0.timer.now();
+            self.give_back(now, Outcome::Ignored, Duration::ZERO);
+        }
     }
 }

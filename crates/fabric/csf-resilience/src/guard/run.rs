@@ -128,10 +128,14 @@ impl Guard {
         let (permit, _slot) = self.enter(stages, deadline).await?;
         *attempts += 1;
         meters.attempts.count();
-        let started_at = timer.now();
+        let started_at = match &permit {
+            // Nothing was waited for since.
+            Some(permit) if stages.bulkhead.is_none() && stages.rate_limit.is_none() => permit.asked_at(),
+            _ => timer.now(),
+        };
         let settle = |outcome| {
             if let Some(permit) = permit {
-                permit.settle_after(outcome, timer.now().saturating_sub(started_at));
+                permit.settle_from(started_at, outcome);
             }
         };
         let left = deadline.map(|deadline| deadline.at.saturating_sub(started_at));

@@ -141,7 +141,15 @@ fn all_problems_are_told_at_once_with_their_keys() {
 fn an_unknown_key_is_refused_and_the_schema_knows_every_key() {
     let error = toml::from_str::<Section>("[circuit_breaker]\nfailure_treshold = 5").unwrap_err().to_string();
     assert!(error.contains("failure_treshold") && error.contains("failure_threshold"), "{error}");
-    for bad in ["fallback = [{ cache = { ttl = \"1s\", size = 3 } }]", "fallback = [{ random = {} }]", "bulk = {}"] {
+    for bad in [
+        "bulk = {}",
+        "bulkhead = { size = 1 }",
+        "rate_limit = { rate = 1 }",
+        "retry_policy = { attempts = 1 }",
+        "retry_policy = { budget = { ratio = 1 } }",
+        "fallback = [{ cache = { ttl = \"1s\", size = 3 } }]",
+        "fallback = [{ random = {} }]",
+    ] {
         assert!(toml::from_str::<Policy>(bad).is_err(), "{bad}");
     }
     let schema = serde_json::to_string(&schemars::schema_for!(Policy)).unwrap();

@@ -190,11 +190,10 @@ fn too_many_waiting_calls_are_refused_at_once() {
         .unwrap();
 }
 
-#[test]
-fn callers_are_served_in_their_order() {
+/// The order in which twenty callers, a millisecond apart, reach a service that takes 100 ms.
+fn order_of_callers(policy: Policy) -> Vec<u32> {
     let world = SimExecutor::new(11);
-    let bulkhead = BulkheadPolicy { max_concurrent: 1, max_wait: 60 * SECOND, max_waiting: 100 };
-    let guard = guard(&world, "qpu", Policy { bulkhead: Some(bulkhead), ..Policy::default() });
+    let guard = guard(&world, "qpu", policy);
     let order = Arc::new(Mutex::new(Vec::new()));
     world
         .block_on(async {
@@ -213,7 +212,16 @@ fn callers_are_served_in_their_order() {
             world.sleep(10 * SECOND).await;
         })
         .unwrap();
-    assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
+    order.lock().unwrap().clone()
+}
+
+#[test]
+fn callers_are_served_in_their_order() {
+    let bulkhead = BulkheadPolicy { max_concurrent: 1, max_wait: 60 * SECOND, max_waiting: 100 };
+    let rate_limit = RateLimitPolicy { calls: 10, per: SECOND, burst: Some(1), max_wait: 60 * SECOND };
+    let in_order: Vec<u32> = (0..20).collect();
+    assert_eq!(order_of_callers(Policy { bulkhead: Some(bulkhead), ..Policy::default() }), in_order);
+    assert_eq!(order_of_callers(Policy { rate_limit: Some(rate_limit), ..Policy::default() }), in_order);
 }
 
 #[test]
