@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod component;
+pub mod guard;
 pub mod matching;
 pub mod time;
 pub mod topics;
