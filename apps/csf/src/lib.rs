@@ -14,6 +14,7 @@ mod fault;
 mod node;
 mod packs;
 mod paths;
+mod sim;
 mod summary;
 
 use std::process::ExitCode;

@@ -28,4 +28,6 @@ pub use pack::{
 };
 pub use service::{BoxFuture, Service, ServiceContext, ServiceError};
 pub use tokio_world::TokioWorld;
+#[doc(hidden)]
+pub use world::Plant;
 pub use world::{Workers, World};

@@ -16,7 +16,18 @@ pub struct World {
     pub spawn: Arc<dyn Spawn>,
     /// Who runs dispatchers and the recorder.
     pub workers: Workers,
+    /// A bug put in on purpose, for a simulation to find.
+    #[doc(hidden)]
+    pub plant: Option<Plant>,
     rng: Arc<dyn Fn() -> Box<dyn Rng> + Send + Sync>,
+}
+
+/// A bug put in on purpose, for a simulation to find. Only a simulated world has one.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// The recorder writes what it has, causes or not.
+    OpenCut,
 }
 
 /// Who runs dispatchers and the recorder.
@@ -57,6 +68,7 @@ impl World {
             timer: tokio.clone(),
             spawn: tokio,
             workers: Workers::Threads { cores },
+            plant: None,
             rng: Arc::new(|| Box::new(OsRng)),
         }
     }
@@ -68,7 +80,8 @@ impl World {
         rng: impl Fn() -> Box<dyn Rng> + Send + Sync + 'static,
     ) -> Self {
         let executor = Arc::new(executor);
-        Self { timer: executor.clone(), spawn: executor, workers: Workers::Tasks { cores: 2 }, rng: Arc::new(rng) }
+        let workers = Workers::Tasks { cores: 2 };
+        Self { timer: executor.clone(), spawn: executor, workers, plant: None, rng: Arc::new(rng) }
     }
 
     /// A source of random numbers.

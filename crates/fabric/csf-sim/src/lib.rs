@@ -10,8 +10,10 @@ mod memory_journal;
 mod memory_state;
 mod seeded_rng;
 mod sim_clock;
+mod sim_disk;
 
 pub use executor::{SimExecutor, Stalled};
 pub use memory_journal::{MemoryJournal, MemoryStore};
 pub use seeded_rng::SeededRng;
 pub use sim_clock::SimClock;
+pub use sim_disk::{NextWrite, SimDisk, SimJournal};

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::watermark::{CommittedPacket, DurableFeed};
 use super::worker::{Work, Worker, step_back};
 use crate::World;
+use crate::world::Plant;
 use crate::{Delivery, Input};
 
 /// Longest time a packet waits for company before its commit, and the pause after a failed one.
@@ -38,6 +39,7 @@ pub struct Recorder {
     shared: Arc<Shared>,
     events: Vec<EventRequest>,
     delivery_of: BTreeMap<String, LaneId>,
+    plant: Option<Plant>,
 }
 
 struct Shared {
@@ -101,6 +103,7 @@ impl Recorder {
             shared: shared.clone(),
             events: Vec::new(),
             delivery_of,
+            plant: world.plant,
         };
         let worker = Worker::start("csf-recorder", recorder, world)?;
         Ok(RecorderHandle { feed, shared, worker })
@@ -194,6 +197,9 @@ impl Recorder {
     fn closed_cut(&self) -> BTreeMap<LaneId, usize> {
         let mut cut: BTreeMap<LaneId, usize> =
             self.lanes.iter().map(|(id, s)| (*id, s.pending.len().min(BATCH))).collect();
+        if self.plant == Some(Plant::OpenCut) {
+            return cut;
+        }
         loop {
             let mut changed = false;
             for (id, state) in &self.lanes {
