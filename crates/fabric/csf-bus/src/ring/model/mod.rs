@@ -12,6 +12,7 @@ mod attaching;
 mod keeping;
 mod reading;
 mod sleeping;
+mod unfencing;
 
 use std::alloc::Layout;
 use std::cell::{Cell, UnsafeCell};
@@ -28,7 +29,7 @@ use loom::sync::atomic::AtomicU64;
 use super::memory::Memory;
 use super::platform::{Bell, Lock, Platform, Watch, Word};
 use super::slot::SlotHeader;
-use super::{DropGlue, Policy, Reader, Ring, Start, Wants, Writer};
+use super::{DropGlue, FENCED, FENCED_MASK, Policy, Reader, Ring, Start, Wants, Writer};
 use crate::doorbell::Waiting;
 
 /// By loom's documentation most faults need two or three.
