@@ -15,7 +15,7 @@ mod sleeping;
 mod unfencing;
 
 use std::alloc::Layout;
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
@@ -116,6 +116,44 @@ fn order<F: Flaw>(order: Ordering) -> Ordering {
     if F::HAS_ORDERS { order } else { Ordering::Relaxed }
 }
 
+thread_local! {
+    /// Stores to words of cursors in this execution, and who sleeps until the next one. Loom knows nothing of either: all its threads
+    /// run on one of the machine's.
+    static STORES: Cell<u64> = const { Cell::new(0) };
+    static SLEEPERS: RefCell<Vec<loom::thread::Thread>> = const { RefCell::new(Vec::new()) };
+    /// Most that slept at the same time, in all executions of this test.
+    static MOST_ASLEEP: Cell<usize> = const { Cell::new(0) };
+}
+
+fn most_asleep() -> usize {
+    MOST_ASLEEP.get()
+}
+
+loom::thread_local! {
+    /// Turns for which this thread gave way to others.
+    static GIVEN: Cell<u64> = Cell::new(0);
+}
+
+/// Loom lets two threads that give way do so to each other for ever. So each gives way once for each store to a cursor, after which loom
+/// shows it all of them, and then sleeps until there is another store. Being woken orders more than the store would.
+fn give_way() {
+    if GIVEN.with(|given| given.replace(given.get() + 1)) < STORES.get() {
+        return loom::thread::yield_now();
+    }
+    GIVEN.with(|given| given.set(STORES.get()));
+    let asleep = SLEEPERS.with_borrow_mut(|sleepers| {
+        sleepers.push(loom::thread::current());
+        sleepers.len()
+    });
+    MOST_ASLEEP.set(MOST_ASLEEP.get().max(asleep));
+    loom::thread::park();
+}
+
+fn wake_sleepers() {
+    STORES.set(STORES.get() + 1);
+    SLEEPERS.with_borrow_mut(|sleepers| sleepers.drain(..).for_each(|sleeper| sleeper.unpark()));
+}
+
 impl<F: Flaw> Word for ModelWord<F> {
     fn new(value: u64) -> Self {
         let turn = (KIND.get() == Kind::Cursor).then(|| AtomicU64::new(0));
@@ -130,6 +168,9 @@ impl<F: Flaw> Word for ModelWord<F> {
             self.value.swap(value, order::<F>(by));
         } else {
             self.in_turn().store(value, order::<F>(by));
+        }
+        if self.turn.is_some() {
+            wake_sleepers();
         }
     }
     fn fetch_add(&self, value: u64, by: Ordering) -> u64 {
@@ -225,7 +266,7 @@ impl<F: Flaw> Platform for Model<F> {
         loom::thread::yield_now();
     }
     fn give_way() {
-        loom::thread::yield_now();
+        give_way();
     }
 }
 
@@ -441,6 +482,8 @@ fn explore(run: impl Fn() + Send + Sync + 'static) {
     builder.preemption_bound = Some(preemptions());
     builder.check(move || {
         KIND.set(Kind::Ring);
+        STORES.set(0);
+        SLEEPERS.take();
         // Made before there are threads, so that making them orders nothing.
         THREAD.with(|own| assert!(*own < MEETINGS.len()));
         run();
