@@ -109,8 +109,8 @@ fn hot_path() -> Result<Counts, String> {
     asm::run(&[]).map(|()| ONE)
 }
 
-/// The ring's unit tests under memcheck: every slot is in bounds, alive and freed once. The models are left out, which
-/// switch stacks, and the stress test: memcheck runs one thread at a time.
+/// The ring's unit tests under memcheck: every slot is in bounds, alive and freed once. The models and random schedules
+/// are left out, which switch stacks, and the stress test: memcheck runs one thread at a time.
 fn valgrind() -> Result<Counts, String> {
     if let Err(reason) = exec::install(&["valgrind"], &["valgrind"]) {
         println!("skipped: {reason}");
@@ -118,7 +118,7 @@ fn valgrind() -> Result<Counts, String> {
     }
     let runner = format!("CARGO_TARGET_{}_RUNNER", exec::host()?.to_uppercase().replace('-', "_"));
     let mut test = command("cargo", &["test", "--quiet", "--package", "csf-bus", "--lib", "ring::", "--"]);
-    test.args(["--skip", "::model::", "--skip", "::stress::"]);
+    test.args(["--skip", "::model::", "--skip", "::schedules::", "--skip", "::stress::"]);
     let options =
         "--quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite";
     let text = output(test.env(runner, format!("valgrind {options}")).env("PROPTEST_CASES", "64"))?;

@@ -24,7 +24,7 @@
 //!
 //! The idea of gating sequences is the LMAX Disruptor's (Thompson et al., 2011); the cached `limit` is what rtrb calls a cached index;
 //! the word in the slot is FastFlow's (Aldinucci et al., 2012). Each protocol above has a model in `model/`; the law of all
-//! operations together is in `laws.rs`.
+//! operations together is in `laws.rs`, and whole nodes under random schedules are in `schedules/`.
 
 mod causes;
 mod cursor;
@@ -35,6 +35,8 @@ mod memory;
 mod model;
 mod platform;
 mod reader;
+#[cfg(test)]
+mod schedules;
 mod slot;
 mod spare;
 #[cfg(test)]
