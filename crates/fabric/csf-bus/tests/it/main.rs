@@ -9,8 +9,10 @@ mod edge;
 mod faults;
 mod health;
 mod interest;
+mod leaving;
 mod merge;
 mod router;
+mod sizes;
 mod stress;
 
 use std::sync::Arc;
