@@ -5,9 +5,11 @@
 //! Invariant: everything here repeats from its seed and its inputs.
 
 pub mod conformance;
+mod environment;
 mod memory_journal;
 mod memory_state;
 mod seeded_rng;
 
+pub use environment::init_test_environment;
 pub use memory_journal::{MemoryJournal, MemoryStore};
 pub use seeded_rng::SeededRng;
