@@ -7,6 +7,7 @@ mod crash;
 mod exec;
 mod fuzz;
 mod new_pack;
+mod repeat;
 mod shots;
 mod test;
 mod tidy;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz::run(rest),
         Some("bench") => bench::run(rest),
         Some("crash") => crash::run(rest),
+        Some("repeat") => repeat::run(rest),
         Some("new-pack") => new_pack::run(rest),
         _ => {
             println!(
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
                  fuzz [TARGET] [--seconds N]   fuzz the parsers of outside bytes, all of them or one\n  \
                  bench bus|time [--only G1,G3] [--quick] [--json]   the heart beside its peers; `--list` shows the rows\n  \
                  crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
+                 repeat [--times N] [--seed S]   the unit tests N (50) times under random scheduling\n  \
                  new-pack NAME             a working pack: crate, registration, test"
             );
             Ok(())

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::exec::{self, command, output};
-use crate::{asm, new_pack, shots, tidy};
+use crate::{asm, new_pack, repeat, shots, tidy};
 
 struct Step {
     name: &'static str,
@@ -19,12 +19,13 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
     Step { name: "build", work: || exec::build_csf().map(|()| ONE) },
     Step { name: "tests", work: tests },
+    Step { name: "repeat", work: repeated },
     Step { name: "doc tests", work: doc_tests },
     Step { name: "asm", work: hot_path },
     Step { name: "valgrind", work: valgrind },
@@ -96,6 +97,13 @@ fn tests() -> Result<Counts, String> {
     Ok(counted(&text))
 }
 
+/// A taste of `cargo xtask repeat`: the crates whose tests have threads, twice. The seeds are always the same, so that what fails here
+/// fails again; other ones are for the whole command.
+fn repeated() -> Result<Counts, String> {
+    let suites = repeat::suites(&["csf-core", "csf-time", "csf-bus"])?;
+    repeat::repeat(&suites, 2, 100).map(|passed| Counts { passed, skipped: 0 })
+}
+
 fn doc_tests() -> Result<Counts, String> {
     let text = output(&mut command("cargo", &["test", "--workspace", "--quiet", "--doc"]))?;
     Ok(counted(&text))
@@ -147,6 +155,11 @@ fn tsan() -> Result<Counts, String> {
             .env("CSF_STRESS_PACKETS", "20000"),
     )?;
     Ok(counted(&text))
+}
+
+/// Tests that passed, by libtest's own words.
+pub(crate) fn passed(text: &str) -> u64 {
+    counted(text).passed
 }
 
 /// Sums `test result:` lines.
