@@ -37,21 +37,20 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     repeat(&suites, times, seed).map(|passed| println!("{passed} tests passed in {times} repetitions"))
 }
 
-/// Builds the unit tests of these packages, or of all.
+/// The unit tests of these packages, or of all. All are built: with fewer, cargo would choose other features of what they share, and
+/// build that once more.
 pub(crate) fn suites(packages: &[&str]) -> Result<Vec<Suite>, String> {
-    let mut build = command("cargo", &["test", "--lib", "--bins", "--no-run", "--quiet", "--message-format", "json"]);
-    if packages.is_empty() {
-        build.arg("--workspace");
-    }
-    packages.iter().for_each(|package| _ = build.args(["--package", package]));
-    let text = output(&mut build)?;
+    let build = ["test", "--workspace", "--lib", "--bins", "--no-run", "--quiet", "--message-format", "json"];
+    let text = output(&mut command("cargo", &build))?;
     let suite = |line: &str| {
         let artifact: Value = serde_json::from_str(line).ok()?;
         let folder = Path::new(artifact["manifest_path"].as_str()?).parent()?.to_owned();
         let is_test = artifact["profile"]["test"].as_bool()?;
         is_test.then_some(Suite { binary: artifact["executable"].as_str()?.into(), folder })
     };
-    let suites: Vec<Suite> = text.lines().filter_map(suite).collect();
+    let is_chosen =
+        |suite: &Suite| packages.is_empty() || packages.iter().any(|package| suite.folder.ends_with(package));
+    let suites: Vec<Suite> = text.lines().filter_map(suite).filter(is_chosen).collect();
     if suites.is_empty() { Err("cargo built no unit tests".to_owned()) } else { Ok(suites) }
 }
 

@@ -153,11 +153,12 @@ impl Threads {
                 }
                 std::hint::spin_loop();
             }
-            if Reference::Raw.now_ns().is_ok_and(|now_ns| now_ns >= self.until_ns) {
+            if Reference::Raw.now_ns().is_ok_and(|now_ns| now_ns < self.until_ns) {
+                // The other may wait for this very CPU.
+                thread::yield_now();
+            } else {
                 return false;
             }
-            // The other may wait for this very CPU.
-            thread::yield_now();
         }
     }
 
