@@ -1,7 +1,6 @@
 //! `csf sim`: a whole node in a simulated world, from one seed or from thousands.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
@@ -9,7 +8,7 @@ use serde_json::json;
 use super::{Outcome, print_json};
 use crate::cli::{Sim, Speed};
 use crate::diagnostic::Failure;
-use crate::sim::{Faults, Run, Scenario};
+use crate::sim::{Run, Scenario};
 use crate::{demo, node, packs, sim};
 
 /// Runs between two progress lines.
@@ -43,7 +42,7 @@ pub(crate) fn run(args: &Sim) -> Outcome {
             "acknowledged": sum(|r| r.acknowledged), "crashes": sum(|r| r.crashes), "torn_writes": sum(|r| r.torn),
             "lost_messages": sum(|r| r.lost_messages), "service_restarts": sum(|r| r.service_restarts),
             "first_broken": broken.first().map(|r| json!({ "seed": r.seed, "violations": r.violations, "repeat": repeat(args, r.seed) })),
-            "runs": if runs.len() == 1 { serde_json::to_value(&runs[0])? } else { serde_json::Value::Null },
+            "run": (runs.len() == 1).then(|| &runs[0]),
         }))?;
     } else {
         println!(
@@ -58,7 +57,9 @@ pub(crate) fn run(args: &Sim) -> Outcome {
         );
         println!("{virtual_s:.0} s of virtual time in {wall_s:.1} s: {:.0} times real time", virtual_s / wall_s);
         match broken.first() {
-            None => println!("everything held: acknowledged packets, causal order, sources, replay, budgets, no orphan"),
+            None => {
+                println!("everything held: acknowledged packets, causal order, sources, replay, budgets, no orphan")
+            }
             Some(first) => {
                 println!("\n{} of {} seeds broke something. Seed {}:", broken.len(), runs.len(), first.seed);
                 first.violations.iter().for_each(|v| println!("  {v}"));
@@ -84,7 +85,7 @@ fn scenario(args: &Sim) -> Result<Scenario, Failure> {
         catalogue,
         config_text: toml::to_string(&item.value()).unwrap_or_default(),
         span: args.span,
-        faults: Faults(args.faults.iter().copied().collect()),
+        faults: args.faults.clone(),
         plant: args.plant,
     })
 }
@@ -117,13 +118,14 @@ fn run_all(scenario: &Scenario, seeds: &[u64], args: &Sim) -> Vec<Run> {
 
 /// The line that runs one seed again.
 fn repeat(args: &Sim, seed: u64) -> String {
-    let names: Vec<String> = args.faults.iter().filter_map(|f| clap::ValueEnum::to_possible_value(f).map(|v| v.get_name().to_owned())).collect();
     let config = match &args.config.config {
         Some(path) => format!(" --config {}", path.display()),
         None if args.config.demo => " --demo".to_owned(),
         None => String::new(),
     };
     let sets: String = args.config.set.iter().map(|set| format!(" --set '{set}'")).collect();
-    let faults = if names.is_empty() { " --faults ''".to_owned() } else { format!(" --faults {}", names.join(",")) };
-    format!("csf sim{config}{sets} --seed {seed} --for {}ms{faults} --trace", args.span.as_millis())
+    let plant =
+        args.plant.and_then(|p| clap::ValueEnum::to_possible_value(&p)).map(|p| format!(" --plant {}", p.get_name()));
+    let (plant, faults) = (plant.unwrap_or_default(), &args.faults);
+    format!("csf sim{config}{sets} --seed {seed} --for {}ms --faults {faults}{plant} --trace", args.span.as_millis())
 }

@@ -9,7 +9,7 @@ use csf_sim::{NextWrite, SeededRng};
 use super::{Machine, Scenario};
 
 /// One kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// Messages between clients and node are lost.
     Loss,
@@ -35,6 +35,18 @@ pub(crate) enum Fault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults(pub(crate) BTreeSet<Fault>);
 
+const NAMES: [(&str, Fault); 9] = [
+    ("loss", Fault::Loss),
+    ("delay", Fault::Delay),
+    ("reorder", Fault::Reorder),
+    ("partition", Fault::Partition),
+    ("crash", Fault::Crash),
+    ("torn-write", Fault::TornWrite),
+    ("disk-full", Fault::DiskFull),
+    ("clock-jump", Fault::ClockJump),
+    ("skew", Fault::Skew),
+];
+
 /// Steps between two crashes, at most: a life of the demo takes some ten thousand a second.
 const STEPS_BETWEEN_CRASHES: u64 = 60_000;
 const MOST_CRASHES: u64 = 3;
@@ -43,7 +55,34 @@ fn milliseconds(rng: &mut SeededRng, from: u64, to: u64) -> Duration {
     Duration::from_millis(from + rng.below(to - from))
 }
 
+impl std::fmt::Display for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        let names: Vec<&str> = NAMES.iter().filter(|(_, fault)| self.has(*fault)).map(|(name, _)| *name).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
 impl Faults {
+    /// A list of names, `all` or `none`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => return Ok(Self(NAMES.iter().map(|(_, fault)| *fault).collect())),
+            "none" | "" => return Ok(Self::default()),
+            _ => {}
+        }
+        let one = |name: &str| {
+            let fault = NAMES.iter().find(|(known, _)| *known == name.trim()).map(|(_, fault)| *fault);
+            fault.ok_or_else(|| {
+                let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+                format!("there is no fault `{name}`; known are {}, all and none", known.join(", "))
+            })
+        };
+        text.split(',').map(one).collect::<Result<_, _>>().map(Self)
+    }
+
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.0.contains(&fault)
     }

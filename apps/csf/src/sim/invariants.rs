@@ -1,8 +1,8 @@
 //! What must hold after every run, whatever went wrong in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use csf_core::port::{LaneInfo, LaneKind, Scan, StoredPacket};
+use csf_core::port::{JournalReader, LaneInfo, LaneKind, Scan, StoredPacket};
 use csf_core::{LaneId, Stamp};
 use csf_runtime::node::TreeNode;
 use csf_runtime::replay::replay;
@@ -26,7 +26,8 @@ pub(super) struct Found {
 pub(super) fn journal(scenario: &Scenario, disk: &SimDisk, acknowledged: &[Acknowledged]) -> Found {
     let mut reader = disk.reader();
     let mut violations = Vec::new();
-    let scan = Scan { from_position: 1, limit: usize::MAX, lanes: Vec::new() };
+    let size = reader.size().map_or(0, |size| size.position);
+    let scan = Scan { from_position: 1, limit: usize::try_from(size).unwrap_or(usize::MAX), lanes: Vec::new() };
     let (packets, lanes) = match (reader.scan(&scan), reader.lanes()) {
         (Ok(packets), Ok(lanes)) => (packets, lanes),
         (Err(error), _) | (_, Err(error)) => {
@@ -36,6 +37,7 @@ pub(super) fn journal(scenario: &Scenario, disk: &SimDisk, acknowledged: &[Ackno
     let lanes: BTreeMap<LaneId, LaneInfo> = lanes.into_iter().map(|l| (l.id, l)).collect();
     nothing_lost(scenario, &packets, &lanes, acknowledged, &mut violations);
     in_order(&packets, &mut violations);
+    no_gaps(reader.as_mut(), &packets, size, &mut violations);
     sources_go_on(&packets, &lanes, &mut violations);
     match replay(reader.as_mut(), &scenario.topology, &scenario.catalogue, None, &mut |_| ()) {
         Ok(resumption) => violations.extend(resumption.report.first_difference.map(|difference| {
@@ -45,7 +47,14 @@ pub(super) fn journal(scenario: &Scenario, disk: &SimDisk, acknowledged: &[Ackno
     }
     violations.truncate(MOST_VIOLATIONS);
     let mut digest = Fnv::default();
-    packets.iter().for_each(|p| digest.add(format!("{p:?}").as_bytes()));
+    for packet in &packets {
+        let header = &packet.header;
+        let cause = header.cause.map_or(0, |cause| cause.seq ^ u64::from(cause.lane.lane));
+        for word in [packet.position, header.id.seq, u64::from(header.id.lane.lane), header.stamp.0, cause] {
+            digest.add(&word.to_le_bytes());
+        }
+        digest.add(&packet.payload);
+    }
     Found { violations, packets: packets.len() as u64, digest: digest.0 }
 }
 
@@ -70,16 +79,18 @@ fn nothing_lost(
     }
 }
 
-/// Positions have no gap, lanes none either, and a packet comes after its cause, in position and in time.
+/// Positions grow, lanes have no gap, and a packet comes after its cause, in position and in time.
 fn in_order(packets: &[StoredPacket], violations: &mut Vec<String>) {
     let mut next: BTreeMap<LaneId, (u64, Stamp)> = BTreeMap::new();
     let mut seen: BTreeMap<_, Stamp> = BTreeMap::new();
-    for (expected, packet) in (1..).zip(packets) {
+    let mut position = 0;
+    for packet in packets {
         let header = &packet.header;
-        if packet.position != expected {
-            violations.push(format!("position {expected} is missing"));
+        if packet.position <= position {
+            violations.push(format!("position {} follows {position}", packet.position));
             return;
         }
+        position = packet.position;
         let (seq, stamp) = next.get(&header.id.lane).copied().unwrap_or((0, Stamp::ZERO));
         if header.id.seq != seq {
             violations.push(format!("{} follows number {seq} of its lane", header.id));
@@ -104,6 +115,17 @@ fn in_order(packets: &[StoredPacket], violations: &mut Vec<String>) {
     }
 }
 
+/// Every position is a packet or an event.
+fn no_gaps(reader: &mut dyn JournalReader, packets: &[StoredPacket], size: u64, violations: &mut Vec<String>) {
+    let taken: BTreeSet<u64> = packets.iter().map(|p| p.position).collect();
+    let events = size - taken.len() as u64;
+    let known = [csf_runtime::node::RUN_STREAM, "csf.lane"]
+        .map(|stream| reader.events(stream, 0, usize::MAX).map_or(0, |e| e.len()));
+    if events != known.iter().sum::<usize>() as u64 {
+        violations.push(format!("{size} positions, but {} packets and {known:?} events", taken.len()));
+    }
+}
+
 /// What a source measured arrives once and in order, over all lives.
 fn sources_go_on(packets: &[StoredPacket], lanes: &BTreeMap<LaneId, LaneInfo>, violations: &mut Vec<String>) {
     let mut newest: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -112,7 +134,10 @@ fn sources_go_on(packets: &[StoredPacket], lanes: &BTreeMap<LaneId, LaneInfo>, v
         let Some(measured_at) = packet.header.measured_at else { continue };
         let before = newest.entry((&lane.author, &lane.topic)).or_default();
         if measured_at.ns < *before {
-            let what = format!("{} on `{}` was measured before the one `{}` sent before", packet.header.id, lane.topic, lane.author);
+            let what = format!(
+                "{} on `{}` was measured before the one `{}` sent before",
+                packet.header.id, lane.topic, lane.author
+            );
             violations.push(what);
             return;
         }
@@ -128,7 +153,8 @@ pub(super) fn budgets(tree: &TreeNode) -> Vec<String> {
         && budget.within_ms >= 60_000
         && tree.kind == "service"
     {
-        violations.push(format!("`{}` was restarted {} times, {} are allowed", tree.name, tree.restarts, budget.at_most));
+        violations
+            .push(format!("`{}` was restarted {} times, {} are allowed", tree.name, tree.restarts, budget.at_most));
     }
     violations
 }

@@ -5,6 +5,7 @@
 //! Invariant: everything here repeats from its seed and its inputs.
 
 pub mod conformance;
+mod environment;
 mod executor;
 mod memory_journal;
 mod memory_state;
@@ -12,6 +13,7 @@ mod seeded_rng;
 mod sim_clock;
 mod sim_disk;
 
+pub use environment::init_test_environment;
 pub use executor::{SimExecutor, Stalled};
 pub use memory_journal::{MemoryJournal, MemoryStore};
 pub use seeded_rng::SeededRng;

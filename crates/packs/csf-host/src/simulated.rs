@@ -42,7 +42,9 @@ impl ProcSource for SimulatedProc {
                 free = self.level(12_000_000, 400_000),
                 dirty = self.level(8_000, 8_000),
             ),
-            "vmstat" => format!("pgpgin {n}\npswpin 0\npswpout 0\npgfault {}\npgmajfault {}\n", 1_000_000 + n * 40, n / 8),
+            "vmstat" => {
+                format!("pgpgin {n}\npswpin 0\npswpout 0\npgfault {}\npgmajfault {}\n", 1_000_000 + n * 40, n / 8)
+            }
             "diskstats" => format!(
                 " 254 0 vda {r} 53000 {rs} 100000 {w} 25000 {ws} 13000 0 20000 110000 4500 60 490000 600 700 45\n",
                 r = 97_000 + n,
@@ -76,7 +78,9 @@ impl ProcSource for SimulatedProc {
                 self.level(50_000, 4_000),
                 1_000 + n * 20,
             ),
-            other => return Err(io::Error::new(io::ErrorKind::NotFound, format!("the simulated machine has no {other}"))),
+            other => {
+                return Err(io::Error::new(io::ErrorKind::NotFound, format!("the simulated machine has no {other}")));
+            }
         };
         Ok(())
     }
