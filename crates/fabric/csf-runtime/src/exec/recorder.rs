@@ -4,6 +4,7 @@
 //! delivery. What is not closed yet waits for the next batch, so the journal is always the prefix of an execution.
 //! Positions follow the stamps inside a batch (a delivery before its effects), hence agree with causal order.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,9 +110,12 @@ impl Recorder {
         Ok(RecorderHandle { feed, shared, worker })
     }
 
-    fn turn(&mut self) -> Next {
-        let is_stopping = self.shared.stop.load(Ordering::Acquire);
-        self.collect();
+    /// After a collection that began when `is_stopping` was looked at.
+    fn write(&mut self, is_stopping: bool) -> Next {
+        // A lane that was opened during the collection may hold causes of what was collected. It counts as one that is not covered.
+        for reader in self.subscription.lanes() {
+            known(&mut self.lanes, reader, &self.messages, &self.delivery_of);
+        }
         self.events.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
         match self.commit() {
             Ok(0) if is_stopping => Next::End,
@@ -136,23 +140,22 @@ impl Recorder {
     /// Copies what the lanes hold now. Delivery logs last: an effect seen here has its delivery in the log by then.
     fn collect(&mut self) {
         for deliveries in [false, true] {
-            for reader in self.subscription.lanes() {
-                if (reader.info().kind == LaneKind::Delivery) != deliveries {
-                    continue;
-                }
-                let id = reader.info().id;
-                let state = match self.lanes.get_mut(&id) {
-                    Some(state) => state,
-                    None => {
-                        let Some(state) = LaneState::new(reader.info(), &self.messages, &self.delivery_of) else {
-                            continue;
-                        };
-                        self.lanes.entry(id).or_insert(state)
-                    }
-                };
-                state.take(reader);
+            for lane in 0..self.subscription.lanes().len() {
+                self.collect_lane(lane, deliveries);
             }
         }
+    }
+
+    /// One lane of [`Recorder::collect`]; false when it is of the other kind.
+    fn collect_lane(&mut self, lane: usize, deliveries: bool) -> bool {
+        let Some(reader) = self.subscription.lanes().get_mut(lane) else { return false };
+        if (reader.info().kind == LaneKind::Delivery) != deliveries {
+            return false;
+        }
+        if let Some(state) = known(&mut self.lanes, reader, &self.messages, &self.delivery_of) {
+            state.take(reader);
+        }
+        true
     }
 
     /// Writes the largest closed set of pending packets; returns how many.
@@ -177,12 +180,10 @@ impl Recorder {
             }
         }
         let mut commit = Vec::with_capacity(total);
-        for lane in batch.packets {
-            for packet in lane.packets {
-                if let Some(state) = self.lanes.get_mut(&packet.header.id.lane) {
-                    state.recorded = packet.header.id.seq + 1;
-                    commit.push(CommittedPacket { lane: state.info.clone(), packet: Arc::new(packet) });
-                }
+        for packet in batch.packets.into_iter().flat_map(|lane| lane.packets) {
+            if let Some(state) = self.lanes.get_mut(&packet.header.id.lane) {
+                state.recorded = packet.header.id.seq + 1;
+                commit.push(CommittedPacket { lane: state.info.clone(), packet: Arc::new(packet) });
             }
         }
         commit.sort_by_key(|c| c.packet.position);
@@ -265,6 +266,19 @@ impl Recorder {
                 }
             }
         }
+    }
+}
+
+/// What is known of a lane, from now on at the latest; `None` for a type that nobody registered.
+fn known<'a>(
+    lanes: &'a mut BTreeMap<LaneId, LaneState>,
+    reader: &LaneReader,
+    messages: &BTreeMap<String, MessageType>,
+    delivery_of: &BTreeMap<String, LaneId>,
+) -> Option<&'a mut LaneState> {
+    match lanes.entry(reader.info().id) {
+        Entry::Occupied(entry) => Some(entry.into_mut()),
+        Entry::Vacant(entry) => LaneState::new(reader.info(), messages, delivery_of).map(|state| entry.insert(state)),
     }
 }
 
@@ -355,7 +369,9 @@ impl Work for Recorder {
     fn run(mut self) {
         self.subscription.allow_sleep();
         loop {
-            match self.turn() {
+            let is_stopping = self.shared.stop.load(Ordering::Acquire);
+            self.collect();
+            match self.write(is_stopping) {
                 Next::Turn => {}
                 Next::Idle => {
                     let Self { shared, subscription, .. } = &mut self;
@@ -369,8 +385,19 @@ impl Work for Recorder {
 
     async fn run_as_task(mut self, world: World) {
         self.subscription.allow_sleep();
+        let mut rng = world.rng();
         loop {
-            match self.turn() {
+            let is_stopping = self.shared.stop.load(Ordering::Acquire);
+            // Beside a thread others run between any two lanes. Some collections show it; all would only cost steps.
+            let is_slow = rng.next_u64().is_multiple_of(8);
+            for deliveries in [false, true] {
+                for lane in 0..self.subscription.lanes().len() {
+                    if self.collect_lane(lane, deliveries) && is_slow {
+                        step_back().await;
+                    }
+                }
+            }
+            match self.write(is_stopping) {
                 Next::Turn => step_back().await,
                 Next::Idle => {
                     let Self { shared, subscription, .. } = &mut self;
