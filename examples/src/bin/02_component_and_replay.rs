@@ -13,7 +13,7 @@ use csf_core::port::TimeSource;
 use csf_core::prelude::*;
 use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
 use csf_runtime::config::{Item, Settings, Source};
-use csf_runtime::node::{BootOptions, Node, boot};
+use csf_runtime::node::{BootOptions, Interrupt, Node, boot};
 use csf_runtime::provenance::Provenance;
 use csf_runtime::replay::replay;
 use csf_runtime::topology::Topology;
@@ -158,6 +158,7 @@ async fn start(
         listen: None,
         build_id: "example".to_owned(),
         spin_ns: 0,
+        interrupt: Interrupt::default(),
         attachments: Vec::new(),
         on_phase: Box::new(|_| ()),
     };

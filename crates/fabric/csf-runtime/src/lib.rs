@@ -8,6 +8,7 @@
 mod delivery;
 mod pack;
 mod service;
+mod tokio_world;
 
 pub mod config;
 pub mod exec;
@@ -23,3 +24,4 @@ pub use pack::{
     OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
 };
 pub use service::{BoxFuture, Service, ServiceContext, ServiceError};
+pub use tokio_world::TokioWorld;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Start, TopicError, TopicSpec};
 use csf_core::port::{Batch, ExpectedVersion, Journal, JournalError, LaneBatch, LaneKind, NewEvent, TimeSource};
@@ -14,15 +13,15 @@ use tokio::sync::watch;
 
 use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
 use super::hub::{CoordinationError, CoordinationHub, Subsystem};
+use super::initialization::{Conduct, LifeLimits};
+use super::interrupt::Interrupt;
 use super::preflight::{PreFlightResult, run_preflight_checks, standard_checks};
 use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem, ServiceSubsystem};
 use crate::exec::{ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
 use crate::replay::{ReplayError, Resumption, replay};
 use crate::topology::{Graph, Topology};
-use crate::{Catalogue, DELIVERY_TOPIC, Delivery};
+use crate::{Catalogue, DELIVERY_TOPIC, Delivery, TokioWorld};
 
-/// Longest time one subsystem may take to start.
-const START_LIMIT: Duration = Duration::from_secs(10);
 /// Slots of a delivery log.
 const DELIVERY_CAPACITY: usize = 8192;
 
@@ -68,6 +67,8 @@ pub struct BootOptions {
     pub build_id: String,
     /// How long an idle dispatcher spins before it parks, nanoseconds; 0 on one core.
     pub spin_ns: u64,
+    /// Rolls the start back, and later hurries the stop.
+    pub interrupt: Interrupt,
     /// The API and whatever else belongs to the transport phase.
     pub attachments: Vec<Attachment>,
     /// Told after each phase.
@@ -238,6 +239,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         edges: Mutex::default(),
         resumed: report,
         rates: Mutex::new(Rates::default()),
+        interrupt: options.interrupt,
         bus,
         topology,
         catalogue,
@@ -265,7 +267,9 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         node.hub.register(attach(&node))?;
     }
     plan.done(7, "transport", if attached > 0 { "HTTP API and console" } else { "none" });
-    node.hub.start_all(START_LIMIT, |id| tracing::debug!(subsystem = id, "started")).await?;
+    let timer = TokioWorld::current();
+    let conduct = Conduct { timer: &timer, limits: LifeLimits::default(), interrupt: &node.interrupt };
+    node.hub.start_all(conduct, |id| tracing::debug!(subsystem = id, "started")).await?;
     plan.done(8, "supervision tree", format!("{component_count} components on their dispatchers"));
     plan.done(9, "application services", format!("{} services", node.service_stats.len()));
     let health = node.health();

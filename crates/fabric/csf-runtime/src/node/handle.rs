@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::boot::Phase;
 use super::health::{HealthCheck, HealthCriticality, HealthResult, SystemHealthReport, check_system_health};
 use super::hub::{CoordinationHub, HealthStatus};
+use super::initialization::{Conduct, LifeLimits};
+use super::interrupt::Interrupt;
 use crate::Catalogue;
 use crate::exec::{
     ComponentStats, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
@@ -70,6 +72,7 @@ pub struct Node {
     pub(super) edges: Mutex<BTreeMap<String, Box<dyn EdgePublisher>>>,
     pub(super) resumed: Option<ReplayReport>,
     pub(super) rates: Mutex<Rates>,
+    pub(super) interrupt: Interrupt,
 }
 
 /// Where the node is in its life.
@@ -535,7 +538,9 @@ impl Node {
     /// Stops everything in reverse start order; what was published before is handled and durable afterwards.
     pub async fn shutdown(&self) {
         self.set_state(NodeState::Stopping);
-        self.hub.stop_all(std::time::Duration::from_secs(10)).await;
+        let timer = crate::TokioWorld::current();
+        let conduct = Conduct { timer: &timer, limits: LifeLimits::default(), interrupt: &self.interrupt };
+        self.hub.stop_all(conduct, |_, _| ()).await;
         self.set_state(NodeState::Stopped);
     }
 }

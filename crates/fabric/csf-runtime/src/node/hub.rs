@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +46,8 @@ pub trait Subsystem: Send + Sync {
     /// Starts working.
     fn start(&self) -> BoxFuture<'_, Result<(), SubsystemError>>;
 
-    /// Stops working; nothing accepted is lost. Called again, it does nothing.
+    /// Stops working; nothing accepted is lost. Called again, or after a start that failed or was dropped half way, it does what is
+    /// left to do.
     fn stop(&self) -> BoxFuture<'_, Result<(), SubsystemError>>;
 
     /// How it is.
@@ -91,6 +91,9 @@ pub enum CoordinationError {
         /// The limit.
         limit_ms: u128,
     },
+    /// Somebody asked for the stop meanwhile; everything started was stopped again.
+    #[error("the start was interrupted")]
+    Interrupted,
 }
 
 /// Holds the subsystems and moves them through their life together.
@@ -100,7 +103,7 @@ pub struct CoordinationHub {
 }
 
 impl CoordinationHub {
-    fn snapshot(&self) -> BTreeMap<String, Arc<dyn Subsystem>> {
+    pub(super) fn snapshot(&self) -> BTreeMap<String, Arc<dyn Subsystem>> {
         self.subsystems.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -131,11 +134,7 @@ impl CoordinationHub {
         self.snapshot().get(id).cloned()
     }
 
-    /// Start order in levels.
-    ///
-    /// # Errors
-    /// [`CoordinationError::UnknownDependency`] or [`CoordinationError::Cycle`].
-    pub fn levels(&self) -> Result<Vec<Vec<String>>, CoordinationError> {
+    pub(super) fn levels(&self) -> Result<Vec<Vec<String>>, CoordinationError> {
         let edges = Self::edges(&self.snapshot());
         for (id, needs) in &edges {
             if let Some(dependency) = needs.iter().find(|n| !edges.contains_key(*n)) {
@@ -143,54 +142,6 @@ impl CoordinationHub {
             }
         }
         Ok(start_levels(&edges)?)
-    }
-
-    /// Initialises and starts everything, level by level; if one fails, what was started is stopped in reverse order.
-    ///
-    /// # Errors
-    /// [`CoordinationError`].
-    pub async fn start_all(&self, limit: Duration, mut started: impl FnMut(&str)) -> Result<(), CoordinationError> {
-        let levels = self.levels()?;
-        let subsystems = self.snapshot();
-        let mut running: Vec<Arc<dyn Subsystem>> = Vec::new();
-        for id in levels.iter().flatten() {
-            let subsystem = &subsystems[id];
-            running.push(subsystem.clone());
-            let begin = async {
-                subsystem.initialize(self).await?;
-                subsystem.start().await
-            };
-            let failure = match tokio::time::timeout(limit, begin).await {
-                Ok(Ok(())) => {
-                    started(id);
-                    continue;
-                }
-                Ok(Err(error)) => CoordinationError::InitializationFailed { component: id.clone(), error },
-                Err(_) => CoordinationError::Timeout { component: id.clone(), limit_ms: limit.as_millis() },
-            };
-            for started in running.iter().rev() {
-                if let Err(error) = started.stop().await {
-                    tracing::warn!(subsystem = started.id(), %error, "could not be rolled back cleanly");
-                }
-            }
-            return Err(failure);
-        }
-        Ok(())
-    }
-
-    /// Stops everything in reverse start order; one that hangs costs at most `limit`, one that fails is logged and passed over.
-    pub async fn stop_all(&self, limit: Duration) {
-        let subsystems = self.snapshot();
-        let order: Vec<String> = self.levels().map(|l| l.into_iter().flatten().collect()).unwrap_or_default();
-        for id in order.iter().rev() {
-            match tokio::time::timeout(limit, subsystems[id].stop()).await {
-                Ok(Ok(())) => tracing::debug!(subsystem = id, "stopped"),
-                Ok(Err(error)) => tracing::warn!(subsystem = id, %error, "did not stop cleanly"),
-                Err(_) => {
-                    tracing::warn!(subsystem = id, limit_ms = limit.as_millis(), "did not stop in time; left behind")
-                }
-            }
-        }
     }
 
     /// How every subsystem is.

@@ -4,6 +4,8 @@ mod boot;
 mod handle;
 mod health;
 mod hub;
+mod initialization;
+mod interrupt;
 mod preflight;
 mod subsystems;
 
@@ -17,4 +19,6 @@ pub use health::{
     ComponentHealth, HealthCheck, HealthCriticality, HealthResult, Status, SystemHealthReport, check_system_health,
 };
 pub use hub::{CoordinationError, CoordinationHub, HealthStatus, Subsystem, SubsystemError};
+pub use initialization::{Conduct, LifeLimits, StopOutcome};
+pub use interrupt::{Interrupt, Urgency};
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use csf_core::port::{Journal, TimeSource};
 use csf_core::prelude::*;
 use csf_runtime::config::{Item, Problem, Settings, Source};
-use csf_runtime::node::{BootError, BootOptions, Node, boot};
+use csf_runtime::node::{BootError, BootOptions, Interrupt, Node, boot};
 use csf_runtime::topology::Topology;
 use csf_runtime::{
     BoxFuture, Catalogue, Manifest, NoOptions, Options, Pack, Registrar, Service, ServiceContext, ServiceError,
@@ -193,6 +193,7 @@ pub(crate) fn options(text: &str, store: &MemoryStore) -> BootOptions {
         listen: None,
         build_id: "test".to_owned(),
         spin_ns: 0,
+        interrupt: Interrupt::default(),
         attachments: Vec::new(),
         on_phase: Box::new(|_| ()),
     }

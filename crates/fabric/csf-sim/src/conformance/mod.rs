@@ -1,9 +1,11 @@
 //! One suite per port. An adapter passes by calling it from a test; a failure panics with the claim that does not hold.
 
+mod execution;
 mod hlc;
 mod journal;
 mod time_source;
 
+pub use execution::execution;
 pub use hlc::hlc;
 pub use journal::{journal, journal_restart};
 pub use time_source::time_source;

@@ -1,13 +1,24 @@
 //! The simulated adapters against the suites, and what only a simulated disk can do.
 
-use csf_core::port::{Batch, Journal, JournalError, LaneBatch, StoredPacket};
+use std::sync::Arc;
+
+use csf_core::port::{Batch, Journal, JournalError, LaneBatch, Spawn, StoredPacket, Timer};
 use csf_core::{Header, LaneId, Stamp};
-use csf_sim::{MemoryJournal, MemoryStore, conformance};
+use csf_sim::{MemoryJournal, MemoryStore, SimExecutor, conformance};
 
 fn packet(seq: u64, position: u64, payload: usize) -> Batch {
     let id = LaneId { node: 1, incarnation: 1, lane: 0 }.message(seq);
     let packet = StoredPacket { position, header: Header::new(id, Stamp(position)), payload: vec![0; payload] };
     Batch { packets: vec![LaneBatch { packets: vec![packet] }], ..Batch::default() }
+}
+
+#[test]
+fn the_simulated_world_conforms_under_every_interleaving_tried() {
+    for seed in 0..50 {
+        let world = SimExecutor::new(seed);
+        let (timer, spawn): (Arc<dyn Timer>, Arc<dyn Spawn>) = (Arc::new(world.clone()), Arc::new(world.clone()));
+        world.block_on(conformance::execution(&timer, &spawn)).unwrap();
+    }
 }
 
 #[test]

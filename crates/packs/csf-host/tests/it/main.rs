@@ -9,7 +9,7 @@ use csf_core::port::{Journal, TimeSource};
 use csf_core::{Message, Stamp};
 use csf_host::{Clock, Cpu, DEMO_CONFIG, Disk, Host, Memory, Network, Process};
 use csf_runtime::config::{Layers, Settings};
-use csf_runtime::node::{BootOptions, Node, boot};
+use csf_runtime::node::{BootOptions, Interrupt, Node, boot};
 use csf_runtime::replay::replay;
 use csf_runtime::topology::Topology;
 use csf_runtime::{Catalogue, Pack};
@@ -55,6 +55,7 @@ async fn start(config: &str, store: &MemoryStore) -> Arc<Node> {
         listen: None,
         build_id: "test".to_owned(),
         spin_ns: 0,
+        interrupt: Interrupt::default(),
         attachments: Vec::new(),
         on_phase: Box::new(|_| ()),
     };
