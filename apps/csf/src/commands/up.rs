@@ -14,7 +14,7 @@ use csf_gateway::{Access, Gateway};
 use csf_runtime::Catalogue;
 use csf_runtime::config::{Item, Settings};
 use csf_runtime::exec::RunState;
-use csf_runtime::node::{Node, Phase};
+use csf_runtime::node::{Interrupt, Node, Phase, Urgency};
 use csf_time::SystemClock;
 
 use super::Outcome;
@@ -23,7 +23,7 @@ use crate::client::NodeFile;
 use crate::diagnostic::Failure;
 use crate::node::{self, Start};
 use crate::summary::{Flown, Summary};
-use crate::{demo, fault, packs, paths};
+use crate::{demo, fault, interrupts, packs, paths};
 
 /// Runs of the flight that `speed_factor` is the median of.
 const TIMED_RUNS: usize = 5;
@@ -35,42 +35,21 @@ const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 const PACED_S: f64 = 3.0;
 
 pub(crate) fn run(args: Up, process_start: Stamp) -> Outcome {
+    // First of all, so that no signal is lost.
+    let interrupt = interrupts::listen()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let clock = fault::clock(args.fault).map_err(|e| Failure::new("CSF-0208", e.to_string()))?;
-    let up = Session { catalogue: packs::catalogue(), clock, process_start, args };
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = up.run() => outcome,
-            () = second_interrupt() => {
-                eprintln!("interrupted twice; not waiting for the orderly stop (what was acknowledged is durable)");
-                std::process::exit(130)
-            }
-        }
-    });
+    let up = Session { catalogue: packs::catalogue(), clock, process_start, interrupt, args };
+    let outcome = runtime.block_on(up.run());
     runtime.shutdown_timeout(Duration::from_millis(200));
     outcome
-}
-
-async fn interrupt() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signal) => signal,
-        Err(_) => return std::future::pending().await,
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-async fn second_interrupt() {
-    interrupt().await;
-    interrupt().await;
 }
 
 struct Session {
     catalogue: Arc<Catalogue>,
     clock: Arc<SystemClock>,
     process_start: Stamp,
+    interrupt: Interrupt,
     args: Up,
 }
 
@@ -132,9 +111,9 @@ impl Session {
         match self.args.limit {
             Some(limit) => tokio::select! {
                 () = tokio::time::sleep(limit.saturating_sub(spent)) => {}
-                () = interrupt() => {}
+                () = self.interrupt.reached(Urgency::Orderly) => {}
             },
-            None => interrupt().await,
+            None => self.interrupt.reached(Urgency::Orderly).await,
         }
     }
 
@@ -167,6 +146,7 @@ impl Session {
             clock: self.clock.clone(),
             process_start,
             listen: None,
+            interrupt: self.interrupt.clone(),
             attachments,
             on_phase: Box::new(move |phase| {
                 if !quiet {
@@ -278,11 +258,11 @@ impl Session {
             ended = landed => ended,
             () = self.tell_progress(node) => (false, false, None),
             () = async { match limit { Some(limit) => tokio::time::sleep(limit).await, None => std::future::pending().await } } => (false, false, None),
-            () = interrupt() => (false, true, None),
+            () = self.interrupt.reached(Urgency::Orderly) => (false, true, None),
         };
         tokio::select! {
             () = node.settle() => {}
-            () = interrupt() => is_interrupted = true,
+            () = self.interrupt.reached(Urgency::Hasty) => is_interrupted = true,
             reason = node.feed().given_up(JOURNAL_PATIENCE) => failure = failure.or(Some(reason)),
         }
         Flown { is_complete, is_interrupted, failure, settled_at: self.now() }
@@ -309,6 +289,9 @@ impl Session {
     async fn measure_more(&self, recording: &Path, summary: &mut Summary) -> Result<(), Failure> {
         let scratch = paths::state_directory().join("scratch").join(std::process::id().to_string());
         for number in 1..=TIMED_RUNS {
+            if self.interrupt.urgency() > Urgency::None {
+                break;
+            }
             let paced = number == TIMED_RUNS;
             let (speed, duration_s) = if paced { (Speed::Times(1.0), PACED_S) } else { (Speed::Max, 0.0) };
             let item = self.demo_item(recording, speed, 1, duration_s)?;

@@ -8,9 +8,10 @@ mod initialization;
 mod interrupt;
 mod preflight;
 mod subsystems;
+mod wiring;
 
 pub(crate) use boot::journal_code;
-pub use boot::{Attachment, BootError, BootOptions, Phase, RUN_STREAM, boot};
+pub use boot::{Attachment, BootError, BootOptions, Phase, boot};
 pub use handle::{
     BusReport, ClockReporter, ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError,
     ReaderFactory, TopicReport,
@@ -22,3 +23,4 @@ pub use hub::{CoordinationError, CoordinationHub, HealthStatus, Subsystem, Subsy
 pub use initialization::{Conduct, LifeLimits, StopOutcome};
 pub use interrupt::{Interrupt, Urgency};
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
+pub use wiring::RUN_STREAM;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use csf_core::port::Scan;
 use csf_runtime::exec::RunState;
-use csf_runtime::node::{BootError, Node, boot};
+use csf_runtime::node::{BootError, Node, Urgency, boot};
 use csf_runtime::provenance::{Provenance, Relation};
 use csf_runtime::replay::{ReplayReport, replay};
 use csf_sim::MemoryStore;
@@ -174,4 +174,26 @@ async fn a_full_journal_stops_nothing_that_is_durable_and_recovers() {
     assert_eq!(node.feed().failure(), None);
     node.shutdown().await;
     assert_eq!(prove(SMALL, &store).equal, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_in_any_phase_of_the_start_leaves_a_journal_that_can_be_continued() {
+    let store = MemoryStore::default();
+    for phase in 0..=10 {
+        let mut interrupted = options(&counting(10), &store);
+        let interrupt = interrupted.interrupt.clone();
+        interrupted.on_phase = Box::new(move |done| {
+            if done.number == phase {
+                interrupt.raise(Urgency::Orderly);
+            }
+        });
+        match boot(interrupted).await.err() {
+            Some(BootError::Interrupted { phase: told, .. }) => assert_eq!(told, phase),
+            other => panic!("phase {phase}: {other:?}"),
+        }
+    }
+    let node = start(&counting(12), &store).await.unwrap();
+    node.settle().await;
+    assert_eq!(last_sum(&node), 66, "0..12 was added up once each, over twelve starts");
+    node.shutdown().await;
 }
