@@ -117,6 +117,7 @@ fn wire(bus: &PhaseCoherenceBus, recording: Recording) -> Result<(Asking, Answer
         paths: Default::default(),
         backlog: Default::default(),
         recent_restarts: Vec::new(),
+        observer: std::sync::Arc::new(|_, _, _| {}),
     };
     let asking = Asking {
         publisher: bus.publisher(REQUESTS, "bench", LaneKind::Source)?,

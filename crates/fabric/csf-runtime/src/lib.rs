@@ -6,6 +6,7 @@
 //! Invariant: a component's outputs depend on its configuration and its deliveries alone.
 
 mod delivery;
+mod os_rng;
 mod pack;
 mod service;
 mod tokio_world;
@@ -19,6 +20,7 @@ pub mod supervise;
 pub mod topology;
 
 pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};
+pub use os_rng::OsRng;
 pub use pack::{
     Catalogue, ComponentBuilder, ComponentFactory, ComponentType, EffectOpener, Manifest, NoOptions, Options,
     OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,

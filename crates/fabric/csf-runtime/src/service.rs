@@ -8,10 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use csf_bus::{PhaseCoherenceBus, Publisher, TopicError};
-use csf_core::port::LaneKind;
-use csf_core::port::TimeSource;
+use csf_core::port::{LaneKind, TimeSource, within};
 use csf_core::{Message, Stamp};
-use tokio::sync::watch;
+
+use crate::supervise::ChildContext;
 
 /// A boxed future, so that the trait stays object-safe without a macro.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -48,8 +48,8 @@ pub struct ServiceContext {
     pub(crate) bus: PhaseCoherenceBus,
     pub(crate) writes: BTreeMap<String, String>,
     pub(crate) recorded: Arc<BTreeMap<String, u64>>,
-    pub(crate) stop: watch::Receiver<bool>,
     pub(crate) progress: Arc<crate::exec::ServiceStats>,
+    pub(crate) child: Arc<ChildContext>,
 }
 
 impl ServiceContext {
@@ -93,27 +93,22 @@ impl ServiceContext {
         self.progress.set_progress(share);
     }
 
-    /// Whether the node is stopping.
+    /// Whether the service is asked to stop. Who asks is given the time of its `stop_within`; a service that never looks, by this, by
+    /// [`ServiceContext::stopping`] or by [`ServiceContext::pause`], is ended at its next await.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        *self.stop.borrow()
+        self.child.trap_shutdown();
+        self.child.is_stopping()
     }
 
-    /// Waits for the node to stop. Cancel safe.
+    /// Waits until the service is asked to stop. Cancel safe.
     pub async fn stopping(&mut self) {
-        while !*self.stop.borrow_and_update() {
-            if self.stop.changed().await.is_err() {
-                return;
-            }
-        }
+        self.child.stopping().await;
     }
 
-    /// Waits `nanos` of real time, or less when the node stops. Returns false when stopping.
+    /// Waits `nanos` of real time, or less when the service is asked to stop. Returns false when it is.
     pub async fn pause(&mut self, nanos: u64) -> bool {
-        tokio::select! {
-            biased;
-            () = self.stopping() => false,
-            () = tokio::time::sleep(std::time::Duration::from_nanos(nanos)) => true,
-        }
+        let span = std::time::Duration::from_nanos(nanos);
+        within(&*self.child.env().timer, span, self.child.stopping()).await.is_none()
     }
 }

@@ -88,6 +88,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/topics/{topic}/history", get(history))
         .route("/api/v1/subscribe", get(subscribe::subscribe))
         .route("/api/v1/components", get(components))
+        .route("/api/v1/supervision", get(supervision))
         .route("/api/v1/graph", get(graph))
         .route("/api/v1/latencies", get(latencies))
         .route("/api/v1/bus", get(bus))
@@ -172,6 +173,10 @@ async fn health(State(api): State<Api>) -> Answer {
 
 async fn topics(State(api): State<Api>) -> Answer {
     json_answer(&api.node.topics())
+}
+
+async fn supervision(State(api): State<Api>) -> Answer {
+    json_answer(&api.node.supervision())
 }
 
 async fn components(State(api): State<Api>) -> Answer {

@@ -3,6 +3,7 @@
 mod layers;
 mod problem;
 mod settings;
+mod supervision;
 mod tree;
 
 pub use layers::{Layers, environment_layer};
@@ -10,4 +11,5 @@ pub use problem::{Location, Problem, Source, closest};
 pub use settings::{
     ComponentSettings, Located, NodeSettings, RestartSettings, ServiceSettings, Settings, TopicSettings, parse_duration,
 };
+pub use supervision::{ServiceRestart, SupervisorSettings, WhenSpent};
 pub use tree::{Item, Tree};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::supervision::{STOP_WITHIN, ServiceRestart, SupervisorSettings};
 use super::{Item, Location, Problem, Tree};
 
 /// A value with its place.
@@ -36,6 +37,12 @@ pub struct ServiceSettings {
     pub writes: BTreeMap<String, Located<String>>,
     /// Names that must run before it.
     pub after: Vec<Located<String>>,
+    /// The `[supervisor.NAME]` it belongs to; one of its own when it names none.
+    pub supervisor: Option<Located<String>>,
+    /// When it is started again.
+    pub restart: ServiceRestart,
+    /// How long it may take to stop.
+    pub stop_within: Duration,
     /// Everything else, for the type's own configuration.
     pub options: Item,
 }
@@ -98,11 +105,13 @@ pub struct Settings {
     pub components: Vec<ComponentSettings>,
     /// Topic overrides, by name.
     pub topics: BTreeMap<String, TopicSettings>,
+    /// Supervisors of services, by name.
+    pub supervisors: Vec<SupervisorSettings>,
 }
 
 const NODE_KEYS: [&str; 3] = ["name", "listen", "journal"];
 const TOPIC_KEYS: [&str; 2] = ["capacity", "history"];
-const SECTIONS: [&str; 5] = ["node", "source", "service", "component", "topic"];
+const SECTIONS: [&str; 6] = ["node", "source", "service", "component", "topic", "supervisor"];
 
 impl Settings {
     /// Reads the sections and reports everything that does not fit.
@@ -114,8 +123,8 @@ impl Settings {
     }
 }
 
-struct Reader {
-    problems: Vec<Problem>,
+pub(super) struct Reader {
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Reader {
@@ -126,7 +135,11 @@ impl Reader {
             services: Vec::new(),
             components: Vec::new(),
             topics: BTreeMap::new(),
+            supervisors: Vec::new(),
         };
+        for (name, item) in self.entries(root.at(["supervisor"])) {
+            settings.supervisors.push(self.supervisor(&name, &item));
+        }
         for section in ["source", "service"] {
             for (name, item) in self.entries(root.at([section])) {
                 if let Some(service) = self.service(&name, &item) {
@@ -170,7 +183,10 @@ impl Reader {
             kind: self.required_text(item, name, "type")?,
             writes: self.ports(item),
             after: self.texts(item, "after"),
-            options: rest(item, &["type", "writes", "after"]),
+            supervisor: self.text(item, "supervisor"),
+            restart: self.service_restart(item),
+            stop_within: self.duration(item, "stop_within").unwrap_or(STOP_WITHIN),
+            options: rest(item, &["type", "writes", "after", "supervisor", "restart", "stop_within"]),
         })
     }
 
@@ -188,25 +204,11 @@ impl Reader {
     }
 
     fn restart(&mut self, item: &Item) -> RestartSettings {
-        let mut restart = RestartSettings::default();
         let Some(section) = item.at(["restart"]) else {
-            return restart;
+            return RestartSettings::default();
         };
         self.known_keys(section, &["at_most", "within"], "key");
-        if let Some(count) = self.number(section, "at_most", 0, 1_000_000) {
-            restart.at_most = u32::try_from(count).unwrap_or(u32::MAX);
-        }
-        if let Some(text) = self.text(section, "within") {
-            match parse_duration(&text.value) {
-                Some(within) => restart.within = within,
-                None => self.problems.push(
-                    Problem::new("CSF-0104", format!("`{}` is no duration", text.value))
-                        .at(&text.at)
-                        .help("write a number with a unit: ns, us, ms, s, min or h, such as \"60s\""),
-                ),
-            }
-        }
-        restart
+        self.budget(section)
     }
 
     fn entries(&mut self, section: Option<&Item>) -> Vec<(String, Item)> {
@@ -266,7 +268,7 @@ impl Reader {
         texts
     }
 
-    fn text(&mut self, item: &Item, key: &str) -> Option<Located<String>> {
+    pub(super) fn text(&mut self, item: &Item, key: &str) -> Option<Located<String>> {
         let found = item.at([key])?;
         let Some(text) = found.text() else {
             self.wrong_kind(found, "a string");
@@ -286,7 +288,7 @@ impl Reader {
         self.text(item, key)
     }
 
-    fn number(&mut self, item: &Item, key: &str, least: usize, most: usize) -> Option<usize> {
+    pub(super) fn number(&mut self, item: &Item, key: &str, least: usize, most: usize) -> Option<usize> {
         let found = item.at([key])?;
         let Tree::Leaf(toml::Value::Integer(number)) = &found.tree else {
             self.wrong_kind(found, "a whole number");
@@ -302,7 +304,7 @@ impl Reader {
         }
     }
 
-    fn known_keys(&mut self, item: &Item, known: &[&str], what: &str) {
+    pub(super) fn known_keys(&mut self, item: &Item, known: &[&str], what: &str) {
         for (key, entry) in item.table().into_iter().flatten() {
             if !known.contains(&key.as_str()) {
                 let problem = Problem::new("CSF-0103", format!("unknown {what} `{key}`"))
@@ -313,7 +315,7 @@ impl Reader {
         }
     }
 
-    fn wrong_kind(&mut self, item: &Item, expected: &str) {
+    pub(super) fn wrong_kind(&mut self, item: &Item, expected: &str) {
         let message = format!("expected {expected}, found {}", item.kind());
         self.problems.push(Problem::new("CSF-0104", message).at(&item.location));
     }

@@ -24,6 +24,9 @@ const ROUNDS_PER_LOOK: u32 = 16;
 /// Longest sleep without a timer; only a safety net, every producer rings the bell.
 const NAP: Duration = Duration::from_millis(250);
 
+/// Hears what happens to a component outside its work: its name, what (`fault`, `terminated`, `started`, `budget_spent`), in words.
+pub type ComponentObserver = Arc<dyn Fn(&str, &str, &str) + Send + Sync>;
+
 /// A component with everything it needs to run.
 pub struct Runner {
     /// Its number in the delivery log.
@@ -52,6 +55,8 @@ pub struct Runner {
     pub backlog: std::collections::VecDeque<(csf_core::port::LaneInfo, Header, csf_core::AnyPayload)>,
     /// Stamps of recent restarts, for the budget.
     pub recent_restarts: Vec<Stamp>,
+    /// Hears of faults and restarts.
+    pub observer: ComponentObserver,
 }
 
 /// A component's timers, by due time.

@@ -9,7 +9,7 @@ mod stats;
 mod turn;
 mod watermark;
 
-pub use dispatcher::{Dispatcher, DispatcherHandle, Runner, Timers};
+pub use dispatcher::{ComponentObserver, Dispatcher, DispatcherHandle, Runner, Timers};
 pub(crate) use handler::{Parts, handle, panic_text};
 pub use latency::{Latency, LatencySummary};
 pub use paths::{ComponentPaths, PathLatencies};

@@ -120,6 +120,7 @@ impl ComponentStats {
 pub struct ServiceStats {
     state: StateCell,
     progress_millionths: AtomicU64,
+    pub(crate) starts: AtomicU64,
     /// Times it was started again.
     pub restarts: AtomicU64,
     last_error: Mutex<String>,
@@ -130,6 +131,7 @@ impl Default for ServiceStats {
         Self {
             state: StateCell(AtomicU8::new(RunState::Starting as u8)),
             progress_millionths: AtomicU64::new(0),
+            starts: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             last_error: Mutex::default(),
         }

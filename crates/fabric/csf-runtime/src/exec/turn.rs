@@ -234,6 +234,8 @@ fn fail(runner: &mut Runner, fault: &str, outcome: Outcome, at: Stamp) {
     bump(&runner.stats.faults, 1);
     runner.stats.set_last_fault(fault.to_owned());
     tracing::warn!(component = runner.name, fault, "handler failed; its effects were undone");
+    let what = if outcome == Outcome::Panic { "terminated" } else { "fault" };
+    (runner.observer)(&runner.name, what, fault);
     if outcome != Outcome::Panic {
         return;
     }
@@ -242,12 +244,14 @@ fn fail(runner: &mut Runner, fault: &str, outcome: Outcome, at: Stamp) {
     if runner.recent_restarts.len() >= runner.restart.at_most as usize {
         tracing::error!(component = runner.name, "restart budget is spent; the component is given up");
         runner.stats.set_state(RunState::Failed);
+        (runner.observer)(&runner.name, "budget_spent", "it stays down; the other components go on");
         return;
     }
     runner.recent_restarts.push(at);
     runner.component = (runner.factory)();
     runner.timers = Timers::default();
     bump(&runner.stats.restarts, 1);
+    (runner.observer)(&runner.name, "started", "from its factory");
 }
 
 #[cfg(test)]

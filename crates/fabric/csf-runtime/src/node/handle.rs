@@ -16,6 +16,7 @@ use super::health::{HealthCheck, HealthCriticality, HealthResult, SystemHealthRe
 use super::hub::{CoordinationHub, HealthStatus};
 use super::initialization::{Conduct, LifeLimits};
 use super::interrupt::Interrupt;
+use super::tree::TreeWatch;
 use crate::Catalogue;
 use crate::exec::{
     ComponentStats, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
@@ -61,6 +62,7 @@ pub struct Node {
     pub(super) dispatchers: Mutex<Vec<DispatcherHandle>>,
     pub(super) component_stats: Vec<Arc<ComponentStats>>,
     pub(super) service_stats: Vec<Arc<ServiceStats>>,
+    pub(super) tree: Arc<TreeWatch>,
     pub(super) paths: Arc<PathLatencies>,
     pub(super) open_reader: ReaderFactory,
     pub(super) directory: PathBuf,

@@ -7,7 +7,9 @@ mod hub;
 mod initialization;
 mod interrupt;
 mod preflight;
+mod services;
 mod subsystems;
+mod tree;
 mod wiring;
 
 pub(crate) use boot::journal_code;
@@ -23,4 +25,5 @@ pub use hub::{CoordinationError, CoordinationHub, HealthStatus, Subsystem, Subsy
 pub use initialization::{Conduct, LifeLimits, StopOutcome};
 pub use interrupt::{Interrupt, Urgency};
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
+pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};
 pub use wiring::RUN_STREAM;

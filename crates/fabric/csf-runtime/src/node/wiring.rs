@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex};
 use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Start, TopicError, TopicSpec};
 use csf_core::port::{Batch, ExpectedVersion, Journal, JournalError, LaneBatch, LaneKind, NewEvent, TimeSource};
 use csf_core::{LaneId, Stamp};
-use tokio::sync::watch;
 
 use super::boot::{BootError, now_ns};
 use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
 use super::hub::{CoordinationHub, Subsystem};
 use super::interrupt::{Interrupt, Urgency};
-use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem, ServiceSubsystem};
-use crate::exec::{ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
+use super::services::ServiceSubsystem;
+use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem};
+use super::tree::TreeWatch;
+use crate::exec::{ComponentObserver, ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
 use crate::replay::{Resumption, replay_while};
 use crate::topology::{Graph, Topology};
 use crate::{Catalogue, DELIVERY_TOPIC, Delivery};
@@ -60,7 +61,10 @@ impl Assembly {
         )?;
         let resumed = (resumption.report.packets > 0).then(|| resumption.report.clone());
         let sources = resumption.recorded.clone();
-        let wiring = wire(&bus, &topology, resumption)?;
+        let tree = Arc::new(TreeWatch::new(clock.clone()));
+        let watch = tree.clone();
+        let observer: ComponentObserver = Arc::new(move |name, what, detail| watch.note_component(name, what, detail));
+        let wiring = wire(&bus, &topology, resumption, observer)?;
         let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of)?;
         let node = Arc::new(Node {
             graph: Graph::of(&topology),
@@ -69,6 +73,7 @@ impl Assembly {
             clock_report: self.clock_report,
             dispatchers: Mutex::default(),
             component_stats: wiring.stats,
+            tree,
             service_stats: topology.services.iter().map(|_| Arc::new(ServiceStats::default())).collect(),
             paths: wiring.paths,
             open_reader: self.open_reader,
@@ -93,12 +98,7 @@ impl Assembly {
                 plans: Mutex::new(wiring.plans),
                 spin_ns: self.spin_ns,
             }),
-            Arc::new(ServiceSubsystem {
-                node: Arc::downgrade(&node),
-                recorded: sources,
-                stop: watch::Sender::new(false),
-                tasks: Mutex::default(),
-            }),
+            Arc::new(ServiceSubsystem::new(Arc::downgrade(&node), sources)),
         ];
         Ok((node, subsystems))
     }
@@ -162,7 +162,12 @@ struct Wiring {
 }
 
 /// Connects every component to its lanes and spreads components over dispatchers: at most cores − 1, at least one.
-fn wire(bus: &PhaseCoherenceBus, topology: &Topology, resumption: Resumption) -> Result<Wiring, TopicError> {
+fn wire(
+    bus: &PhaseCoherenceBus,
+    topology: &Topology,
+    resumption: Resumption,
+    observer: ComponentObserver,
+) -> Result<Wiring, TopicError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = cores.saturating_sub(1).clamp(1, topology.components.len().max(1));
     let mut plans = Vec::new();
@@ -210,6 +215,7 @@ fn wire(bus: &PhaseCoherenceBus, topology: &Topology, resumption: Resumption) ->
             paths: ComponentPaths::new(paths.clone()),
             backlog: replayed.undelivered.into(),
             recent_restarts: Vec::new(),
+            observer: observer.clone(),
         });
         stats.push(own);
     }

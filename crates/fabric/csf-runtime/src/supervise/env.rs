@@ -14,7 +14,7 @@ pub type Observer = Arc<dyn Fn(&Report) + Send + Sync>;
 /// One tree's world. Clones share it.
 #[derive(Clone)]
 pub struct Env {
-    pub(super) timer: Arc<dyn Timer>,
+    pub(crate) timer: Arc<dyn Timer>,
     pub(super) spawn: Arc<dyn Spawn>,
     pub(super) observer: Observer,
     /// How long a killed child may take to end before its supervisor goes on without it. OTP waits for ever.

@@ -91,6 +91,7 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn run(&mut self, settings: Settings) -> Option<Topology> {
         self.unique_names(&settings);
+        self.supervisors(&settings);
         let services: Vec<_> = settings.services.iter().filter_map(|s| self.service(s)).collect();
         let components: Vec<_> = settings.components.iter().filter_map(|c| self.component(c)).collect();
         for component in &components {
@@ -110,6 +111,47 @@ impl Checker<'_> {
                 let problem = Problem::new("CSF-0109", format!("`{}` is the name of two things", name.value))
                     .at(&name.at)
                     .help("names of sources, services and components share one space; rename one");
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    /// Every named supervisor exists, supervises something, and its services leave budget and pauses to it.
+    fn supervisors(&mut self, settings: &Settings) {
+        let names: Vec<&str> = settings.supervisors.iter().map(|s| s.name.as_str()).collect();
+        for service in &settings.services {
+            let Some(named) = &service.supervisor else { continue };
+            if !names.contains(&named.value.as_str()) {
+                let problem = Problem::new("CSF-0114", format!("no supervisor is called `{}`", named.value))
+                    .at(&named.at)
+                    .did_you_mean(&named.value, names.iter().copied())
+                    .help(format!("add a section [supervisor.{}]", named.value));
+                self.problems.push(problem);
+            }
+            if let Some(at) = &service.restart.budget_at {
+                let (service, supervisor) = (&service.name.value, &named.value);
+                let problem =
+                    Problem::new("CSF-0115", format!("`{service}` has a restart budget of its own")).at(at).help(
+                        format!("services of one supervisor share its budget: move this to [supervisor.{supervisor}]"),
+                    );
+                self.problems.push(problem);
+            }
+        }
+        for supervisor in &settings.supervisors {
+            let is_used = |s: &ServiceSettings| s.supervisor.as_ref().is_some_and(|n| n.value == supervisor.name);
+            if !settings.services.iter().any(is_used) {
+                let problem = Problem::new("CSF-0114", format!("supervisor `{}` supervises nothing", supervisor.name))
+                    .at(&supervisor.at)
+                    .help(format!(
+                        "give a source or service `supervisor = \"{}\"`, or remove the section",
+                        supervisor.name
+                    ));
+                self.problems.push(problem);
+            }
+            if let Some(clash) = settings.services.iter().find(|s| s.name.value == supervisor.name) {
+                let problem = Problem::new("CSF-0109", format!("`{}` is the name of two things", supervisor.name))
+                    .at(&clash.name.at)
+                    .help("a service without a supervisor is its own; rename one of the two");
                 self.problems.push(problem);
             }
         }

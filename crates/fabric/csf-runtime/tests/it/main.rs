@@ -4,4 +4,5 @@
 mod config;
 mod hub;
 mod node;
+mod services;
 mod world;

@@ -130,6 +130,54 @@ impl Service for Counter {
     }
 }
 
+/// How a service goes wrong.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FlakyOptions {
+    /// Whose failures are counted: of one test.
+    pub(crate) test: String,
+    /// Runs that fail before one goes on.
+    pub(crate) failures: u32,
+    /// Whether it panics instead.
+    pub(crate) panics: bool,
+    /// Whether it ignores being asked to stop.
+    pub(crate) is_stubborn: bool,
+}
+
+impl Options for FlakyOptions {}
+
+/// Fails so many times over all its instances, then waits for the stop.
+struct Flaky(FlakyOptions);
+
+/// Runs so far, by test.
+static RUNS: std::sync::Mutex<std::collections::BTreeMap<String, u32>> =
+    std::sync::Mutex::new(std::collections::BTreeMap::new());
+
+impl FlakyOptions {
+    fn runs(&self) -> u32 {
+        let mut runs = RUNS.lock().unwrap();
+        let runs = runs.entry(self.test.clone()).or_default();
+        *runs += 1;
+        *runs
+    }
+}
+
+impl Service for Flaky {
+    fn run(self: Box<Self>, mut cx: ServiceContext) -> BoxFuture<'static, Result<(), ServiceError>> {
+        Box::pin(async move {
+            if self.0.runs() <= self.0.failures {
+                assert!(!self.0.panics, "on purpose");
+                return Err(ServiceError::Failed { code: "CSF-0299", message: "on purpose".to_owned() });
+            }
+            cx.stopping().await;
+            if self.0.is_stubborn {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
+    }
+}
+
 struct TestPack;
 
 impl Pack for TestPack {
@@ -140,6 +188,7 @@ impl Pack for TestPack {
     fn register(&self, registrar: &mut Registrar<'_>) {
         let counter = registrar.service::<CountOptions, _>("counter", "counts", |o| Counter(o.count));
         counter.writes::<Number>("number").done();
+        registrar.service::<FlakyOptions, _>("flaky", "goes wrong", |o| Flaky(o.clone())).done();
         let adder = registrar.component::<NoOptions, _>("adder", "adds", |_| Adder::default());
         adder.reads::<Number>().reads::<Sum>().writes::<Sum>("sum").done();
         let liar = registrar.component::<NoOptions, _>("liar", "lies", |_| Liar);

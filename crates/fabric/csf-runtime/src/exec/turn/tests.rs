@@ -113,6 +113,7 @@ impl Bench {
             paths: ComponentPaths::new(paths.clone()),
             backlog: std::collections::VecDeque::new(),
             recent_restarts: Vec::new(),
+            observer: std::sync::Arc::new(|_, _, _| {}),
         };
         let counting = Arc::new(Counting { clock, readings: AtomicU64::new(0) });
         Self {

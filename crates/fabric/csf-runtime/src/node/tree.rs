@@ -1,0 +1,222 @@
+//! The supervision tree as people see it: who supervises whom, how often each was restarted, and why.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use csf_core::Stamp;
+use csf_core::port::TimeSource;
+use serde::{Deserialize, Serialize};
+
+use super::handle::Node;
+use super::services::{ROOT, groups};
+use crate::config::WhenSpent;
+use crate::exec::RunState;
+use crate::supervise::{Report, ReportKind, Strategy};
+
+/// Reports kept per node.
+const HISTORY: usize = 256;
+
+/// A supervisor or what it supervises.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TreeNode {
+    /// Its name.
+    pub name: String,
+    /// `supervisor`, `service` or `component`.
+    pub kind: String,
+    /// Where it is in its life.
+    pub state: RunState,
+    /// Times it was started again.
+    pub restarts: u64,
+    /// What the last failure said; empty when there was none.
+    pub last_failure: String,
+    /// Of a supervisor: which children a failure concerns.
+    pub strategy: Option<Strategy>,
+    /// Restarts allowed within a time.
+    pub budget: Option<BudgetReport>,
+    /// What it supervises, in start order.
+    pub children: Vec<TreeNode>,
+}
+
+/// A restart budget.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BudgetReport {
+    /// Restarts allowed…
+    pub at_most: u32,
+    /// … within this many milliseconds.
+    pub within_ms: u64,
+    /// Whether the node stops when it is spent.
+    pub stops_node: bool,
+}
+
+/// One line of the restart history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TreeEvent {
+    /// Nanoseconds since the Unix epoch, as text.
+    pub at: String,
+    /// Path of the supervisor.
+    pub supervisor: String,
+    /// The child.
+    pub child: String,
+    /// `started`, `fault`, `terminated`, `start_failed`, `delayed`, `shutdown_failed` or `budget_spent`.
+    pub what: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// The tree and its newest events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TreeReport {
+    /// The node.
+    pub root: TreeNode,
+    /// The newest 256 events, oldest first.
+    pub history: Vec<TreeEvent>,
+}
+
+/// Listens to every supervisor of the node.
+pub(crate) struct TreeWatch {
+    clock: Arc<dyn TimeSource>,
+    events: Mutex<VecDeque<TreeEvent>>,
+    restarts: Mutex<BTreeMap<String, u64>>,
+}
+
+impl TreeWatch {
+    pub(super) fn new(clock: Arc<dyn TimeSource>) -> Self {
+        Self { clock, events: Mutex::default(), restarts: Mutex::default() }
+    }
+
+    pub(super) fn note(&self, report: &Report) {
+        let (what, detail) = match &report.kind {
+            ReportKind::Started => {
+                let path = format!("{}/{}", report.supervisor, report.child);
+                *self.restarts.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_default() += 1;
+                ("started", String::new())
+            }
+            ReportKind::Terminated { reason } => ("terminated", reason.to_string()),
+            ReportKind::StartFailed { reason } => ("start_failed", reason.to_string()),
+            ReportKind::Delayed { pause } => ("delayed", format!("by {}", pause_text(*pause))),
+            ReportKind::ShutdownFailed { reason } => ("shutdown_failed", reason.to_string()),
+            ReportKind::BudgetSpent { restarts } => ("budget_spent", format!("restart {restarts} was one too many")),
+        };
+        self.push(&report.supervisor, &report.child, what, detail);
+    }
+
+    /// A component's dispatcher restarts it by itself and tells so here.
+    pub(crate) fn note_component(&self, name: &str, what: &str, detail: &str) {
+        self.push("components", name, what, detail.to_owned());
+    }
+
+    fn push(&self, supervisor: &str, child: &str, what: &str, detail: String) {
+        let event = TreeEvent {
+            at: Stamp(self.clock.now_ns().map_or(0, |t| t.as_nanos())).to_string(),
+            supervisor: supervisor.to_owned(),
+            child: child.to_owned(),
+            what: what.to_owned(),
+            detail,
+        };
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() == HISTORY {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+
+    /// Starts after the first.
+    fn restarts(&self, path: &str) -> u64 {
+        let starts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied();
+        starts.unwrap_or(0).saturating_sub(1)
+    }
+}
+
+fn pause_text(pause: Duration) -> String {
+    format!("{} ms", pause.as_millis())
+}
+
+/// The worst of what is below.
+fn state_of(children: &[TreeNode]) -> RunState {
+    let worst = [RunState::Failed, RunState::Restarting, RunState::Running, RunState::Starting, RunState::Stopped];
+    let has = |state: &RunState| children.iter().any(|c| c.state == *state);
+    worst.into_iter().find(has).unwrap_or(RunState::Finished)
+}
+
+impl Node {
+    /// The supervision tree.
+    #[must_use]
+    pub fn supervision(&self) -> TreeReport {
+        let services: Vec<TreeNode> = groups(&self.topology).iter().map(|group| self.group(group)).collect();
+        let components: Vec<TreeNode> = self
+            .topology
+            .components
+            .iter()
+            .zip(&self.component_stats)
+            .map(|(component, stats)| TreeNode {
+                name: component.settings.name.value.clone(),
+                kind: "component".to_owned(),
+                state: stats.state(),
+                restarts: stats.restarts.load(Ordering::Relaxed),
+                last_failure: stats.last_fault(),
+                strategy: None,
+                budget: Some(BudgetReport {
+                    at_most: component.settings.restart.at_most,
+                    within_ms: u64::try_from(component.settings.restart.within.as_millis()).unwrap_or(u64::MAX),
+                    stops_node: false,
+                }),
+                children: Vec::new(),
+            })
+            .collect();
+        let children = vec![
+            supervisor("components", Strategy::OneForOne, components),
+            supervisor(ROOT, Strategy::OneForOne, services),
+        ];
+        let root = supervisor(&self.topology.settings.node.name, Strategy::OneForOne, children);
+        let history = self.tree.events.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        TreeReport { root, history }
+    }
+
+    /// A service that has a supervisor of its own is shown as one line with that supervisor's budget.
+    fn group(&self, group: &super::services::Group) -> TreeNode {
+        let budget = BudgetReport {
+            at_most: group.budget.at_most,
+            within_ms: u64::try_from(group.budget.within.as_millis()).unwrap_or(u64::MAX),
+            stops_node: group.when_spent == WhenSpent::StopNode,
+        };
+        if let [index] = group.services[..]
+            && self.topology.services[index].settings.supervisor.is_none()
+        {
+            return TreeNode { budget: Some(budget), ..self.service_node(index) };
+        }
+        let children = group.services.iter().map(|&index| self.service_node(index)).collect();
+        let mut node = supervisor(&group.name, group.strategy, children);
+        node.restarts = self.tree.restarts(&format!("{ROOT}/{}", group.name));
+        node.budget = Some(budget);
+        node
+    }
+
+    fn service_node(&self, index: usize) -> TreeNode {
+        let stats = &self.service_stats[index];
+        TreeNode {
+            name: self.topology.services[index].settings.name.value.clone(),
+            kind: "service".to_owned(),
+            state: stats.state(),
+            restarts: stats.restarts.load(Ordering::Relaxed),
+            last_failure: stats.last_error(),
+            strategy: None,
+            budget: None,
+            children: Vec::new(),
+        }
+    }
+}
+
+fn supervisor(name: &str, strategy: Strategy, children: Vec<TreeNode>) -> TreeNode {
+    TreeNode {
+        name: name.to_owned(),
+        kind: "supervisor".to_owned(),
+        state: state_of(&children),
+        restarts: 0,
+        last_failure: String::new(),
+        strategy: Some(strategy),
+        budget: None,
+        children,
+    }
+}
