@@ -3,6 +3,8 @@
 //! The first asks for an orderly stop, in the middle of a start too; the second stops waiting for what is under way; the third ends the
 //! process. They are heard on a thread of their own: a busy node cannot delay them. Signals that arrive together count once (signal(7)).
 
+use std::io::Write;
+
 use csf_runtime::node::{Interrupt, Urgency};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,6 +12,11 @@ use crate::diagnostic::Failure;
 
 /// Exit code after the third signal, as a shell gives it to what SIGINT ended.
 const KILLED: i32 = 130;
+
+/// Tells people, if anybody still reads: a listener that panics here would hear nothing any more.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// Installs the listeners; when this returns, no signal ends the process by itself any more.
 pub(crate) fn listen() -> Result<Interrupt, Failure> {
@@ -37,7 +44,7 @@ pub(crate) fn listen() -> Result<Interrupt, Failure> {
                     raised.raise(Urgency::Hasty);
                 }
                 Urgency::Hasty => {
-                    eprintln!("interrupted three times; gone (the journal is what the last commit left)");
+                    say("interrupted three times; gone (the journal is what the last commit left)");
                     std::process::exit(KILLED);
                 }
             }

@@ -1,6 +1,6 @@
 //! `csf up`: a node from a configuration, or the demo.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use csf_gateway::{Access, Gateway};
 use csf_runtime::Catalogue;
 use csf_runtime::config::{Item, Settings};
 use csf_runtime::exec::RunState;
-use csf_runtime::node::{Interrupt, Node, Phase, Urgency};
+use csf_runtime::node::{Interrupt, Node, PathCleanup, Phase, ShutdownReason, ShutdownReport, Urgency};
 use csf_time::SystemClock;
 
 use super::Outcome;
@@ -31,6 +31,8 @@ const TIMED_RUNS: usize = 5;
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// How long the journal may refuse commits at the end of a flight before the run counts as failed.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+/// Clean-up priority of the files by which others find the node: early, since nobody should find it any more.
+const FILES_PRIORITY: u32 = 10;
 /// Length of the paced phase that latencies come from, seconds of flight.
 const PACED_S: f64 = 3.0;
 
@@ -53,24 +55,29 @@ struct Session {
     args: Up,
 }
 
-/// A running node with what must go when it stops.
+/// A running node and what belongs to it.
 struct Running {
     node: Arc<Node>,
     address: Option<SocketAddr>,
-    files: Vec<PathBuf>,
     login: String,
+    /// Whether people are told how it stops.
+    tells: bool,
     /// Ends before the node does.
     fault: Option<fault::Seeded>,
 }
 
 impl Running {
-    async fn stop(self) {
+    async fn stop(self, reason: ShutdownReason) -> ShutdownReport {
         drop(self.fault);
-        self.node.shutdown().await;
-        for file in &self.files {
-            // Gone already is as good.
-            let _ = std::fs::remove_file(file);
+        if self.tells {
+            say(format_args!("stopping"));
         }
+        let tell = |phase: &Phase| {
+            if self.tells {
+                print_phase(phase);
+            }
+        };
+        self.node.stop(reason, tell).await
     }
 }
 
@@ -102,8 +109,22 @@ impl Session {
         let running = self.boot(&item, directory, Some(self.listen(&item)?), true, self.process_start).await?;
         self.announce(&running);
         self.until_told(Duration::ZERO).await;
-        running.stop().await;
+        let node = running.node.clone();
+        let stopped = running.stop(self.reason()).await;
+        if self.args.config.json {
+            let mut report =
+                serde_json::to_value(node.report()).map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
+            report["shutdown"] = serde_json::json!(stopped);
+            return super::print_json(&report);
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn reason(&self) -> ShutdownReason {
+        match self.interrupt.urgency() {
+            Urgency::None => ShutdownReason::Finished,
+            _ => ShutdownReason::Requested,
+        }
     }
 
     /// Waits for Ctrl-C or the end of `--for`, of which `spent` is over already.
@@ -156,11 +177,14 @@ impl Session {
         };
         let node = node::start(item, &self.catalogue, start).await?;
         let fault = self.args.fault.map(|fault| fault::seed(fault, &node)).transpose()?;
-        let mut running = Running { node, address, files: Vec::new(), login: String::new(), fault };
+        let mut running = Running { node, address, login: String::new(), tells: !quiet, fault };
         if let Some(address) = address {
             let code = access.one_time_code().map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
             running.login = format!("http://{address}/login?code={code}");
-            running.files = write_node_files(&running.node, address, access.token(), &directory)?;
+            if let Err(failure) = write_node_files(&running.node, address, access.token(), &directory) {
+                running.stop(ShutdownReason::StartFailed).await;
+                return Err(failure);
+            }
         }
         Ok(running)
     }
@@ -222,8 +246,9 @@ impl Session {
             self.until_told(Duration::ZERO).await;
         }
         let node = running.node.clone();
-        running.stop().await;
+        let stopped = running.stop(self.reason()).await;
         summary.finish(&node);
+        summary.add_shutdown(&stopped);
         if self.args.config.json {
             super::print_json(&summary.json())?;
         } else if !is_printed {
@@ -303,7 +328,7 @@ impl Session {
             } else {
                 summary.add_timed(&running.node, &flown);
             }
-            running.stop().await;
+            running.stop(ShutdownReason::Finished).await;
         }
         // Scratch that stays behind is only disk space.
         let _ = std::fs::remove_dir_all(&scratch);
@@ -335,12 +360,17 @@ fn check_address(address: SocketAddr) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A line on stderr. Whoever read it may be gone: that must not keep a node from stopping in order.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 fn print_phase(phase: &Phase) {
-    eprintln!("  {:>2}  {:<22} {:>8.1} ms  {}", phase.number, phase.name, phase.ms, phase.detail);
+    say(format_args!("  {:>2}  {:<22} {:>8.1} ms  {}", phase.number, phase.name, phase.ms, phase.detail));
 }
 
 /// Writes the token and the node's address where `csf pub` and friends find them, readable by this user only.
-fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &Path) -> Result<(), Failure> {
     let file = NodeFile {
         address: address.to_string(),
         token: token.to_owned(),
@@ -352,11 +382,14 @@ fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &P
     let own = nodes.join(format!("{}.json", std::process::id()));
     let text = serde_json::to_string(&file).map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
     let token_file = directory.join("api.token");
+    // First, so that a failure between the two leaves none.
+    let paths = vec![own.clone(), token_file.clone()];
+    node.cleanup().register(Arc::new(PathCleanup::new("node and token files", FILES_PRIORITY, paths)));
     for (path, content) in [(&own, text.as_str()), (&token_file, token)] {
         let _ = std::fs::remove_file(path);
         let mut open = std::fs::OpenOptions::new();
         let mut file = open.write(true).create_new(true).mode(0o600).open(path)?;
         std::io::Write::write_all(&mut file, content.as_bytes())?;
     }
-    Ok(vec![own, token_file])
+    Ok(())
 }

@@ -32,6 +32,8 @@ const MOST_EFFECTS: usize = 32;
 pub(crate) struct Api {
     pub(crate) node: Arc<Node>,
     pub(crate) access: Access,
+    /// Turns true when the API stops: streams end then, since nothing else ends them.
+    pub(crate) stop: tokio::sync::watch::Receiver<bool>,
 }
 
 impl Api {
@@ -291,8 +293,11 @@ async fn publish(
         (spec.message.from_json)(body.payload).map_err(|e| misfit(&e))?;
         return json_answer(&json!({ "dry_run": true }));
     }
+    // Held until the answer is made: a stop waits for it.
+    let _work = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
     let (id, stamp) = api.node.publish_json(&topic, body.payload).map_err(|e| match e {
         PublishError::Edge(error) => misfit(&error),
+        PublishError::NotAccepting { state } => Refusal::not_accepting(state),
         error => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "CSF-0309", error.to_string(), "try again later"),
     })?;
     if !body.durable {

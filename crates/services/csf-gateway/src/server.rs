@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use csf_runtime::BoxFuture;
 use csf_runtime::node::{CoordinationHub, HealthStatus, Node, Subsystem, SubsystemError};
@@ -11,6 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::access::Access;
 use crate::routes::{Api, router};
+
+/// How long answers on their way may take once the API stops. New work is refused long before, and what was under way is answered.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// An API that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -102,14 +106,16 @@ impl Subsystem for Gateway {
             let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
             let listener = listener.ok_or_else(|| failed(&"started twice"))?;
             let listener = TcpListener::from_std(listener).map_err(|e| failed(&e))?;
-            let app = router(Api { node, access: self.access.clone() });
+            let app = router(Api { node, access: self.access.clone(), stop: self.stop.subscribe() });
             let mut stop = self.stop.subscribe();
+            let told = async move {
+                // An error means that nobody is left to ask for the stop.
+                let _ = stop.wait_for(|s| *s).await;
+            };
+            let server = axum::serve(listener, app).with_graceful_shutdown(told);
             let task = tokio::spawn(async move {
-                // Event streams never end by themselves, so the server is dropped rather than drained of them.
-                let served = async move { axum::serve(listener, app).await };
-                tokio::select! {
-                    result = served => if let Err(error) = result { tracing::error!(%error, "the API ended") },
-                    _ = stop.wait_for(|s| *s) => {}
+                if let Err(error) = server.await {
+                    tracing::error!(%error, "the API ended");
                 }
             });
             *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
@@ -122,10 +128,18 @@ impl Subsystem for Gateway {
         Box::pin(async {
             self.stop.send_replace(true);
             let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(task) = task {
-                task.await.map_err(|e| failed(&e))?;
+            let Some(mut task) = task else { return Ok(()) };
+            match tokio::time::timeout(LINGER, &mut task).await {
+                Ok(ended) => ended.map_err(|e| failed(&e)),
+                Err(_) => {
+                    tracing::warn!(
+                        after_ms = LINGER.as_millis(),
+                        "a client does not read its answer; its connection is dropped"
+                    );
+                    task.abort();
+                    Ok(())
+                }
             }
-            Ok(())
         })
     }
 

@@ -14,6 +14,7 @@ use super::hub::{CoordinationError, Subsystem};
 use super::initialization::{Conduct, LifeLimits};
 use super::interrupt::{Interrupt, Urgency};
 use super::preflight::{PreFlightResult, run_preflight_checks, standard_checks};
+use super::shutdown::ShutdownReason;
 use super::wiring::{Assembly, announce_run, resume};
 use crate::replay::ReplayError;
 use crate::topology::Topology;
@@ -240,7 +241,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         Ok(()) => Ok(node),
         Err(error) => {
             // The recorder works since the assembly; what the hub has rolled back already has nothing left to stop.
-            node.shutdown().await;
+            node.stop(ShutdownReason::StartFailed, |_| ()).await;
             Err(error)
         }
     }
@@ -275,6 +276,7 @@ async fn launch(
         now_ns(plan.clock.as_ref()).saturating_sub(process_start.0) as f64 / 1e6;
     *node.phases.lock().unwrap_or_else(PoisonError::into_inner) = plan.phases;
     node.set_state(NodeState::Running);
+    node.gate().open();
     Ok(())
 }
 

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::boot::Phase;
 use super::health::{HealthCheck, HealthCriticality, HealthResult, SystemHealthReport, check_system_health};
 use super::hub::{CoordinationHub, HealthStatus};
-use super::initialization::{Conduct, LifeLimits};
 use super::interrupt::Interrupt;
+use super::stop::Ending;
 use super::tree::TreeWatch;
 use crate::Catalogue;
 use crate::exec::{
@@ -75,6 +75,7 @@ pub struct Node {
     pub(super) resumed: Option<ReplayReport>,
     pub(super) rates: Mutex<Rates>,
     pub(super) interrupt: Interrupt,
+    pub(super) ending: Ending,
 }
 
 /// Where the node is in its life.
@@ -89,6 +90,17 @@ pub enum NodeState {
     Stopping,
     /// Down.
     Stopped,
+}
+
+impl std::fmt::Display for NodeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        })
+    }
 }
 
 /// The node in numbers.
@@ -297,8 +309,9 @@ impl Node {
     /// Publishes JSON on a topic as the author `api`.
     ///
     /// # Errors
-    /// When the topic is unknown, the payload does not fit, or the bus is full.
+    /// When the node starts or stops, the topic is unknown, the payload does not fit, or the bus is full.
     pub fn publish_json(&self, topic: &str, payload: serde_json::Value) -> Result<(MessageId, Stamp), PublishError> {
+        let _work = self.ending.gate.enter().ok_or_else(|| PublishError::NotAccepting { state: self.state() })?;
         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         let edge = match edges.get_mut(topic) {
             Some(edge) => edge,
@@ -536,21 +549,18 @@ impl Node {
         }
         rates.per_second.clone()
     }
-
-    /// Stops everything in reverse start order; what was published before is handled and durable afterwards.
-    pub async fn shutdown(&self) {
-        self.set_state(NodeState::Stopping);
-        let timer = crate::TokioWorld::current();
-        let conduct = Conduct { timer: &timer, limits: LifeLimits::default(), interrupt: &self.interrupt };
-        self.hub.stop_all(conduct, |_, _| ()).await;
-        self.set_state(NodeState::Stopped);
-    }
 }
 
 /// A packet refused at the edge.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
+    /// The node starts or stops.
+    #[error("the node is {state}, so it takes no packets from outside")]
+    NotAccepting {
+        /// Where it is in its life.
+        state: NodeState,
+    },
     /// No such topic, or no lane left.
     #[error(transparent)]
     Topic(#[from] TopicError),

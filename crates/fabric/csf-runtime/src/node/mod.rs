@@ -1,6 +1,8 @@
 //! A running node: subsystems started in order, watched, and stopped in reverse.
 
 mod boot;
+mod cleanup;
+mod gate;
 mod handle;
 mod health;
 mod hub;
@@ -8,12 +10,18 @@ mod initialization;
 mod interrupt;
 mod preflight;
 mod services;
+mod shutdown;
+mod stop;
 mod subsystems;
 mod tree;
 mod wiring;
 
 pub(crate) use boot::journal_code;
 pub use boot::{Attachment, BootError, BootOptions, Phase, boot};
+pub use cleanup::{
+    CleanupError, CleanupHandler, CleanupOutcome, CleanupReport, CleanupResult, PathCleanup, ResourceCleanup,
+};
+pub use gate::{Work, WorkGate};
 pub use handle::{
     BusReport, ClockReporter, ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError,
     ReaderFactory, TopicReport,
@@ -25,5 +33,6 @@ pub use hub::{CoordinationError, CoordinationHub, HealthStatus, Subsystem, Subsy
 pub use initialization::{Conduct, LifeLimits, StopOutcome};
 pub use interrupt::{Interrupt, Urgency};
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
+pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};
 pub use wiring::RUN_STREAM;

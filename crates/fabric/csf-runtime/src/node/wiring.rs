@@ -13,6 +13,7 @@ use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
 use super::hub::{CoordinationHub, Subsystem};
 use super::interrupt::{Interrupt, Urgency};
 use super::services::ServiceSubsystem;
+use super::stop::Ending;
 use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem};
 use super::tree::TreeWatch;
 use crate::exec::{ComponentObserver, ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
@@ -87,6 +88,7 @@ impl Assembly {
             resumed,
             rates: Mutex::new(Rates::default()),
             interrupt: self.interrupt,
+            ending: Ending::default(),
             bus,
             topology,
             catalogue,

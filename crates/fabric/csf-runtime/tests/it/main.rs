@@ -5,4 +5,5 @@ mod config;
 mod hub;
 mod node;
 mod services;
+mod shutdown;
 mod world;

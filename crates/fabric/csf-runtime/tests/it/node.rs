@@ -197,3 +197,20 @@ async fn an_interrupt_in_any_phase_of_the_start_leaves_a_journal_that_can_be_con
     assert_eq!(last_sum(&node), 66, "0..12 was added up once each, over twelve starts");
     node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_node_refuses_packets_and_says_what_its_stop_did() {
+    let store = MemoryStore::default();
+    let node = start(SMALL, &store).await.unwrap();
+    let mut signal = node.shutdown_signal();
+    publish(&node, 1);
+    let report = node.shutdown().await;
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.phases.iter().map(|p| p.number).collect::<Vec<_>>(), (1..=7).collect::<Vec<_>>());
+    let newest = store.reader().size().unwrap().position;
+    assert_eq!(report.phases[4].detail, format!("the journal is durable to position {newest}"));
+    assert!(signal.borrow_and_update().is_some());
+    let refused = node.publish_json("n", json!({ "value": 2 })).unwrap_err();
+    assert_eq!(refused.to_string(), "the node is stopped, so it takes no packets from outside");
+    assert_eq!(node.shutdown().await, report, "a second stop has nothing to do");
+}
