@@ -153,12 +153,13 @@ impl Session {
         let access =
             Access::new().map_err(|e| Failure::new("CSF-0210", format!("no randomness for the token: {e}")))?;
         let mut attachments: Vec<csf_runtime::node::Attachment> = Vec::new();
-        let mut address = None;
+        let (mut address, mut front) = (None, None);
         // The address is checked by the pre-flight first, so that its refusal comes before anything is touched.
         if let Some(listen) = listen {
             check_address(listen)?;
             let bound = Gateway::bind(listen, access.clone()).map_err(|e| Failure::new("CSF-0201", e.to_string()))?;
             address = Some(bound.address());
+            front = Some(bound.front());
             attachments.push(Box::new(move |node| bound.attach(node)));
         }
         let quiet = self.args.config.json || !tells;
@@ -170,6 +171,9 @@ impl Session {
             interrupt: self.interrupt.clone(),
             attachments,
             on_phase: Box::new(move |phase| {
+                if let Some(front) = &front {
+                    front.tell(phase);
+                }
                 if !quiet {
                     print_phase(phase);
                 }

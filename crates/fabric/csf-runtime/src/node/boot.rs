@@ -263,13 +263,14 @@ async fn launch(
     for attach in attachments {
         node.hub.register(attach(node))?;
     }
+    node.register_checks();
     plan.done(7, "transport", if attached > 0 { "HTTP API and console" } else { "none" })?;
     let timer = TokioWorld::current();
     let conduct = Conduct { timer: &timer, limits: LifeLimits::default(), interrupt: &node.interrupt };
     node.hub.start_all(conduct, |id| tracing::debug!(subsystem = id, "started")).await?;
     plan.done(8, "supervision tree", format!("{} components on their dispatchers", node.component_stats.len()))?;
     plan.done(9, "application services", format!("{} services", node.service_stats.len()))?;
-    let health = node.health();
+    let health = node.health().await;
     let detail = format!("{} checks, {:?}", health.components.len(), health.overall_status).to_lowercase();
     plan.done(10, "health verification", detail)?;
     *node.boot_ms.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -277,6 +278,7 @@ async fn launch(
     *node.phases.lock().unwrap_or_else(PoisonError::into_inner) = plan.phases;
     node.set_state(NodeState::Running);
     node.gate().open();
+    node.watch_health();
     Ok(())
 }
 

@@ -12,9 +12,9 @@ use csf_time::ClockReport;
 use serde::{Deserialize, Serialize};
 
 use super::boot::Phase;
-use super::health::{HealthCheck, HealthCriticality, HealthResult, SystemHealthReport, check_system_health};
-use super::hub::{CoordinationHub, HealthStatus};
+use super::hub::CoordinationHub;
 use super::interrupt::Interrupt;
+use super::monitor::HealthMonitor;
 use super::stop::Ending;
 use super::tree::TreeWatch;
 use crate::Catalogue;
@@ -76,6 +76,7 @@ pub struct Node {
     pub(super) rates: Mutex<Rates>,
     pub(super) interrupt: Interrupt,
     pub(super) ending: Ending,
+    pub(super) monitor: Arc<HealthMonitor>,
 }
 
 /// Where the node is in its life.
@@ -456,29 +457,6 @@ impl Node {
     pub fn service(&self, name: &str) -> Option<&Arc<ServiceStats>> {
         let index = self.topology.services.iter().position(|s| s.settings.name.value == name)?;
         self.service_stats.get(index)
-    }
-
-    /// The node's health from its subsystems, components and services.
-    #[must_use]
-    pub fn health(&self) -> SystemHealthReport {
-        let mut checks = Vec::new();
-        for (id, status) in self.hub.health() {
-            let result = match status {
-                HealthStatus::Healthy => HealthResult::Healthy,
-                HealthStatus::Degraded(text) => HealthResult::Degraded(text),
-                HealthStatus::Unhealthy(text) => HealthResult::Unhealthy(text),
-            };
-            checks.push(HealthCheck { name: id, criticality: HealthCriticality::Critical, result });
-        }
-        for report in self.components() {
-            let result = match report.state {
-                RunState::Failed => HealthResult::Unhealthy(report.last_failure),
-                RunState::Restarting => HealthResult::Degraded(report.last_failure),
-                _ => HealthResult::Healthy,
-            };
-            checks.push(HealthCheck { name: report.name, criticality: HealthCriticality::NonCritical, result });
-        }
-        check_system_health(&checks, self.now_ns().to_string())
     }
 
     /// Waits until everything published so far is handled, and everything that followed from it is durable. Streams that go on do

@@ -8,7 +8,9 @@ mod health;
 mod hub;
 mod initialization;
 mod interrupt;
+mod monitor;
 mod preflight;
+mod probes;
 mod services;
 mod shutdown;
 mod stop;
@@ -26,13 +28,13 @@ pub use handle::{
     BusReport, ClockReporter, ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError,
     ReaderFactory, TopicReport,
 };
-pub use health::{
-    ComponentHealth, HealthCheck, HealthCriticality, HealthResult, Status, SystemHealthReport, check_system_health,
-};
+pub use health::{ComponentHealth, Finding, HealthCriticality, HealthResult, Status, SystemHealthReport, combine};
 pub use hub::{CoordinationError, CoordinationHub, HealthStatus, Subsystem, SubsystemError};
 pub use initialization::{Conduct, LifeLimits, StopOutcome};
 pub use interrupt::{Interrupt, Urgency};
+pub use monitor::{FnCheck, HealthChange, HealthCheck, HealthMonitor, LogAlerts, NotificationService};
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
+pub use probes::Readiness;
 pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};
 pub use wiring::RUN_STREAM;

@@ -12,6 +12,7 @@ use super::boot::{BootError, now_ns};
 use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
 use super::hub::{CoordinationHub, Subsystem};
 use super::interrupt::{Interrupt, Urgency};
+use super::monitor::HealthMonitor;
 use super::services::ServiceSubsystem;
 use super::stop::Ending;
 use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem};
@@ -19,7 +20,7 @@ use super::tree::TreeWatch;
 use crate::exec::{ComponentObserver, ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
 use crate::replay::{Resumption, replay_while};
 use crate::topology::{Graph, Topology};
-use crate::{Catalogue, DELIVERY_TOPIC, Delivery};
+use crate::{Catalogue, DELIVERY_TOPIC, Delivery, TokioWorld};
 
 /// Slots of a delivery log.
 const DELIVERY_CAPACITY: usize = 8192;
@@ -67,6 +68,7 @@ impl Assembly {
         let observer: ComponentObserver = Arc::new(move |name, what, detail| watch.note_component(name, what, detail));
         let wiring = wire(&bus, &topology, resumption, observer)?;
         let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of)?;
+        let world = Arc::new(TokioWorld::current());
         let node = Arc::new(Node {
             graph: Graph::of(&topology),
             hub: CoordinationHub::default(),
@@ -89,6 +91,7 @@ impl Assembly {
             rates: Mutex::new(Rates::default()),
             interrupt: self.interrupt,
             ending: Ending::default(),
+            monitor: Arc::new(HealthMonitor::new(world.clone(), world, clock)),
             bus,
             topology,
             catalogue,

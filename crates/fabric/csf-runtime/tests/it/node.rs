@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use csf_core::port::Scan;
 use csf_runtime::exec::RunState;
-use csf_runtime::node::{BootError, Node, Urgency, boot};
+use csf_runtime::node::{BootError, Node, Readiness, Status, Urgency, boot};
 use csf_runtime::provenance::{Provenance, Relation};
 use csf_runtime::replay::{ReplayReport, replay};
 use csf_sim::MemoryStore;
@@ -167,9 +167,16 @@ async fn a_full_journal_stops_nothing_that_is_durable_and_recovers() {
         tokio::task::yield_now().await;
     }
     assert_eq!(node.feed().position(), before);
-    assert_eq!(serde_json::to_value(node.health().overall_status).unwrap(), json!("unhealthy"));
+    assert_eq!(serde_json::to_value(node.health().await.overall_status).unwrap(), json!("unhealthy"));
+    assert!(
+        matches!(node.readiness(), Readiness::Unhealthy { reasons } if reasons[0].starts_with("recorder: [CSF-0205]"))
+    );
     store.set_capacity_bytes(None);
     node.settle().await;
+    node.health().await;
+    assert_eq!(node.readiness(), Readiness::Ok);
+    let changes: Vec<_> = node.monitor().history().into_iter().map(|c| (c.component, c.to)).collect();
+    assert_eq!(changes, [("recorder".to_owned(), Status::Unhealthy), ("recorder".to_owned(), Status::Healthy)]);
     assert_eq!(last_sum(&node), 3);
     assert_eq!(node.feed().failure(), None);
     node.shutdown().await;
