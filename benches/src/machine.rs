@@ -12,7 +12,7 @@ use crate::clock::{cores, ns_per_tick};
 const LOCK: &str = include_str!("../Cargo.lock");
 
 /// Peers in the order of the book.
-const PEERS: [&str; 13] = [
+const PEERS: [&str; 14] = [
     "rtrb",
     "photon-ring",
     "disruptor",
@@ -26,6 +26,7 @@ const PEERS: [&str; 13] = [
     "uhlc",
     "quanta",
     "minstant",
+    "tower-resilience-circuitbreaker",
 ];
 
 /// Everything a reader needs to judge the figures.

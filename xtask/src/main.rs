@@ -8,6 +8,7 @@ mod exec;
 mod fuzz;
 mod new_pack;
 mod otp;
+mod repeat;
 mod shots;
 mod test;
 mod tidy;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("crash") => crash::run(rest),
         Some("otp") => otp::run(rest),
+        Some("repeat") => repeat::run(rest),
         Some("new-pack") => new_pack::run(rest),
         _ => {
             println!(
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
                  bench bus|time [--only G1,G3] [--quick] [--json]   the heart beside its peers; `--list` shows the rows\n  \
                  crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
                  otp [--scenarios N] [--seed S] [--only N] [--json]   our supervisors beside Erlang/OTP's\n  \
+                 repeat [--times N] [--seed S]   the unit tests N (50) times under random scheduling\n  \
                  new-pack NAME             a working pack: crate, registration, test"
             );
             Ok(())

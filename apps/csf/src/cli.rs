@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Write a recorded journal in another format
     Export(Export),
+    /// Run a whole node in a simulated world, with faults, from one seed or many
+    Sim(Sim),
     /// Check this machine, the configuration, and why a node is slow, large or out of time
     Doctor(Doctor),
     /// Measure this machine: latency, throughput, memory, processor, clock, routing
@@ -101,6 +103,30 @@ pub(crate) struct Up {
     /// Make the node ill on purpose, to see what `csf doctor` says
     #[arg(long, value_name = "NAME", hide = true)]
     pub(crate) fault: Option<crate::fault::Fault>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Sim {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Run this seed [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Run the seeds from 1 to N
+    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    pub(crate) seeds: Option<u64>,
+    /// Virtual time of a run, such as 20s
+    #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = parse_time)]
+    pub(crate) span: std::time::Duration,
+    /// What goes wrong: a list of loss, delay, reorder, partition, crash, torn-write, disk-full, clock-jump, skew; all, or none
+    #[arg(long, value_name = "LIST", default_value = "all", value_parser = crate::sim::Faults::parse)]
+    pub(crate) faults: crate::sim::Faults,
+    /// Print what happens, line by line, and a digest of everything
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Put a bug in on purpose, to see it found
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) plant: Option<crate::sim::Planted>,
 }
 
 /// Pace of a recording.

@@ -15,6 +15,7 @@ mod interrupts;
 mod node;
 mod packs;
 mod paths;
+mod sim;
 mod summary;
 
 use std::process::ExitCode;
@@ -40,7 +41,13 @@ pub fn main_with(own: Vec<Box<dyn Pack>>) -> ExitCode {
 
 fn start_logging(cli: &cli::Cli) {
     use tracing_subscriber::EnvFilter;
-    let default = if cli.verbose { "info" } else { "warn" };
+    // What goes wrong in a simulation is meant to, and told by its trace.
+    let is_simulation = matches!(cli.command, cli::Command::Sim(_));
+    let default = match (cli.verbose, is_simulation) {
+        (true, _) => "info",
+        (false, true) => "off",
+        (false, false) => "warn",
+    };
     let filter = EnvFilter::try_from_env("CSF_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     builder.with_ansi(diagnostic::colours()).init();

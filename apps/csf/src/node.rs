@@ -136,6 +136,7 @@ pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start)
         listen: start.listen,
         build_id: paths::build_id(),
         spin_ns: if cores > 1 { SPIN_NS } else { 0 },
+        world: csf_runtime::World::machine(),
         interrupt: start.interrupt,
         attachments: start.attachments,
         on_phase: start.on_phase,

@@ -9,8 +9,9 @@ use csf_core::port::LaneKind;
 use csf_core::{Attributes, Component, Context, Event, Fault, MessageType};
 use csf_runtime::config::RestartSettings;
 use csf_runtime::exec::{ComponentStats, Dispatcher, DispatcherHandle, Recorder, RecorderHandle, Runner, Timers};
-use csf_runtime::{DELIVERY_TOPIC, Delivery};
+use csf_runtime::{DELIVERY_TOPIC, Delivery, World};
 use csf_sim::MemoryStore;
+use tokio::runtime::Runtime;
 
 use super::bus::new_bus;
 use crate::clock::pin;
@@ -61,16 +62,19 @@ pub struct Asking {
 
 /// The threads that answer; they end when it is dropped.
 pub struct Answering {
+    runtime: Runtime,
     dispatcher: DispatcherHandle,
     recorder: Option<RecorderHandle>,
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.dispatcher.stop();
-        if let Some(recorder) = &self.recorder {
-            recorder.stop();
-        }
+        self.runtime.block_on(async {
+            self.dispatcher.stop().await;
+            if let Some(recorder) = &self.recorder {
+                recorder.stop().await;
+            }
+        });
     }
 }
 
@@ -85,6 +89,11 @@ fn wire(bus: &PhaseCoherenceBus, recording: Recording) -> Result<(Asking, Answer
         bus.declare(TopicSpec::new::<Frame<SMALL>>(topic).capacity(CAPACITY))?;
     }
     bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC).capacity(DELIVERIES))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let world = {
+        let _inside = runtime.enter();
+        World::machine()
+    };
     let log = bus.publisher::<Delivery>(DELIVERY_TOPIC, DISPATCHER, LaneKind::Delivery)?;
     let recorder = match recording {
         Recording::Off => None,
@@ -95,7 +104,7 @@ fn wire(bus: &PhaseCoherenceBus, recording: Recording) -> Result<(Asking, Answer
             let types = [MessageType::of::<Frame<SMALL>>(), MessageType::of::<Delivery>()];
             let messages = types.into_iter().map(|message| (message.full_name(), message)).collect();
             let delivery_of = BTreeMap::from([(COMPONENT.to_owned(), log.info().id)]);
-            Some(Recorder::start(Box::new(MemoryStore::default().open()?), lanes, messages, delivery_of)?)
+            Some(Recorder::start(Box::new(MemoryStore::default().open()?), lanes, messages, delivery_of, &world)?)
         }
     };
     let bell = Arc::new(Doorbell::default());
@@ -128,10 +137,10 @@ fn wire(bus: &PhaseCoherenceBus, recording: Recording) -> Result<(Asking, Answer
     let dispatcher = thread::scope(|scope| {
         joined(scope.spawn(|| {
             pin(1);
-            Dispatcher::start(DISPATCHER, vec![runner], log, bus.hlc(), clock, bell, SPIN_NS)
+            Dispatcher::start(DISPATCHER, vec![runner], log, bus.hlc(), clock, bell, SPIN_NS, &world)
         }))
     })?;
-    Ok((asking, Answering { dispatcher, recorder }))
+    Ok((asking, Answering { runtime, dispatcher, recorder }))
 }
 
 impl End for Asking {

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod bus;
 pub mod component;
+pub mod guard;
 pub mod matching;
 pub mod time;
 pub mod topics;

@@ -11,6 +11,7 @@ pub mod quanta;
 pub mod rtrb;
 pub mod thingbuf;
 pub mod tokio;
+pub mod tower_resilience;
 pub mod uhlc;
 #[cfg(feature = "zenoh")]
 pub mod zenoh;

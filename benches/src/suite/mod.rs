@@ -6,6 +6,7 @@ mod component;
 mod fan;
 mod floor;
 mod growth;
+mod guard;
 mod matching;
 mod publish;
 mod round_trip;
@@ -38,6 +39,11 @@ pub fn bus() -> Vec<Experiment> {
         matching::experiment(),
         component::experiment(),
     ]
+}
+
+/// The guards' table.
+pub fn guard() -> Vec<Experiment> {
+    vec![floor::counter(), guard::experiment()]
 }
 
 /// The clocks' table.

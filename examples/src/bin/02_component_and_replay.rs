@@ -158,6 +158,7 @@ async fn start(
         listen: None,
         build_id: "example".to_owned(),
         spin_ns: 0,
+        world: csf_runtime::World::machine(),
         interrupt: Interrupt::default(),
         attachments: Vec::new(),
         on_phase: Box::new(|_| ()),

@@ -9,6 +9,7 @@ mod follow;
 mod new;
 mod publish;
 mod replay;
+mod sim;
 mod status;
 mod topology;
 mod up;
@@ -42,6 +43,7 @@ pub(crate) fn run(command: Command, started: Stamp) -> Outcome {
         Command::Trace(args) => why::trace(&args),
         Command::Replay(args) => replay::run(args),
         Command::Export(args) => export::run(args),
+        Command::Sim(args) => sim::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Explain(args) => explain::run(&args),

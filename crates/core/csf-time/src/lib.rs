@@ -10,6 +10,7 @@
     reason = "the processor's counter and the clocks std does not offer are read by intrinsic and by libc"
 )]
 
+mod agreement;
 mod calibration;
 mod discipline;
 mod global;
@@ -23,6 +24,7 @@ mod tsc;
 mod tsc_clock;
 mod wire;
 
+pub use agreement::CounterAgreement;
 pub use calibration::{HardwareTimestamp, TscCalibration, hardware_timestamp};
 pub use global::{
     HlcStatus, global_hlc_merge, global_hlc_status, global_hlc_tick, global_time_source, initialize_global_hlc,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::CounterAgreement;
+
 /// What stands behind a time source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -33,6 +35,8 @@ pub struct ClockReport {
     pub wall_offset_ns: i64,
     /// Re-fits since the start.
     pub adjustments: u64,
+    /// How far the counters of the CPUs were apart when the clock was calibrated; none where they were not compared.
+    pub counters: Option<CounterAgreement>,
     /// Why the counter is not used, where it is not.
     pub fallback: Option<String>,
 }

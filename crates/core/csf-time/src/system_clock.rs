@@ -63,6 +63,7 @@ impl SystemClock {
                 sandwich_ns: 0,
                 wall_offset_ns: clock.wall_offset_ns()?,
                 adjustments: 0,
+                counters: None,
                 fallback: Some(reason.clone()),
             }),
         }

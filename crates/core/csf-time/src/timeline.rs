@@ -248,5 +248,8 @@ fn unusual(line: Line, due: u64, now: u64) -> Reading {
 #[path = "timeline/model.rs"]
 mod model;
 #[cfg(test)]
+#[path = "timeline/sockets.rs"]
+mod sockets;
+#[cfg(test)]
 #[path = "timeline/tests.rs"]
 mod tests;

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use csf_core::port::{TimeCheckpoint, TimeSource};
 use csf_core::{NanoTime, TimeError, TimeResult};
 
+use crate::agreement::{self, CounterAgreement};
 use crate::discipline::{Discipline, Point, Verdict};
 use crate::os_clock::{OsClock, Reference};
 use crate::report::{ClockReport, ClockSource};
@@ -30,22 +31,24 @@ pub struct TscClock {
 #[derive(Debug)]
 struct Writer {
     discipline: Discipline,
-    given_up: Option<String>,
+    given_up: Option<Box<str>>,
+    /// Of the CPUs' counters, when they were calibrated. Boxed, as `given_up` is, so that the clock stays three lines long.
+    agreement: Option<Box<CounterAgreement>>,
 }
 
 impl TscClock {
-    /// Calibrates against the boot clock; busy for about 4 ms.
+    /// Calibrates against the boot clock; busy for about 4 ms, at most some 20 ms where the CPUs are.
     ///
     /// # Errors
-    /// [`TimeError::Unavailable`] when the processor or the kernel has no counter to trust.
+    /// [`TimeError::Unavailable`] when the processor or the kernel has no counter to trust, or the counters of the CPUs are apart.
     pub fn calibrate() -> TimeResult<Self> {
         Self::calibrate_against(Reference::Boot)
     }
 
-    /// Calibrates against `reference`; busy for about 4 ms.
+    /// Calibrates against `reference`, as [`TscClock::calibrate`].
     ///
     /// # Errors
-    /// [`TimeError::Unavailable`] when the processor or the kernel has no counter to trust.
+    /// As [`TscClock::calibrate`].
     pub fn calibrate_against(reference: Reference) -> TimeResult<Self> {
         tsc::check()?;
         let os = OsClock::over(reference)?;
@@ -56,8 +59,9 @@ impl TscClock {
         let second = tsc::sandwich(&os)?;
         let (discipline, line) = Discipline::new(first, second)
             .ok_or_else(|| TimeError::Unavailable { reason: "the time-stamp counter stands still".into() })?;
+        let agreement = agreement::compare_and_check(line.ns_per_tick())?.map(Box::new);
         let timeline = Timeline::new(line, discipline.first_look(&line));
-        let writer = Mutex::new(Writer { discipline, given_up: None });
+        let writer = Mutex::new(Writer { discipline, given_up: None, agreement });
         Ok(Self { timeline, writer, os, checkpoints: AtomicU64::new(0) })
     }
 
@@ -83,6 +87,7 @@ impl TscClock {
         let point = tsc::sandwich(&self.os)?;
         let ns_per_tick = 1e9 / writer.discipline.hz();
         let is_given_up = writer.given_up.is_some();
+        let apart_ns = writer.agreement.as_ref().map_or(0, |agreement| agreement.apart_ns_min);
         // The writer is held, so the line cannot change under the subtraction.
         let offset = self.timeline.line().at(point.tsc).wrapping_sub(point.unix_ns).cast_signed();
         let now_ns = self.unix_ns()?;
@@ -92,13 +97,14 @@ impl TscClock {
             source: if is_given_up { ClockSource::Os } else { ClockSource::Tsc },
             tsc_hz: (!is_given_up).then(|| writer.discipline.hz()),
             resolution_ns: if is_given_up { 1.0 } else { ns_per_tick },
-            uncertainty_ns: if is_given_up { 0.0 } else { writer.discipline.uncertainty_ns() },
+            uncertainty_ns: if is_given_up { 0.0 } else { writer.discipline.uncertainty_ns() + apart_ns as f64 },
             uncertainty_ppm: if is_given_up { 0.0 } else { writer.discipline.uncertainty_ppm() },
             offset_to_os_ns: if is_given_up { 0 } else { offset },
             sandwich_ns: (point.width_ticks as f64 * ns_per_tick) as u64,
             wall_offset_ns,
             adjustments: writer.discipline.adjustments(),
-            fallback: writer.given_up.clone(),
+            counters: writer.agreement.as_deref().copied(),
+            fallback: writer.given_up.as_deref().map(str::to_owned),
         })
     }
 
@@ -169,7 +175,7 @@ impl TscClock {
             // When even this clock cannot be read, every later reading says so.
             let margin_ns = writer.discipline.uncertainty_ns().ceil() as u64;
             self.timeline.give_up(margin_ns, || self.os.unix_ns().unwrap_or(u64::MAX));
-            writer.given_up = Some(reason);
+            writer.given_up = Some(reason.into_boxed_str());
         }
     }
 }

@@ -10,6 +10,7 @@ mod os_rng;
 mod pack;
 mod service;
 mod tokio_world;
+mod world;
 
 pub mod config;
 pub mod exec;
@@ -27,3 +28,6 @@ pub use pack::{
 };
 pub use service::{BoxFuture, Service, ServiceContext, ServiceError};
 pub use tokio_world::TokioWorld;
+#[doc(hidden)]
+pub use world::Plant;
+pub use world::{Workers, World};

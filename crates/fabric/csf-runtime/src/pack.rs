@@ -112,6 +112,8 @@ pub struct ServiceType {
     pub schema: fn() -> serde_json::Value,
     /// Reads the options, then makes services.
     pub make: Make<ServiceFactory>,
+    /// What takes its place in a simulated world; `None` when nothing does.
+    pub simulated: Option<Make<ServiceFactory>>,
 }
 
 /// Everything the packs brought.
@@ -187,10 +189,8 @@ impl Registrar<'_> {
             doc,
             writes: Vec::new(),
             schema: || schemars::schema_for!(O).to_value(),
-            make: Arc::new(move |item| {
-                let options = Arc::new(read_options::<O>(item)?);
-                Ok(Arc::new(move || Box::new(make(&options)) as Box<dyn Service>))
-            }),
+            make: service_maker(make),
+            simulated: None,
         };
         ServiceBuilder { catalogue: self.catalogue, kind: Some(kind) }
     }
@@ -252,6 +252,28 @@ impl ServiceBuilder<'_> {
         self
     }
 
+    /// Its twin in a simulated world, with the same options and outputs: it sees time, waits and randomness only through its context.
+    #[must_use]
+    pub fn simulated<O, S>(mut self, make: fn(&O) -> S) -> Self
+    where
+        O: Options + Sync,
+        S: Service + 'static,
+    {
+        if let Some(kind) = &mut self.kind {
+            kind.simulated = Some(service_maker(make));
+        }
+        self
+    }
+
+    /// It is its own twin: it sees time, waits and randomness only through its context, and what it reads never changes.
+    #[must_use]
+    pub fn deterministic(mut self) -> Self {
+        if let Some(kind) = &mut self.kind {
+            kind.simulated = Some(kind.make.clone());
+        }
+        self
+    }
+
     /// Registers the type.
     pub fn done(self) {}
 }
@@ -262,6 +284,17 @@ impl Drop for ServiceBuilder<'_> {
             self.catalogue.services.insert(kind.name.clone(), kind);
         }
     }
+}
+
+fn service_maker<O, S>(make: fn(&O) -> S) -> Make<ServiceFactory>
+where
+    O: Options + Sync,
+    S: Service + 'static,
+{
+    Arc::new(move |item| {
+        let options = Arc::new(read_options::<O>(item)?);
+        Ok(Arc::new(move || Box::new(make(&options)) as Box<dyn Service>))
+    })
 }
 
 fn read_options<O: Options>(item: &Item) -> Result<O, Vec<Problem>> {

@@ -88,6 +88,15 @@ impl ServiceContext {
         Stamp(self.bus.config().time_source.now_ns().map_or(0, |t| t.as_nanos()))
     }
 
+    /// Runs work that blocks, such as reading a file: beside the async threads on a machine, at once in a simulated world. `None` when it
+    /// panicked.
+    pub async fn blocking<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+        match tokio::runtime::Handle::try_current() {
+            Ok(tokio) => tokio.spawn_blocking(work).await.ok(),
+            Err(_) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok(),
+        }
+    }
+
     /// Tells people how far the work is, 0..1.
     pub fn progress(&self, share: f64) {
         self.progress.set_progress(share);

@@ -127,21 +127,61 @@ impl SimExecutor {
     /// # Errors
     /// [`Stalled`] when nothing can run any more and `main` has not ended.
     pub fn block_on<T>(&self, main: impl Future<Output = T>) -> Result<T, Stalled> {
+        match self.block_on_until(main, || false)? {
+            Some(value) => Ok(value),
+            None => unreachable!("nothing asks it to stop"),
+        }
+    }
+
+    /// As [`SimExecutor::block_on`], but asks `stop` between any two polls, and leaves everything where it is when that says so: a crash.
+    ///
+    /// # Errors
+    /// As [`SimExecutor::block_on`].
+    pub fn block_on_until<T>(
+        &self,
+        main: impl Future<Output = T>,
+        mut stop: impl FnMut() -> bool,
+    ) -> Result<Option<T>, Stalled> {
         let mut main = std::pin::pin!(main);
         self.0.lock().wake(ROOT);
         loop {
+            if stop() {
+                return Ok(None);
+            }
             let drawn = self.0.lock().draw();
             match drawn {
                 Some(ROOT) => {
                     let waker = self.waker(ROOT);
                     if let Poll::Ready(value) = main.as_mut().poll(&mut Context::from_waker(&waker)) {
-                        return Ok(value);
+                        return Ok(Some(value));
                     }
                 }
                 Some(task) => self.poll_task(task),
                 None => self.jump()?,
             }
         }
+    }
+
+    /// Tasks that were spawned and have not ended.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.0.lock().tasks.iter().flatten().count()
+    }
+
+    /// Drops every task where it stands, as a crash of the process does.
+    pub fn drop_tasks(&self) {
+        // Outside the lock: a task's end may wake and spawn others, which are dropped too.
+        loop {
+            let tasks: Vec<Task> = self.0.lock().tasks.iter_mut().filter_map(Option::take).collect();
+            if tasks.is_empty() {
+                break;
+            }
+            drop(tasks);
+        }
+        let mut state = self.0.lock();
+        state.ready.clear();
+        state.is_ready.fill(false);
+        state.free = (1..state.tasks.len()).collect();
     }
 
     fn waker(&self, task: usize) -> Waker {
@@ -153,12 +193,12 @@ impl SimExecutor {
         let Some(mut task) = self.0.lock().tasks[index].take() else { return };
         let waker = self.waker(index);
         let is_done = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
-        let mut state = self.0.lock();
         if is_done {
-            state.free.push(index);
-        } else {
-            state.tasks[index] = Some(task);
+            drop(task);
+            self.0.lock().free.push(index);
+            return;
         }
+        self.0.lock().tasks[index] = Some(task);
     }
 
     /// Moves time to the next timer and wakes everything that is due then.

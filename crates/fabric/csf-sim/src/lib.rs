@@ -5,11 +5,17 @@
 //! Invariant: everything here repeats from its seed and its inputs.
 
 pub mod conformance;
+mod environment;
 mod executor;
 mod memory_journal;
 mod memory_state;
 mod seeded_rng;
+mod sim_clock;
+mod sim_disk;
 
+pub use environment::init_test_environment;
 pub use executor::{SimExecutor, Stalled};
 pub use memory_journal::{MemoryJournal, MemoryStore};
 pub use seeded_rng::SeededRng;
+pub use sim_clock::SimClock;
+pub use sim_disk::{NextWrite, SimDisk, SimJournal};

@@ -78,11 +78,13 @@ impl Service for Flight {
 
 async fn play(options: FlightOptions, mut cx: ServiceContext) -> Result<(), ServiceError> {
     let path = options.path.clone();
-    let opened = tokio::task::spawn_blocking(move || Recording::open(&path)).await;
-    let recording = match opened {
-        Ok(Ok(recording)) => recording,
-        Ok(Err(error)) => return Err(ServiceError::Failed { code: code(&error), message: error.to_string() }),
-        Err(panic) => return Err(ServiceError::Failed { code: "CSF-0401", message: panic.to_string() }),
+    let recording = match cx.blocking(move || Recording::open(&path)).await {
+        Some(Ok(recording)) => recording,
+        Some(Err(error)) => return Err(ServiceError::Failed { code: code(&error), message: error.to_string() }),
+        None => {
+            let message = format!("reading {} panicked", options.path.display());
+            return Err(ServiceError::Failed { code: "CSF-0401", message });
+        }
     };
     let fixes = FixOptions { sigma_m: options.fix_sigma_m, seed: options.seed, ..FixOptions::default() };
     let events = events_with_fixes(&recording, &fixes);

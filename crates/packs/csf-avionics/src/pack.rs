@@ -66,6 +66,8 @@ impl Pack for Avionics {
             .writes::<AhrsSample>("ahrs")
             .writes::<PeerState>("peer")
             .writes::<LandDetected>("land")
+            // A recording does not change.
+            .deterministic()
             .done();
         registrar
             .component::<Config, _>("fusion", "15-state error-state Kalman filter", |config| {

@@ -10,6 +10,7 @@ mod message;
 mod rate;
 mod sampler;
 mod schedule;
+mod simulated;
 mod source;
 mod telemetry;
 
@@ -58,6 +59,7 @@ impl Pack for Host {
             .writes::<Pressure>("pressure")
             .writes::<Process>("process")
             .writes::<Clock>("clock")
+            .simulated::<TelemetryOptions, _>(Telemetry::simulated)
             .done();
         registrar
             .component::<WatchOptions, _>(

@@ -71,7 +71,8 @@ fn machine() -> Vec<Finding> {
                         (None, Some(reason)) => format!("operating system's, because {reason}"),
                         (None, None) => "operating system's".to_owned(),
                     };
-                    format!("{source}, within {:.0} ns of the wall clock's reading", report.uncertainty_ns)
+                    let counters = report.counters.map_or(String::new(), |counters| format!("; {counters}"));
+                    format!("{source}, within {:.0} ns of the wall clock's reading{counters}", report.uncertainty_ns)
                 }
                 Err(error) => format!("usable, but says nothing of itself: {error}"),
             };

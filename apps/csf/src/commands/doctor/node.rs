@@ -204,8 +204,11 @@ impl Patient {
             None => Finding::ok(
                 "clock",
                 format!(
-                    "cycle counter, {:+} ns from the system's, within {:.0} ns, {} corrections",
-                    clock.offset_to_os_ns, clock.uncertainty_ns, clock.adjustments
+                    "cycle counter, {:+} ns from the system's, within {:.0} ns, {} corrections; {}",
+                    clock.offset_to_os_ns,
+                    clock.uncertainty_ns,
+                    clock.adjustments,
+                    clock.counters.unwrap_or_default()
                 ),
             ),
         }]

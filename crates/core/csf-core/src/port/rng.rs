@@ -12,3 +12,9 @@ pub trait Rng: Send {
         u64::from_le_bytes(bytes)
     }
 }
+
+impl<R: Rng + ?Sized> Rng for Box<R> {
+    fn fill(&mut self, out: &mut [u8]) {
+        (**self).fill(out);
+    }
+}

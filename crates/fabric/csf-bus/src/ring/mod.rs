@@ -23,8 +23,8 @@
 //! traffic is thin. When the slot behind it is committed too, traffic is thick, and one look at `committed` names the whole batch.
 //!
 //! The idea of gating sequences is the LMAX Disruptor's (Thompson et al., 2011); the cached `limit` is what rtrb calls a cached index;
-//! the word in the slot is FastFlow's (Aldinucci et al., 2012). Each protocol above but for the taking back has a model in `model/`; the law
-//! of all operations together is in `laws.rs`.
+//! the word in the slot is FastFlow's (Aldinucci et al., 2012). Each protocol above has a model in `model/`; the law of all
+//! operations together is in `laws.rs`, and whole nodes under random schedules are in `schedules/`.
 
 mod causes;
 mod cursor;
@@ -35,6 +35,8 @@ mod memory;
 mod model;
 mod platform;
 mod reader;
+#[cfg(test)]
+mod schedules;
 mod slot;
 mod spare;
 #[cfg(test)]

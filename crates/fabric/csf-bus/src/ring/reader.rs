@@ -501,6 +501,12 @@ impl<M: Memory> Reader<M> {
         }
     }
 
+    /// What the producer knows of this reader.
+    #[cfg(test)]
+    pub(crate) fn cursor(&self) -> &Cursor<M::Platform> {
+        &self.cursor
+    }
+
     /// Whether the held packet needs its slot.
     #[cfg(test)]
     pub(crate) fn holds_slot(&self) -> bool {

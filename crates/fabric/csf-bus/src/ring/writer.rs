@@ -214,6 +214,12 @@ impl<M: Memory> Writer<M> {
         self.matcher.visit(&self.masks, targets, &mut self.found, |index| ring(&self.cursors[index]));
     }
 
+    /// Whether nobody came, went or sleeps as far as the producer knows: its commits end with one look.
+    #[cfg(test)]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet != LOOK
+    }
+
     /// Chooses the instructions by which sleepers are matched.
     pub(crate) fn set_matcher(&mut self, matcher: Matcher) {
         self.matcher = matcher;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Publisher, Start, TopicSpec, ViolationKind};
 use csf_core::port::LaneKind;
-use csf_core::{Attributes, BusError, LaneId, MessageId, NanoTime, Priority};
+use csf_core::{Attributes, BusError, LaneId, MessageId, Priority};
+use csf_sim::init_test_environment;
 use csf_time::{SimulatedClock, SystemClock};
 use proptest::prelude::*;
 
@@ -15,7 +16,7 @@ use super::{Number, number};
 const HOLD_MAX: Duration = Duration::from_millis(10);
 
 fn bus() -> (PhaseCoherenceBus, Arc<SimulatedClock>) {
-    let clock = SimulatedClock::starting_at(NanoTime::from_nanos(1_000_000));
+    let clock = init_test_environment();
     let bus = PhaseCoherenceBus::new(BusConfig { hold_max: HOLD_MAX, ..BusConfig::new(clock.clone()) });
     bus.declare(TopicSpec::new::<Number>("n").capacity(256)).unwrap();
     (bus, clock)

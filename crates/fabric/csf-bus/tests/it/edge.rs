@@ -3,11 +3,13 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use csf_bus::{BusConfig, DowncastPacket, PhaseCoherenceBus, Receiver};
 use csf_core::port::{EventBusRx, EventBusTx, PacketRouter, SubscriptionId};
 use csf_core::{AnyPacket, BusError, ComponentId, NanoTime, PhasePacket, Priority, QuantumOffset, Stamp, TraceSpan};
-use csf_time::{SimulatedClock, SystemClock};
+use csf_sim::init_test_environment;
+use csf_time::SystemClock;
 use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,7 +21,8 @@ struct Reading {
 }
 
 fn bus() -> PhaseCoherenceBus {
-    let clock = SimulatedClock::starting_at(NanoTime::from_nanos(1_000_000));
+    let clock = init_test_environment();
+    clock.advance(Duration::from_millis(1));
     PhaseCoherenceBus::new(BusConfig { channel_buffer_size: 8, ..BusConfig::new(clock) })
 }
 

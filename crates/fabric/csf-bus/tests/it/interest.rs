@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use csf_bus::{BusConfig, Expired, Interest, PhaseCoherenceBus, Policy, Publisher, Subscriber, TopicSpec};
 use csf_core::port::LaneKind;
-use csf_core::{Attributes, Message, NanoTime, Stamp};
-use csf_time::SimulatedClock;
+use csf_core::{Attributes, Message, Stamp};
+use csf_sim::init_test_environment;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,8 @@ fn a_conflating_subscriber_sees_the_newest_packet_it_wants() {
 /// FAB-023: missed deadlines are counted, whatever becomes of the packets.
 #[test]
 fn late_packets_are_delivered_or_dropped_and_always_counted() {
-    let clock = SimulatedClock::starting_at(NanoTime::from_nanos(1_000));
+    let clock = init_test_environment();
+    clock.advance(Duration::from_nanos(1_000));
     let bus = PhaseCoherenceBus::new(BusConfig::new(clock.clone()));
     bus.declare(TopicSpec::new::<Number>("n")).unwrap();
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();
@@ -118,7 +119,8 @@ fn late_packets_are_delivered_or_dropped_and_always_counted() {
 
 #[test]
 fn lag_is_told_as_count_and_as_time() {
-    let clock = SimulatedClock::starting_at(NanoTime::from_nanos(1_000));
+    let clock = init_test_environment();
+    clock.advance(Duration::from_nanos(1_000));
     let bus = PhaseCoherenceBus::new(BusConfig::new(clock.clone()));
     bus.declare(TopicSpec::new::<Number>("n")).unwrap();
     let mut publisher = bus.publisher::<Number>("n", "a", LaneKind::Source).unwrap();

@@ -10,20 +10,23 @@ mod faults;
 mod health;
 mod interest;
 mod latency;
+mod leaving;
 mod merge;
 mod principles;
 mod router;
+mod sizes;
 mod stress;
 mod workload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Policy, Start, TopicError, TopicSpec};
 use csf_core::port::LaneKind;
-use csf_core::{Attributes, BusError, Message, NanoTime, Priority};
-use csf_time::SimulatedClock;
+use csf_core::{Attributes, BusError, Message, Priority};
+use csf_sim::init_test_environment;
 use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,7 +50,8 @@ impl Message for Word {
 }
 
 fn bus() -> PhaseCoherenceBus {
-    let clock = SimulatedClock::starting_at(NanoTime::from_nanos(1_000_000));
+    let clock = init_test_environment();
+    clock.advance(Duration::from_millis(1));
     PhaseCoherenceBus::new(BusConfig::new(clock))
 }
 

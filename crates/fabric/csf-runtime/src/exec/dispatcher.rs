@@ -3,19 +3,20 @@
 //! Components take turns ([`super::turn`]). Handlers never wait.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use csf_bus::{Doorbell, EffectWriter, Subscription};
-use csf_core::port::TimeSource;
+use csf_core::port::{TimeSource, within};
 use csf_core::{Component, Header, Stamp, TimerId};
 use csf_time::Hlc;
 
 use super::paths::ComponentPaths;
 use super::stats::{ComponentStats, RunState};
 use super::turn::Turn;
+use super::worker::{Work, Worker, step_back};
+use crate::World;
 use crate::config::RestartSettings;
 use crate::pack::ComponentFactory;
 
@@ -84,55 +85,57 @@ impl Timers {
     }
 }
 
-/// Controls a dispatcher's thread.
+/// Controls a dispatcher.
 pub struct DispatcherHandle {
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    worker: Worker,
+}
+
+struct Shared {
     bell: Arc<Doorbell>,
-    idle_rounds: Arc<AtomicU64>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    stop: AtomicBool,
+    is_nudged: AtomicBool,
+    idle_rounds: AtomicU64,
 }
 
 impl DispatcherHandle {
     /// Counts the times the dispatcher found nothing to do: when it grows while no producer publishes, everything is handled.
     #[must_use]
     pub fn idle_rounds(&self) -> u64 {
-        self.idle_rounds.load(Ordering::SeqCst)
+        self.shared.idle_rounds.load(Ordering::SeqCst)
     }
 
     /// Wakes it, so that it looks once more.
     pub fn nudge(&self) {
-        self.bell.ring();
+        self.shared.is_nudged.store(true, Ordering::Release);
+        self.shared.bell.ring();
     }
 
-    /// Handles what is there, then ends the thread. A second call does nothing.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.bell.ring();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a dispatcher panicked outside a handler");
-        }
+    /// Handles what is there, then ends. A second call does nothing.
+    pub async fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.bell.ring();
+        self.worker.ended().await;
     }
 }
 
-/// Runs components on one thread.
+/// Runs components, on one thread.
 pub struct Dispatcher {
     runners: Vec<Runner>,
     log: Box<dyn EffectWriter>,
     hlc: Hlc,
     clock: Arc<dyn TimeSource>,
-    bell: Arc<Doorbell>,
-    stop: Arc<AtomicBool>,
-    idle_rounds: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     spin_ns: u64,
 }
 
 impl Dispatcher {
-    /// Starts a thread. All runners' subscriptions share `bell`; `log` is the dispatcher's delivery lane. It spins `spin_ns` before parking.
+    /// Starts it in `world`. All runners' subscriptions share `bell`; `log` is the dispatcher's delivery lane. A thread spins `spin_ns`
+    /// before it parks.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// When a thread cannot be started.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a dispatcher, each once")]
     pub fn start(
         name: &str,
         runners: Vec<Runner>,
@@ -141,40 +144,78 @@ impl Dispatcher {
         clock: Arc<dyn TimeSource>,
         bell: Arc<Doorbell>,
         spin_ns: u64,
+        world: &World,
     ) -> std::io::Result<DispatcherHandle> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let idle_rounds = Arc::new(AtomicU64::new(0));
-        let mut dispatcher = Self {
-            runners,
-            log,
-            hlc,
-            clock,
-            bell: bell.clone(),
-            stop: stop.clone(),
-            idle_rounds: idle_rounds.clone(),
-            spin_ns,
-        };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || dispatcher.run())?;
-        Ok(DispatcherHandle { stop, bell, idle_rounds, thread: Mutex::new(Some(thread)) })
+        let shared = Arc::new(Shared {
+            bell,
+            stop: AtomicBool::new(false),
+            is_nudged: AtomicBool::new(false),
+            idle_rounds: AtomicU64::new(0),
+        });
+        let dispatcher = Self { runners, log, hlc, clock, shared: shared.clone(), spin_ns };
+        let worker = Worker::start(name, dispatcher, world)?;
+        Ok(DispatcherHandle { shared, worker })
     }
 
     fn now(&self) -> Stamp {
         Stamp(self.clock.now_ns().map_or(0, |t| t.as_nanos()))
     }
 
-    fn run(&mut self) {
+    fn begin(&mut self) {
         for runner in &mut self.runners {
             runner.input.allow_sleep();
             runner.stats.set_state(RunState::Running);
         }
+    }
+
+    fn end(&self) {
+        for runner in &self.runners {
+            if runner.stats.state() == RunState::Running {
+                runner.stats.set_state(RunState::Stopped);
+            }
+        }
+    }
+
+    /// Until something is due, at the latest.
+    fn nap(&self, now: Stamp) -> Duration {
+        let next = self.runners.iter().filter_map(|r| r.timers.next()).map(|(at, _)| at).min();
+        next.map_or(NAP, |at| Duration::from_nanos(at.since(now)).min(NAP))
+    }
+
+    fn has_reason(shared: &Shared, runners: &mut [Runner]) -> bool {
+        shared.stop.load(Ordering::Acquire)
+            || shared.is_nudged.swap(false, Ordering::AcqRel)
+            || runners.iter_mut().any(|r| r.input.peek().is_some())
+    }
+
+    fn park(&mut self, now: Stamp) {
+        let nap = self.nap(now);
+        let Self { shared, runners, .. } = self;
+        shared.bell.wait(nap, || Self::has_reason(shared, runners));
+    }
+
+    /// One turn for every component; true when anything was handled.
+    fn round(&mut self) -> bool {
+        let Self { runners, log, hlc, clock, .. } = self;
+        let mut is_busy = false;
+        for runner in runners {
+            is_busy |= Turn::new(runner, log.as_mut(), hlc, clock.as_ref()).run();
+        }
+        is_busy
+    }
+}
+
+impl Work for Dispatcher {
+    fn run(mut self) {
+        self.begin();
         let (mut idle, mut idle_since) = (0, Stamp::ZERO);
         loop {
-            let is_stopping = self.stop.load(Ordering::Acquire);
+            let is_stopping = self.shared.stop.load(Ordering::Acquire);
             if self.round() {
                 idle = 0;
                 continue;
             }
-            self.idle_rounds.fetch_add(1, Ordering::SeqCst);
+            self.shared.idle_rounds.fetch_add(1, Ordering::SeqCst);
             if is_stopping {
                 break;
             }
@@ -192,29 +233,26 @@ impl Dispatcher {
             idle = idle.wrapping_add(1);
             std::hint::spin_loop();
         }
-        for runner in &self.runners {
-            if runner.stats.state() == RunState::Running {
-                runner.stats.set_state(RunState::Stopped);
+        self.end();
+    }
+
+    async fn run_as_task(mut self, world: World) {
+        self.begin();
+        loop {
+            let is_stopping = self.shared.stop.load(Ordering::Acquire);
+            if self.round() {
+                step_back().await;
+                continue;
             }
+            self.shared.idle_rounds.fetch_add(1, Ordering::SeqCst);
+            if is_stopping {
+                break;
+            }
+            let nap = self.nap(self.now());
+            let Self { shared, runners, .. } = &mut self;
+            let news = shared.bell.wait_until(|| Self::has_reason(shared, runners).then_some(()));
+            within(&*world.timer, nap, news).await;
         }
-    }
-
-    fn park(&mut self, now: Stamp) {
-        let next = self.runners.iter().filter_map(|r| r.timers.next()).map(|(at, _)| at).min();
-        let nap = next.map_or(NAP, |at| Duration::from_nanos(at.since(now)).min(NAP));
-        let bell = self.bell.clone();
-        bell.wait(nap, || {
-            self.stop.load(Ordering::Acquire) || self.runners.iter_mut().any(|r| r.input.peek().is_some())
-        });
-    }
-
-    /// One turn for every component; true when anything was handled.
-    fn round(&mut self) -> bool {
-        let Self { runners, log, hlc, clock, .. } = self;
-        let mut is_busy = false;
-        for runner in runners {
-            is_busy |= Turn::new(runner, log.as_mut(), hlc, clock.as_ref()).run();
-        }
-        is_busy
+        self.end();
     }
 }

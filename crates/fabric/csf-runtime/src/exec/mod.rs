@@ -8,6 +8,7 @@ mod recorder;
 mod stats;
 mod turn;
 mod watermark;
+mod worker;
 
 pub use dispatcher::{ComponentObserver, Dispatcher, DispatcherHandle, Runner, Timers};
 pub(crate) use handler::{Parts, handle, panic_text};
@@ -16,3 +17,4 @@ pub use paths::{ComponentPaths, PathLatencies};
 pub use recorder::{Recorder, RecorderHandle};
 pub use stats::{ComponentStats, RunState, ServiceStats};
 pub use watermark::{Committed, CommittedPacket, DurableFeed};
+pub(crate) use worker::step_back;

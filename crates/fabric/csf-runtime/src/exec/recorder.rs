@@ -1,26 +1,30 @@
-//! The recorder: one thread that reads every recorded lane and appends to the journal in causally closed batches.
+//! The recorder: one worker that reads every recorded lane and appends to the journal in causally closed batches.
 //!
 //! Invariant: after each commit, everything durable has its causes durable: a packet's trigger, a delivery's input, an effect's
 //! delivery. What is not closed yet waits for the next batch, so the journal is always the prefix of an execution.
 //! Positions follow the stamps inside a batch (a delivery before its effects), hence agree with causal order.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use csf_bus::{Doorbell, LaneReader, Subscription};
-use csf_core::port::{Batch, Journal, JournalError, LaneBatch, NewEvent, StoredPacket};
-use csf_core::port::{LaneInfo, LaneKind};
+use csf_core::port::{Batch, Journal, JournalError, LaneBatch, LaneInfo, LaneKind, NewEvent, StoredPacket, within};
 use csf_core::{Header, LaneId, MessageType, Stamp};
 use tokio::sync::oneshot;
 
 use super::watermark::{CommittedPacket, DurableFeed};
+use super::worker::{Work, Worker, step_back};
+use crate::World;
+use crate::world::Plant;
 use crate::{Delivery, Input};
 
 /// Longest time a packet waits for company before its commit, and the pause after a failed one.
 const GATHER: Duration = Duration::from_millis(10);
+/// Longest sleep; only a safety net, every producer rings the bell.
+const NAP: Duration = Duration::from_millis(250);
 /// Packets per commit at most; at about 100 bytes each a commit stays near 1 MiB.
 const BATCH: usize = 8192;
 
@@ -35,6 +39,8 @@ pub struct Recorder {
     feed: Arc<DurableFeed>,
     shared: Arc<Shared>,
     events: Vec<EventRequest>,
+    delivery_of: BTreeMap<String, LaneId>,
+    plant: Option<Plant>,
 }
 
 struct Shared {
@@ -43,11 +49,21 @@ struct Shared {
     events: Mutex<Vec<EventRequest>>,
 }
 
-/// Talks to the recorder's thread.
+/// Talks to the recorder.
 pub struct RecorderHandle {
     feed: Arc<DurableFeed>,
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    worker: Worker,
+}
+
+/// What the recorder does after a turn.
+enum Next {
+    Turn,
+    /// Waits for packets.
+    Idle,
+    /// Waits for company.
+    Gather,
+    End,
 }
 
 struct LaneState {
@@ -74,11 +90,12 @@ impl Recorder {
         subscription: Subscription,
         messages: BTreeMap<String, MessageType>,
         delivery_of: BTreeMap<String, LaneId>,
+        world: &World,
     ) -> std::io::Result<RecorderHandle> {
         let feed = Arc::new(DurableFeed::new(journal.position()));
         let bell = subscription.doorbell().clone();
         let shared = Arc::new(Shared { bell, stop: AtomicBool::new(false), events: Mutex::default() });
-        let mut recorder = Self {
+        let recorder = Self {
             journal,
             subscription,
             messages,
@@ -86,74 +103,60 @@ impl Recorder {
             feed: feed.clone(),
             shared: shared.clone(),
             events: Vec::new(),
+            delivery_of,
+            plant: world.plant,
         };
-        let thread =
-            std::thread::Builder::new().name("csf-recorder".to_owned()).spawn(move || recorder.run(&delivery_of))?;
-        Ok(RecorderHandle { feed, shared, thread: Mutex::new(Some(thread)) })
+        let worker = Worker::start("csf-recorder", recorder, world)?;
+        Ok(RecorderHandle { feed, shared, worker })
     }
 
-    fn run(&mut self, delivery_of: &BTreeMap<String, LaneId>) {
-        self.subscription.allow_sleep();
-        loop {
-            let stopping = self.shared.stop.load(Ordering::Acquire);
-            self.collect(delivery_of);
-            self.events.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
-            match self.commit() {
-                Ok(0) if stopping => return,
-                Ok(0) => self.idle(),
-                Ok(written) if written < BATCH / 8 && !stopping => self.gather(),
-                Ok(_) => {}
-                Err(error) => {
-                    if self.feed.failure().is_none() {
-                        tracing::error!(%error, "journal refused a commit; trying again");
-                    }
-                    self.feed.fail(Some(format!("[{}] {error}", crate::node::journal_code(&error))));
-                    if stopping {
-                        return;
-                    }
-                    self.gather();
+    fn turn(&mut self) -> Next {
+        let is_stopping = self.shared.stop.load(Ordering::Acquire);
+        self.collect();
+        self.events.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
+        match self.commit() {
+            Ok(0) if is_stopping => Next::End,
+            Ok(0) => Next::Idle,
+            Ok(written) if written < BATCH / 8 && !is_stopping => Next::Gather,
+            Ok(_) => Next::Turn,
+            Err(error) => {
+                if self.feed.failure().is_none() {
+                    tracing::error!(%error, "journal refused a commit; trying again");
                 }
+                self.feed.fail(Some(format!("[{}] {error}", crate::node::journal_code(&error))));
+                if is_stopping { Next::End } else { Next::Gather }
             }
         }
     }
 
-    fn idle(&mut self) {
-        let shared = self.shared.clone();
-        let subscription = &mut self.subscription;
-        shared.bell.wait(Duration::from_millis(250), || {
-            let has_events = !shared.events.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-            has_events
-                || shared.stop.load(Ordering::Acquire)
-                || subscription.lanes().iter_mut().any(|l| l.peek().is_some())
-        });
-    }
-
-    /// A short rest after a small commit, so that a trickle of packets shares a disk flush. Ends at a stop request.
-    fn gather(&self) {
-        let shared = &self.shared;
-        let quiet = Doorbell::default();
-        quiet.wait(GATHER, || shared.stop.load(Ordering::Acquire));
+    fn has_reason(shared: &Shared, subscription: &mut Subscription) -> bool {
+        let has_events = !shared.events.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        has_events || shared.stop.load(Ordering::Acquire) || subscription.lanes().iter_mut().any(|l| l.peek().is_some())
     }
 
     /// Copies what the lanes hold now. Delivery logs last: an effect seen here has its delivery in the log by then.
-    fn collect(&mut self, delivery_of: &BTreeMap<String, LaneId>) {
-        for deliveries in [false, true] {
-            for reader in self.subscription.lanes() {
-                if (reader.info().kind == LaneKind::Delivery) != deliveries {
-                    continue;
-                }
-                let id = reader.info().id;
-                let state = match self.lanes.get_mut(&id) {
-                    Some(state) => state,
-                    None => {
-                        let Some(state) = LaneState::new(reader.info(), &self.messages, delivery_of) else {
-                            continue;
-                        };
-                        self.lanes.entry(id).or_insert(state)
-                    }
-                };
+    fn collect(&mut self) {
+        self.collect_kind(false);
+        self.collect_kind(true);
+        self.learn_lanes();
+    }
+
+    fn collect_kind(&mut self, deliveries: bool) {
+        let Self { subscription, lanes, messages, delivery_of, .. } = self;
+        for reader in subscription.lanes() {
+            if (reader.info().kind == LaneKind::Delivery) == deliveries
+                && let Some(state) = LaneState::learn(lanes, reader.info(), messages, delivery_of)
+            {
                 state.take(reader);
             }
+        }
+    }
+
+    /// A lane that was opened meanwhile may hold the cause of what was just copied: known, it is not taken for one of an earlier start.
+    fn learn_lanes(&mut self) {
+        let Self { subscription, lanes, messages, delivery_of, .. } = self;
+        for reader in subscription.lanes() {
+            LaneState::learn(lanes, reader.info(), messages, delivery_of);
         }
     }
 
@@ -199,6 +202,9 @@ impl Recorder {
     fn closed_cut(&self) -> BTreeMap<LaneId, usize> {
         let mut cut: BTreeMap<LaneId, usize> =
             self.lanes.iter().map(|(id, s)| (*id, s.pending.len().min(BATCH))).collect();
+        if self.plant == Some(Plant::OpenCut) {
+            return cut;
+        }
         loop {
             let mut changed = false;
             for (id, state) in &self.lanes {
@@ -268,6 +274,19 @@ impl Recorder {
 }
 
 impl LaneState {
+    /// The state of a lane, made at the first call; `None` when its type is not registered.
+    fn learn<'a>(
+        lanes: &'a mut BTreeMap<LaneId, Self>,
+        info: &LaneInfo,
+        messages: &BTreeMap<String, MessageType>,
+        delivery_of: &BTreeMap<String, LaneId>,
+    ) -> Option<&'a mut Self> {
+        Some(match lanes.entry(info.id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Self::new(info, messages, delivery_of)?),
+        })
+    }
+
     fn new(
         info: &LaneInfo,
         messages: &BTreeMap<String, MessageType>,
@@ -342,14 +361,106 @@ impl RecorderHandle {
         receiver.await.map_err(|_| "the recorder has stopped".to_owned())?
     }
 
-    /// Writes everything that was published before the call, then ends the thread. A second call does nothing.
-    pub fn stop(&self) {
+    /// Writes everything that was published before the call, then ends. A second call does nothing.
+    pub async fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.bell.ring();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the recorder panicked");
+        self.worker.ended().await;
+    }
+}
+
+impl Work for Recorder {
+    fn run(mut self) {
+        self.subscription.allow_sleep();
+        loop {
+            match self.turn() {
+                Next::Turn => {}
+                Next::Idle => {
+                    let Self { shared, subscription, .. } = &mut self;
+                    shared.bell.wait(NAP, || Self::has_reason(shared, subscription));
+                }
+                Next::Gather => Doorbell::default().wait(GATHER, || self.shared.stop.load(Ordering::Acquire)),
+                Next::End => return,
+            }
         }
+    }
+
+    async fn run_as_task(mut self, world: World) {
+        self.subscription.allow_sleep();
+        loop {
+            match self.turn() {
+                Next::Turn => step_back().await,
+                Next::Idle => {
+                    let Self { shared, subscription, .. } = &mut self;
+                    let news = shared.bell.wait_until(|| Self::has_reason(shared, subscription).then_some(()));
+                    within(&*world.timer, NAP, news).await;
+                }
+                Next::Gather => {
+                    let stop = self.shared.bell.wait_until(|| self.shared.stop.load(Ordering::Acquire).then_some(()));
+                    within(&*world.timer, GATHER, stop).await;
+                }
+                Next::End => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use csf_bus::{BusConfig, Interest, PhaseCoherenceBus, Start, TopicSpec};
+    use csf_core::{Attributes, Message};
+    use csf_sim::MemoryJournal;
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::DELIVERY_TOPIC;
+
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    struct Number(u64);
+
+    impl Message for Number {
+        const NAME: &'static str = "test.recorded-number";
+        const VERSION: u16 = 1;
+    }
+
+    fn recorder(bus: &PhaseCoherenceBus) -> Recorder {
+        let interest = Interest::new().start(Start::Earliest);
+        let subscription = bus.subscribe_any(&["n", DELIVERY_TOPIC], interest, Arc::new(Doorbell::default())).unwrap();
+        let types = [MessageType::of::<Number>(), MessageType::of::<Delivery>()];
+        let bell = subscription.doorbell().clone();
+        Recorder {
+            journal: Box::new(MemoryJournal::new()),
+            subscription,
+            messages: types.into_iter().map(|t| (t.full_name(), t)).collect(),
+            lanes: BTreeMap::new(),
+            feed: Arc::new(DurableFeed::new(0)),
+            shared: Arc::new(Shared { bell, stop: AtomicBool::new(false), events: Mutex::default() }),
+            events: Vec::new(),
+            delivery_of: BTreeMap::new(),
+            plant: None,
+        }
+    }
+
+    #[test]
+    fn a_delivery_waits_for_a_packet_whose_lane_was_opened_while_the_recorder_looked() {
+        let clock = csf_time::SystemClock::detect().unwrap();
+        let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
+        bus.declare(TopicSpec::new::<Number>("n")).unwrap();
+        bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC)).unwrap();
+        let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher", LaneKind::Delivery).unwrap();
+        let mut recorder = recorder(&bus);
+        recorder.collect_kind(false);
+        // Meanwhile a lane is opened, and its first packet is delivered.
+        let mut lane = bus.publisher::<Number>("n", "api", LaneKind::Source).unwrap();
+        let id = lane.try_publish(Number(1), Attributes::default()).unwrap();
+        let input = Input::Packet { lane: id.lane, seq: id.seq };
+        let delivery = Delivery { component: 0, input, outcome: crate::Outcome::Done };
+        log.try_publish(delivery, Attributes::default()).unwrap();
+        recorder.collect_kind(true);
+        recorder.learn_lanes();
+        assert_eq!(recorder.commit().unwrap(), 0, "the delivery has no packet yet");
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 2);
     }
 }

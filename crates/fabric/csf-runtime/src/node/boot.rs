@@ -18,7 +18,7 @@ use super::shutdown::ShutdownReason;
 use super::wiring::{Assembly, announce_run, resume};
 use crate::replay::ReplayError;
 use crate::topology::Topology;
-use crate::{Catalogue, TokioWorld};
+use crate::{Catalogue, World};
 
 /// One phase of the start, as told to people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub type Attachment = Box<dyn FnOnce(&Arc<Node>) -> Arc<dyn Subsystem> + Send>;
 
 /// Everything a start needs.
 pub struct BootOptions {
+    /// What the node runs on.
+    pub world: World,
     /// The checked configuration.
     pub topology: Topology,
     /// The configuration as resolved, stored in the journal for replay.
@@ -190,7 +192,7 @@ pub(super) fn now_ns(clock: &dyn TimeSource) -> u64 {
 /// # Errors
 /// [`BootError`].
 pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
-    let BootOptions { topology, catalogue, clock, interrupt, .. } = options;
+    let BootOptions { topology, catalogue, clock, interrupt, world, .. } = options;
     let mut plan = Plan {
         last: now_ns(clock.as_ref()),
         clock: clock.clone(),
@@ -198,7 +200,12 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         phases: Vec::new(),
         interrupt: interrupt.clone(),
     };
-    let checks = run_preflight_checks(&standard_checks(options.listen, &options.directory, clock.as_ref()));
+    // A simulated world has no ports and no disk to look at.
+    let checks = if world.is_simulated() {
+        Vec::new()
+    } else {
+        run_preflight_checks(&standard_checks(options.listen, &options.directory, clock.as_ref()))
+    };
     for (check, result) in &checks {
         match result {
             PreFlightResult::Fail { code, reason } => {
@@ -209,7 +216,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         }
     }
     plan.done(0, "pre-flight", format!("{} checks passed", checks.len()))?;
-    plan.done(1, "runtime", format!("{} workers", tokio::runtime::Handle::current().metrics().num_workers()))?;
+    plan.done(1, "runtime", world.describe())?;
     let counts = (topology.services.len(), topology.components.len(), topology.topics.len());
     plan.done(2, "configuration", format!("{} services, {} components, {} topics", counts.0, counts.1, counts.2))?;
     plan.done(3, "logging and metrics", "log to stderr, latencies per path")?;
@@ -235,6 +242,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         build_id: options.build_id,
         spin_ns: options.spin_ns,
         interrupt,
+        world,
     };
     let (node, subsystems) = assembly.build(journal, resumption)?;
     match launch(&node, subsystems, options.attachments, plan, options.process_start).await {
@@ -265,8 +273,7 @@ async fn launch(
     }
     node.register_checks();
     plan.done(7, "transport", if attached > 0 { "HTTP API and console" } else { "none" })?;
-    let timer = TokioWorld::current();
-    let conduct = Conduct { timer: &timer, limits: LifeLimits::default(), interrupt: &node.interrupt };
+    let conduct = Conduct { timer: &*node.world.timer, limits: LifeLimits::default(), interrupt: &node.interrupt };
     node.hub.start_all(conduct, |id| tracing::debug!(subsystem = id, "started")).await?;
     plan.done(8, "supervision tree", format!("{} components on their dispatchers", node.component_stats.len()))?;
     plan.done(9, "application services", format!("{} services", node.service_stats.len()))?;

@@ -17,13 +17,13 @@ use super::interrupt::Interrupt;
 use super::monitor::HealthMonitor;
 use super::stop::Ending;
 use super::tree::TreeWatch;
-use crate::Catalogue;
 use crate::exec::{
     ComponentStats, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
     ServiceStats,
 };
 use crate::replay::ReplayReport;
 use crate::topology::{Graph, Topology};
+use crate::{Catalogue, World};
 
 /// Opens another reader of the node's journal.
 pub type ReaderFactory = Arc<dyn Fn() -> Result<Box<dyn JournalReader>, JournalError> + Send + Sync>;
@@ -77,6 +77,7 @@ pub struct Node {
     pub(super) interrupt: Interrupt,
     pub(super) ending: Ending,
     pub(super) monitor: Arc<HealthMonitor>,
+    pub(super) world: World,
 }
 
 /// Where the node is in its life.
@@ -472,7 +473,7 @@ impl Node {
             if done {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+            self.world.timer.sleep(std::time::Duration::from_micros(200)).await;
         }
         for topic in self.bus.topics().iter().filter(|t| t.spec().recorded) {
             for (lane, committed) in topic.committed() {
@@ -481,7 +482,7 @@ impl Node {
                     && self.state() != NodeState::Stopped
                     && self.feed().durable(lane.message(committed - 1)).await.is_err()
                 {
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    self.world.timer.sleep(std::time::Duration::from_millis(5)).await;
                 }
             }
         }

@@ -21,7 +21,6 @@ use crate::supervise::{
     Supervisor,
 };
 use crate::topology::{ServiceNode, Topology};
-use crate::{OsRng, TokioWorld};
 
 /// Path of the root.
 pub(super) const ROOT: &str = "services";
@@ -214,8 +213,8 @@ impl Subsystem for ServiceSubsystem {
             let members: BTreeMap<String, BTreeSet<String>> =
                 groups.iter().map(|g| (g.name.clone(), g.services.iter().map(names).collect())).collect();
             let tree: Arc<TreeWatch> = node.tree.clone();
-            let world = Arc::new(TokioWorld::current());
-            let env = Env::new(world.clone(), world, OsRng).observed_by(move |report| {
+            let world = &node.world;
+            let env = Env::new(world.timer.clone(), world.spawn.clone(), world.rng()).observed_by(move |report| {
                 tree.note(report);
                 note(&stats, &members, report);
             });

@@ -8,7 +8,7 @@ use super::gate::WorkGate;
 use super::handle::{Node, NodeState};
 use super::hub::CoordinationHub;
 use super::shutdown::{ShutdownCoordinator, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
-use crate::{BoxFuture, TokioWorld};
+use crate::BoxFuture;
 use tokio::sync::watch;
 
 /// What a node's end needs.
@@ -51,8 +51,7 @@ impl Node {
         if let Some(report) = over.as_ref() {
             return report.clone();
         }
-        let world = TokioWorld::current();
-        let coordinator = ShutdownCoordinator::new(&world, &self.interrupt, on_phase);
+        let coordinator = ShutdownCoordinator::new(&*self.world.timer, &self.interrupt, on_phase);
         let report = coordinator.shutdown(self, reason).await;
         self.set_state(NodeState::Stopped);
         *over = Some(report.clone());
@@ -94,8 +93,8 @@ impl Winddown for Node {
 
     fn release_resources(&self) -> String {
         let edges = std::mem::take(&mut *self.edges.lock().unwrap_or_else(PoisonError::into_inner)).len();
-        let dispatchers = std::mem::take(&mut *self.dispatchers.lock().unwrap_or_else(PoisonError::into_inner)).len();
-        format!("{dispatchers} dispatchers, {edges} lanes of the API, the journal")
+        self.dispatchers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        format!("{edges} lanes of the API, the journal")
     }
 
     fn cleanup(&self) -> &ResourceCleanup {

@@ -36,9 +36,8 @@ impl Subsystem for RecorderSubsystem {
     fn stop(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
             let node = self.node.upgrade().ok_or_else(gone)?;
-            tokio::task::spawn_blocking(move || node.recorder.stop())
-                .await
-                .map_err(|e| SubsystemError { code: "CSF-0299", message: e.to_string() })
+            node.recorder.stop().await;
+            Ok(())
         })
     }
 
@@ -92,6 +91,7 @@ impl Subsystem for DispatcherSubsystem {
                     clock,
                     plan.bell,
                     self.spin_ns,
+                    &node.world,
                 )
                 .map_err(|e| SubsystemError { code: "CSF-0209", message: format!("no thread for components: {e}") })?;
                 node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
@@ -103,14 +103,11 @@ impl Subsystem for DispatcherSubsystem {
     fn stop(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
             let node = self.node.upgrade().ok_or_else(gone)?;
-            let stop = move || {
-                for dispatcher in node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                    dispatcher.stop();
-                }
-            };
-            tokio::task::spawn_blocking(stop)
-                .await
-                .map_err(|e| SubsystemError { code: "CSF-0299", message: e.to_string() })
+            let dispatchers = std::mem::take(&mut *node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner));
+            for dispatcher in &dispatchers {
+                dispatcher.stop().await;
+            }
+            Ok(())
         })
     }
 

@@ -20,7 +20,7 @@ use super::tree::TreeWatch;
 use crate::exec::{ComponentObserver, ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
 use crate::replay::{Resumption, replay_while};
 use crate::topology::{Graph, Topology};
-use crate::{Catalogue, DELIVERY_TOPIC, Delivery, TokioWorld};
+use crate::{Catalogue, DELIVERY_TOPIC, Delivery, World};
 
 /// Slots of a delivery log.
 const DELIVERY_CAPACITY: usize = 8192;
@@ -39,6 +39,7 @@ pub(super) struct Assembly {
     pub(super) build_id: String,
     pub(super) spin_ns: u64,
     pub(super) interrupt: Interrupt,
+    pub(super) world: World,
 }
 
 /// A node that does not run yet, and its own subsystems.
@@ -47,7 +48,7 @@ pub(super) type Assembled = (Arc<Node>, Vec<Arc<dyn Subsystem>>);
 impl Assembly {
     /// The node and its own subsystems. The recorder works from here on.
     pub(super) fn build(self, journal: Box<dyn Journal>, resumption: Resumption) -> Result<Assembled, BootError> {
-        let Self { topology, catalogue, clock, .. } = self;
+        let Self { topology, catalogue, clock, world, .. } = self;
         let (incarnation, not_before) = (journal.incarnation(), resumption.newest);
         let bus = PhaseCoherenceBus::new(BusConfig { incarnation, not_before, ..BusConfig::new(clock.clone()) });
         for spec in topology.topics.values() {
@@ -66,9 +67,9 @@ impl Assembly {
         let tree = Arc::new(TreeWatch::new(clock.clone()));
         let watch = tree.clone();
         let observer: ComponentObserver = Arc::new(move |name, what, detail| watch.note_component(name, what, detail));
-        let wiring = wire(&bus, &topology, resumption, observer)?;
-        let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of)?;
-        let world = Arc::new(TokioWorld::current());
+        let wiring = wire(&bus, &topology, resumption, observer, world.workers.cores())?;
+        let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of, &world)?;
+        let monitor = HealthMonitor::new(world.timer.clone(), world.spawn.clone(), clock.clone());
         let node = Arc::new(Node {
             graph: Graph::of(&topology),
             hub: CoordinationHub::default(),
@@ -91,7 +92,8 @@ impl Assembly {
             rates: Mutex::new(Rates::default()),
             interrupt: self.interrupt,
             ending: Ending::default(),
-            monitor: Arc::new(HealthMonitor::new(world.clone(), world, clock)),
+            monitor: Arc::new(monitor),
+            world,
             bus,
             topology,
             catalogue,
@@ -172,8 +174,8 @@ fn wire(
     topology: &Topology,
     resumption: Resumption,
     observer: ComponentObserver,
+    cores: usize,
 ) -> Result<Wiring, TopicError> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = cores.saturating_sub(1).clamp(1, topology.components.len().max(1));
     let mut plans = Vec::new();
     let mut delivery_of = BTreeMap::new();

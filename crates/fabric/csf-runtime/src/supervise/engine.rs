@@ -21,7 +21,7 @@ use super::{
     AutoShutdown, ChildSpec, ExitReason, Flags, Pid, Report, ReportKind, Restart, Shutdown, SpecError, StartError,
     Strategy,
 };
-use crate::exec::panic_text;
+use crate::exec::{panic_text, step_back};
 
 /// Reports kept per supervisor.
 const HISTORY: usize = 64;
@@ -452,19 +452,6 @@ fn check(flags: &Flags, specs: &[ChildSpec]) -> Result<(), SpecError> {
         }
     }
     Ok(())
-}
-
-/// Lets the executor run others first.
-async fn step_back() {
-    let mut is_second = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut is_second, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> StartError {

@@ -62,6 +62,27 @@ impl Topology {
         }
     }
 
+    /// The same topology with every service replaced by its twin in a simulated world.
+    ///
+    /// # Errors
+    /// The services that have none, each with its place.
+    pub fn simulated(mut self) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        for service in &mut self.services {
+            let (name, kind) = (&service.settings.name, &service.kind);
+            match kind.simulated.as_ref().map(|make| make(&service.settings.options)) {
+                Some(Ok(factory)) => service.factory = factory,
+                Some(Err(mut more)) => problems.append(&mut more),
+                None => {
+                    let message = format!("`{}` of type `{}` cannot be simulated", name.value, kind.name);
+                    let help = "its type has no twin for a simulated world; leave the service out of the configuration";
+                    problems.push(Problem::new("CSF-0116", message).at(&name.at).help(help));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(self) } else { Err(problems) }
+    }
+
     /// Who writes a topic.
     pub fn writers<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a str> {
         let services = self.services.iter().map(|s| (&s.settings.name.value, &s.settings.writes));

@@ -7,4 +7,5 @@ mod hub;
 mod node;
 mod services;
 mod shutdown;
+mod simulated;
 mod world;

@@ -227,6 +227,10 @@ writes = { sum = "s" }
 "#;
 
 pub(crate) fn options(text: &str, store: &MemoryStore) -> BootOptions {
+    options_in(csf_runtime::World::machine(), text, store)
+}
+
+pub(crate) fn options_in(world: csf_runtime::World, text: &str, store: &MemoryStore) -> BootOptions {
     let clock: Arc<dyn TimeSource> = SystemClock::detect().unwrap();
     let (write, read) = (store.clone(), store.clone());
     BootOptions {
@@ -242,6 +246,7 @@ pub(crate) fn options(text: &str, store: &MemoryStore) -> BootOptions {
         listen: None,
         build_id: "test".to_owned(),
         spin_ns: 0,
+        world,
         interrupt: Interrupt::default(),
         attachments: Vec::new(),
         on_phase: Box::new(|_| ()),

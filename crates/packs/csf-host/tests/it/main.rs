@@ -55,6 +55,7 @@ async fn start(config: &str, store: &MemoryStore) -> Arc<Node> {
         listen: None,
         build_id: "test".to_owned(),
         spin_ns: 0,
+        world: csf_runtime::World::machine(),
         interrupt: Interrupt::default(),
         attachments: Vec::new(),
         on_phase: Box::new(|_| ()),

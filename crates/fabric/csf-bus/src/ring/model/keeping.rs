@@ -63,7 +63,6 @@ fn two_readers_share_what_is_moved<F: Flaw>(holds: bool) {
             other.read();
             assert!(other.reader.acquire());
         }
-        // One thread waits for the producer at most: loom would let two wait for each other.
         let reading = loom::thread::spawn(move || {
             reader.read();
             reader.read();
@@ -86,6 +85,36 @@ fn readers_share_what_is_moved() {
         refuted(|| two_readers_share_what_is_moved::<HeavyFence>(holds), WRONG);
         refuted(|| two_readers_share_what_is_moved::<Orders>(holds), WRONG);
     }
+}
+
+/// Both read while the producer needs room, and may find that they have pinned what it has asked both of them for.
+fn two_readers_wait_for_one_hand_over<F: Flaw>() {
+    explore(|| {
+        let lane = lane::<F>(2, 0);
+        let readers = [(); 2].map(|()| Consumer::new(&lane, Start::Now, Policy::DropNewest, ALL));
+        let mut producer = Producer::new(&lane);
+        assert!(producer.try_publish(ALL) && producer.try_publish(ALL));
+        let reading = readers.map(|mut reader| {
+            loom::thread::spawn(move || {
+                reader.read();
+                reader
+            })
+        });
+        producer.try_publish(ALL);
+        for reader in reading {
+            let (seen, lost) = rest_of(reader.join().unwrap());
+            assert!(seen.iter().copied().eq(0..lane.committed()) && lost == 0, "not accounted for: {seen:?}, {lost}");
+        }
+    });
+}
+
+#[test]
+fn readers_wait_for_one_hand_over_at_the_same_time() {
+    two_readers_wait_for_one_hand_over::<Nothing>();
+    assert_eq!(most_asleep(), 2, "the model never had both of them wait");
+    refuted(two_readers_wait_for_one_hand_over::<LightFence>, WRONG);
+    refuted(two_readers_wait_for_one_hand_over::<HeavyFence>, WRONG);
+    refuted(two_readers_wait_for_one_hand_over::<Orders>, WRONG);
 }
 
 /// Somebody who wants what the lane has kept attaches while the producer moves it out of its slots.

@@ -10,240 +10,30 @@
 
 mod attaching;
 mod keeping;
+mod machine;
 mod reading;
 mod sleeping;
+mod unfencing;
 
 use std::alloc::Layout;
-use std::cell::{Cell, UnsafeCell};
-use std::marker::PhantomData;
+use std::cell::UnsafeCell;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use csf_core::{Attributes, Stamp};
-use loom::sync::atomic::AtomicU64;
+use machine::*;
 
 use super::memory::Memory;
-use super::platform::{Bell, Lock, Platform, Watch, Word};
+use super::platform::{Watch, Word};
 use super::slot::SlotHeader;
-use super::{DropGlue, Policy, Reader, Ring, Start, Wants, Writer};
-use crate::doorbell::Waiting;
+use super::{DropGlue, FENCED, FENCED_MASK, Policy, Reader, Ring, Start, Wants, Writer};
 
 /// By loom's documentation most faults need two or three.
 fn preemptions() -> usize {
     std::env::var("CSF_MODEL_PREEMPTIONS").map_or(2, |n| n.parse().expect("CSF_MODEL_PREEMPTIONS is a number"))
-}
-
-/// Threads of a model, the one that sets it up included.
-const THREADS: usize = 3;
-
-/// What a machine lacks.
-trait Flaw: Send + Sync + Sized + 'static {
-    const HAS_LIGHT: bool = true;
-    const HAS_HEAVY: bool = true;
-    const HAS_FENCE: bool = true;
-    const HAS_ORDERS: bool = true;
-}
-
-struct Nothing;
-struct LightFence;
-struct HeavyFence;
-struct FullFence;
-struct Orders;
-
-impl Flaw for Nothing {}
-impl Flaw for LightFence {
-    const HAS_LIGHT: bool = false;
-}
-impl Flaw for HeavyFence {
-    const HAS_HEAVY: bool = false;
-}
-impl Flaw for FullFence {
-    const HAS_FENCE: bool = false;
-}
-impl Flaw for Orders {
-    const HAS_ORDERS: bool = false;
-}
-
-struct Model<F>(PhantomData<F>);
-
-/// Two of loom's simplifications would make the models say too little or too much:
-///
-/// * Loom reorders a store with the last access before it only; a thread that loads a word and then stores it hides what others loaded
-///   before. So the words of which this is true, those of the cursors, have a turn: a word that every access moves, that orders
-///   nothing, and that loom reorders with every other turn.
-/// * Loom lets a store come between a swap and what the swap read. So where two threads write, at the bells, a store is a swap.
-struct ModelWord<F> {
-    value: AtomicU64,
-    turn: Option<AtomicU64>,
-    is_swapped: bool,
-    flaw: PhantomData<F>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Ring,
-    Cursor,
-    Bell,
-}
-
-thread_local! {
-    /// What words made now are for.
-    static KIND: Cell<Kind> = const { Cell::new(Kind::Ring) };
-}
-
-/// Makes words of a kind.
-fn of_kind<R>(kind: Kind, make: impl FnOnce() -> R) -> R {
-    KIND.set(kind);
-    let result = make();
-    KIND.set(Kind::Ring);
-    result
-}
-
-impl<F> ModelWord<F> {
-    fn in_turn(&self) -> &AtomicU64 {
-        if let Some(turn) = &self.turn {
-            turn.fetch_add(1, Ordering::Relaxed);
-        }
-        &self.value
-    }
-}
-
-fn order<F: Flaw>(order: Ordering) -> Ordering {
-    if F::HAS_ORDERS { order } else { Ordering::Relaxed }
-}
-
-impl<F: Flaw> Word for ModelWord<F> {
-    fn new(value: u64) -> Self {
-        let turn = (KIND.get() == Kind::Cursor).then(|| AtomicU64::new(0));
-        let is_swapped = KIND.get() == Kind::Bell;
-        Self { value: AtomicU64::new(value), turn, is_swapped, flaw: PhantomData }
-    }
-    fn load(&self, by: Ordering) -> u64 {
-        self.in_turn().load(order::<F>(by))
-    }
-    fn store(&self, value: u64, by: Ordering) {
-        if self.is_swapped {
-            self.value.swap(value, order::<F>(by));
-        } else {
-            self.in_turn().store(value, order::<F>(by));
-        }
-    }
-    fn fetch_add(&self, value: u64, by: Ordering) -> u64 {
-        self.in_turn().fetch_add(value, order::<F>(by))
-    }
-    fn swap(&self, value: u64, by: Ordering) -> u64 {
-        self.in_turn().swap(value, order::<F>(by))
-    }
-}
-
-struct ModelLock<T>(loom::sync::Mutex<T>);
-
-impl<T: Send> Lock<T> for ModelLock<T> {
-    fn new(value: T) -> Self {
-        Self(loom::sync::Mutex::new(value))
-    }
-    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        f(&mut self.0.lock().unwrap())
-    }
-}
-
-/// As [`Doorbell`](crate::Doorbell), with loom's way to sleep. Without a time limit: a lost call is a deadlock, which loom reports.
-struct ModelBell<F: Flaw> {
-    waiting: Waiting<Model<F>>,
-    sleep: loom::sync::Notify,
-}
-
-impl<F: Flaw> Default for ModelBell<F> {
-    fn default() -> Self {
-        Self { waiting: of_kind(Kind::Bell, Waiting::default), sleep: loom::sync::Notify::new() }
-    }
-}
-
-impl<F: Flaw> ModelBell<F> {
-    fn wait(&self, ready: impl FnOnce() -> bool) {
-        self.waiting.wait(ready, || self.sleep.wait());
-    }
-
-    /// The loop of a task.
-    fn wait_until<R>(&self, mut ready: impl FnMut() -> Option<R>) -> R {
-        loop {
-            match self.waiting.poll(&mut ready, || ()) {
-                std::task::Poll::Ready(value) => return value,
-                std::task::Poll::Pending => self.sleep.wait(),
-            }
-        }
-    }
-}
-
-impl<F: Flaw> Bell for ModelBell<F> {
-    fn ring_after_fence(&self) {
-        self.waiting.ring_after_fence(|| self.sleep.notify());
-    }
-}
-
-loom::lazy_static! {
-    /// One word per thread, over which its light fences meet the heavy fences of all.
-    static ref MEETINGS: [AtomicU64; THREADS] = [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)];
-    static ref NEXT: AtomicUsize = AtomicUsize::new(0);
-}
-
-loom::thread_local! {
-    static THREAD: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-}
-
-impl<F: Flaw> Platform for Model<F> {
-    type Word = ModelWord<F>;
-    type Lock<T: Send> = ModelLock<T>;
-    type Bell = ModelBell<F>;
-    type Watch = ModelWatch;
-
-    fn fence_light() {
-        if F::HAS_LIGHT {
-            MEETINGS[THREAD.with(|own| *own)].fetch_add(1, Ordering::AcqRel);
-        }
-    }
-    /// As the native one: full fences around a barrier in every thread.
-    fn fence_heavy() {
-        if F::HAS_HEAVY {
-            loom::sync::atomic::fence(Ordering::SeqCst);
-            for meeting in &*MEETINGS {
-                meeting.fetch_add(1, Ordering::AcqRel);
-            }
-            loom::sync::atomic::fence(Ordering::SeqCst);
-        }
-    }
-    fn fence() {
-        if F::HAS_FENCE {
-            loom::sync::atomic::fence(Ordering::SeqCst);
-        }
-    }
-    fn spin() {
-        loom::thread::yield_now();
-    }
-    fn give_way() {
-        loom::thread::yield_now();
-    }
-}
-
-/// Complains when plain memory is used by two threads without an order between them.
-struct ModelWatch(loom::cell::UnsafeCell<()>);
-
-impl Default for ModelWatch {
-    fn default() -> Self {
-        Self(loom::cell::UnsafeCell::new(()))
-    }
-}
-
-impl Watch for ModelWatch {
-    fn on_write(&self) {
-        self.0.with_mut(|_| ());
-    }
-    fn on_read(&self) {
-        self.0.with(|_| ());
-    }
 }
 
 /// A slot whose payload is its packet's sequence.
@@ -439,9 +229,7 @@ fn explore(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions());
     builder.check(move || {
-        KIND.set(Kind::Ring);
-        // Made before there are threads, so that making them orders nothing.
-        THREAD.with(|own| assert!(*own < MEETINGS.len()));
+        machine::begin();
         run();
     });
 }
