@@ -13,6 +13,7 @@ use csf_core::port::TimeSource;
 use csf_gateway::{Access, Gateway};
 use csf_runtime::Catalogue;
 use csf_runtime::config::{Item, Settings};
+use csf_runtime::emergency::{EmergencyShutdownHandler, isolate_thread};
 use csf_runtime::exec::RunState;
 use csf_runtime::node::{Interrupt, Node, PathCleanup, Phase, ShutdownReason, ShutdownReport, Urgency};
 use csf_time::SystemClock;
@@ -39,10 +40,17 @@ const PACED_S: f64 = 3.0;
 pub(crate) fn run(args: Up, process_start: Stamp) -> Outcome {
     // First of all, so that no signal is lost.
     let interrupt = interrupts::listen()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let emergency = EmergencyShutdownHandler::install().map_err(|e| Failure::new("CSF-0209", e.to_string()))?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // Tokio keeps a panic to the task it is in.
+    let runtime = builder.worker_threads(2).enable_all().on_thread_start(isolate_thread).build()?;
     let clock = fault::clock(args.fault).map_err(|e| Failure::new("CSF-0208", e.to_string()))?;
-    let up = Session { catalogue: packs::catalogue(), clock, process_start, interrupt, args };
+    let up =
+        Session { catalogue: packs::catalogue(), clock, process_start, interrupt, emergency: emergency.clone(), args };
     let outcome = runtime.block_on(up.run());
+    if emergency.has_begun() {
+        emergency.hold();
+    }
     runtime.shutdown_timeout(Duration::from_millis(200));
     outcome
 }
@@ -52,6 +60,7 @@ struct Session {
     clock: Arc<SystemClock>,
     process_start: Stamp,
     interrupt: Interrupt,
+    emergency: Arc<EmergencyShutdownHandler>,
     args: Up,
 }
 
@@ -180,8 +189,8 @@ impl Session {
             }),
         };
         let node = node::start(item, &self.catalogue, start).await?;
-        let fault = self.args.fault.map(|fault| fault::seed(fault, &node)).transpose()?;
-        let mut running = Running { node, address, login: String::new(), tells: !quiet, fault };
+        node.entrust_to(&self.emergency);
+        let mut running = Running { node, address, login: String::new(), tells: !quiet, fault: None };
         if let Some(address) = address {
             let code = access.one_time_code().map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
             running.login = format!("http://{address}/login?code={code}");
@@ -189,6 +198,9 @@ impl Session {
                 running.stop(ShutdownReason::StartFailed).await;
                 return Err(failure);
             }
+        }
+        if let Some(fault) = self.args.fault {
+            running.fault = Some(fault::seed(fault, &running.node, &self.emergency)?);
         }
         Ok(running)
     }

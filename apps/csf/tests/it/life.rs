@@ -140,3 +140,41 @@ fn a_stop_under_load_answers_what_it_accepted_and_loses_no_receipt() {
     let replayed = json(&state, &["replay", &journal.display().to_string(), "--json"]);
     assert_eq!(replayed["equal"], true);
 }
+
+#[test]
+fn an_emergency_ends_the_process_with_the_code_of_its_reason_and_saves_the_journal() {
+    for (fault, code) in [("panic", 101), ("critical", 102), ("exhausted", 103), ("breach", 104)] {
+        let state = Scratch::new();
+        let journal = state.join("journal").display().to_string();
+        let up = ["up", "--demo", "--listen", "127.0.0.1:0", "--journal", &journal, "--fault", fault];
+        let ended = run(&state, &up);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(code), "{fault}\n{said}");
+        for line in
+            ["emergency stop, ", "journal: the node was running, its journal is durable to position", "final state: "]
+        {
+            assert!(said.contains(line), "{fault}: no `{line}` in\n{said}");
+        }
+        assert!(!state.join("journal/api.token").exists(), "{fault}: the token stays behind");
+        assert_eq!(json(&state, &["replay", &journal, "--json"])["equal"], true, "{fault}");
+    }
+}
+
+#[test]
+fn a_task_that_panics_is_left_to_its_supervisor() {
+    let state = Scratch::new();
+    let mut child = csf(&state, &["up", "--demo", "--listen", "127.0.0.1:0", "--fault", "panic-task"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while said.matches("left to its supervisor: seeded with --fault").count() < 3 {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "the node ended\n{said}");
+    }
+    kill(&child, "-TERM");
+    lines.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
+    assert!(!said.contains("emergency"), "{said}");
+}

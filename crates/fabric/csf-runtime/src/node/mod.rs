@@ -8,6 +8,7 @@ mod health;
 mod hub;
 mod initialization;
 mod interrupt;
+mod last_will;
 mod monitor;
 mod preflight;
 mod probes;
