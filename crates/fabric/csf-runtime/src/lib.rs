@@ -13,6 +13,7 @@ mod tokio_world;
 mod world;
 
 pub mod config;
+pub mod emergency;
 pub mod exec;
 pub mod node;
 pub mod provenance;

@@ -12,10 +12,10 @@ use csf_time::ClockReport;
 use serde::{Deserialize, Serialize};
 
 use super::boot::Phase;
-use super::health::{HealthCheck, HealthCriticality, HealthResult, SystemHealthReport, check_system_health};
-use super::hub::{CoordinationHub, HealthStatus};
-use super::initialization::{Conduct, LifeLimits};
+use super::hub::CoordinationHub;
 use super::interrupt::Interrupt;
+use super::monitor::HealthMonitor;
+use super::stop::Ending;
 use super::tree::TreeWatch;
 use crate::exec::{
     ComponentStats, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
@@ -75,6 +75,8 @@ pub struct Node {
     pub(super) resumed: Option<ReplayReport>,
     pub(super) rates: Mutex<Rates>,
     pub(super) interrupt: Interrupt,
+    pub(super) ending: Ending,
+    pub(super) monitor: Arc<HealthMonitor>,
     pub(super) world: World,
 }
 
@@ -90,6 +92,17 @@ pub enum NodeState {
     Stopping,
     /// Down.
     Stopped,
+}
+
+impl std::fmt::Display for NodeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        })
+    }
 }
 
 /// The node in numbers.
@@ -298,8 +311,9 @@ impl Node {
     /// Publishes JSON on a topic as the author `api`.
     ///
     /// # Errors
-    /// When the topic is unknown, the payload does not fit, or the bus is full.
+    /// When the node starts or stops, the topic is unknown, the payload does not fit, or the bus is full.
     pub fn publish_json(&self, topic: &str, payload: serde_json::Value) -> Result<(MessageId, Stamp), PublishError> {
+        let _work = self.ending.gate.enter().ok_or_else(|| PublishError::NotAccepting { state: self.state() })?;
         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         let edge = match edges.get_mut(topic) {
             Some(edge) => edge,
@@ -446,29 +460,6 @@ impl Node {
         self.service_stats.get(index)
     }
 
-    /// The node's health from its subsystems, components and services.
-    #[must_use]
-    pub fn health(&self) -> SystemHealthReport {
-        let mut checks = Vec::new();
-        for (id, status) in self.hub.health() {
-            let result = match status {
-                HealthStatus::Healthy => HealthResult::Healthy,
-                HealthStatus::Degraded(text) => HealthResult::Degraded(text),
-                HealthStatus::Unhealthy(text) => HealthResult::Unhealthy(text),
-            };
-            checks.push(HealthCheck { name: id, criticality: HealthCriticality::Critical, result });
-        }
-        for report in self.components() {
-            let result = match report.state {
-                RunState::Failed => HealthResult::Unhealthy(report.last_failure),
-                RunState::Restarting => HealthResult::Degraded(report.last_failure),
-                _ => HealthResult::Healthy,
-            };
-            checks.push(HealthCheck { name: report.name, criticality: HealthCriticality::NonCritical, result });
-        }
-        check_system_health(&checks, self.now_ns().to_string())
-    }
-
     /// Waits until everything published so far is handled, and everything that followed from it is durable. Streams that go on do
     /// not keep it waiting. Cancel safe.
     pub async fn settle(&self) {
@@ -537,20 +528,18 @@ impl Node {
         }
         rates.per_second.clone()
     }
-
-    /// Stops everything in reverse start order; what was published before is handled and durable afterwards.
-    pub async fn shutdown(&self) {
-        self.set_state(NodeState::Stopping);
-        let conduct = Conduct { timer: &*self.world.timer, limits: LifeLimits::default(), interrupt: &self.interrupt };
-        self.hub.stop_all(conduct, |_, _| ()).await;
-        self.set_state(NodeState::Stopped);
-    }
 }
 
 /// A packet refused at the edge.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
+    /// The node starts or stops.
+    #[error("the node is {state}, so it takes no packets from outside")]
+    NotAccepting {
+        /// Where it is in its life.
+        state: NodeState,
+    },
     /// No such topic, or no lane left.
     #[error(transparent)]
     Topic(#[from] TopicError),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use csf_core::port::Scan;
 use csf_runtime::exec::RunState;
-use csf_runtime::node::{BootError, Node, boot};
+use csf_runtime::node::{BootError, Node, Readiness, Status, Urgency, boot};
 use csf_runtime::provenance::{Provenance, Relation};
 use csf_runtime::replay::{ReplayReport, replay};
 use csf_sim::MemoryStore;
@@ -20,11 +20,19 @@ fn publish(node: &Node, value: i64) {
     node.publish_json("n", json!({ "value": value })).unwrap();
 }
 
-fn last_sum(node: &Node) -> i64 {
-    let last = node.feed().last_values().remove("s").unwrap();
+/// Waits until the newest durable sum is this one: services begin beside the start's end.
+async fn sum_becomes(node: &Node, sum: i64) {
+    while last_sum(node) != Some(sum) {
+        node.settle().await;
+        tokio::task::yield_now().await;
+    }
+}
+
+fn last_sum(node: &Node) -> Option<i64> {
+    let last = node.feed().last_values().remove("s")?;
     let message = &node.catalogue().messages[&last.lane.message];
     let payload = (message.decode)(&last.packet.payload).unwrap();
-    (message.to_json)(payload.as_ref()).unwrap()["sum"].as_i64().unwrap()
+    (message.to_json)(payload.as_ref()).unwrap()["sum"].as_i64()
 }
 
 fn prove(text: &str, store: &MemoryStore) -> ReplayReport {
@@ -119,12 +127,11 @@ async fn replay_shows_the_first_difference_of_a_component_that_lies() {
 async fn a_second_start_goes_on_where_the_first_one_ended() {
     let store = MemoryStore::default();
     let node = start(&counting(10), &store).await.unwrap();
-    node.settle().await;
+    sum_becomes(&node, 45).await;
     node.shutdown().await;
-    assert_eq!(last_sum(&node), 45);
     let node = start(&counting(20), &store).await.unwrap();
-    node.settle().await;
-    assert_eq!(last_sum(&node), 190, "0..20 was added up once each");
+    // 0..20, added up once each.
+    sum_becomes(&node, 190).await;
     assert_eq!(node.report().incarnation, 2);
     node.shutdown().await;
     let report = prove(SMALL, &store);
@@ -167,11 +174,57 @@ async fn a_full_journal_stops_nothing_that_is_durable_and_recovers() {
         tokio::task::yield_now().await;
     }
     assert_eq!(node.feed().position(), before);
-    assert_eq!(serde_json::to_value(node.health().overall_status).unwrap(), json!("unhealthy"));
+    assert_eq!(serde_json::to_value(node.health().await.overall_status).unwrap(), json!("unhealthy"));
+    assert!(
+        matches!(node.readiness(), Readiness::Unhealthy { reasons } if reasons[0].starts_with("recorder: [CSF-0205]"))
+    );
     store.set_capacity_bytes(None);
     node.settle().await;
-    assert_eq!(last_sum(&node), 3);
+    node.health().await;
+    assert_eq!(node.readiness(), Readiness::Ok);
+    let changes: Vec<_> = node.monitor().history().into_iter().map(|c| (c.component, c.to)).collect();
+    assert_eq!(changes, [("recorder".to_owned(), Status::Unhealthy), ("recorder".to_owned(), Status::Healthy)]);
+    assert_eq!(last_sum(&node), Some(3));
     assert_eq!(node.feed().failure(), None);
     node.shutdown().await;
     assert_eq!(prove(SMALL, &store).equal, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_in_any_phase_of_the_start_leaves_a_journal_that_can_be_continued() {
+    let store = MemoryStore::default();
+    for phase in 0..=10 {
+        let mut interrupted = options(&counting(10), &store);
+        let interrupt = interrupted.interrupt.clone();
+        interrupted.on_phase = Box::new(move |done| {
+            if done.number == phase {
+                interrupt.raise(Urgency::Orderly);
+            }
+        });
+        match boot(interrupted).await.err() {
+            Some(BootError::Interrupted { phase: told, .. }) => assert_eq!(told, phase),
+            other => panic!("phase {phase}: {other:?}"),
+        }
+    }
+    let node = start(&counting(12), &store).await.unwrap();
+    // 0..12, added up once each, over twelve starts.
+    sum_becomes(&node, 66).await;
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_node_refuses_packets_and_says_what_its_stop_did() {
+    let store = MemoryStore::default();
+    let node = start(SMALL, &store).await.unwrap();
+    let mut signal = node.shutdown_signal();
+    publish(&node, 1);
+    let report = node.shutdown().await;
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.phases.iter().map(|p| p.number).collect::<Vec<_>>(), (1..=7).collect::<Vec<_>>());
+    let newest = store.reader().size().unwrap().position;
+    assert_eq!(report.phases[4].detail, format!("the journal is durable to position {newest}"));
+    assert!(signal.borrow_and_update().is_some());
+    let refused = node.publish_json("n", json!({ "value": 2 })).unwrap_err();
+    assert_eq!(refused.to_string(), "the node is stopped, so it takes no packets from outside");
+    assert_eq!(node.shutdown().await, report, "a second stop has nothing to do");
 }
