@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Graph(GraphArgs),
     /// Show how a running node does
     Status(Remote),
+    /// Watch who does how much, who falls behind and who was restarted
+    Top(Top),
     /// Publish one packet
     Pub(Pub),
     /// Follow topics of a running node, last value first
@@ -193,6 +195,18 @@ pub(crate) struct Remote {
     /// Print JSON, one document per line where there are several
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Time between two looks
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_time)]
+    pub(crate) interval: std::time::Duration,
+    /// Print one table and leave; so does output that is no terminal
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -66,6 +66,8 @@ pub struct ComponentStats {
     pub restarts: AtomicU64,
     /// Packets waiting.
     pub queue: AtomicU64,
+    /// Packets that came after their deadline.
+    pub late: AtomicU64,
     /// From the trigger's stamp to the commit of its effects.
     pub latency: Latency,
     last_fault: Mutex<String>,
@@ -80,6 +82,7 @@ impl Default for ComponentStats {
             faults: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             queue: AtomicU64::new(0),
+            late: AtomicU64::new(0),
             latency: Latency::default(),
             last_fault: Mutex::default(),
         }
@@ -101,6 +104,13 @@ impl ComponentStats {
     pub(super) fn set_queue(&self, packets: u64) {
         if self.queue.load(Ordering::Relaxed) != packets {
             self.queue.store(packets, Ordering::Relaxed);
+        }
+    }
+
+    /// As [`ComponentStats::set_queue`].
+    pub(super) fn set_late(&self, packets: u64) {
+        if self.late.load(Ordering::Relaxed) != packets {
+            self.late.store(packets, Ordering::Relaxed);
         }
     }
 

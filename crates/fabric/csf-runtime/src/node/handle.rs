@@ -197,6 +197,8 @@ pub struct ComponentReport {
     pub restarts: u64,
     /// Packets waiting.
     pub queue: u64,
+    /// Packets that came after their deadline.
+    pub deadline_misses: u64,
     /// Deliveries per second (services: packets published per second).
     pub rate_hz: f64,
     /// Trigger commit to effect commit.
@@ -396,6 +398,7 @@ impl Node {
                 faults: 0,
                 restarts: stats.restarts.load(Ordering::Relaxed),
                 queue: 0,
+                deadline_misses: 0,
                 rate_hz: rates.get(&format!("service {name}")).copied().unwrap_or(0.0),
                 latency_ns: LatencySummary::default(),
                 progress: stats.progress(),
@@ -417,6 +420,7 @@ impl Node {
                 faults: stats.faults.load(Ordering::Relaxed),
                 restarts: stats.restarts.load(Ordering::Relaxed),
                 queue: stats.queue.load(Ordering::Relaxed),
+                deadline_misses: stats.late.load(Ordering::Relaxed),
                 rate_hz: rates.get(&format!("component {name}")).copied().unwrap_or(0.0),
                 latency_ns: stats.latency.summary(),
                 progress: 0.0,
