@@ -15,6 +15,7 @@ use super::boot::Phase;
 use super::hub::CoordinationHub;
 use super::interrupt::Interrupt;
 use super::monitor::HealthMonitor;
+use super::state::Replayed;
 use super::stop::Ending;
 use super::tree::TreeWatch;
 use crate::exec::{
@@ -76,6 +77,7 @@ pub struct Node {
     pub(super) rates: Mutex<Rates>,
     pub(super) interrupt: Interrupt,
     pub(super) ending: Ending,
+    pub(super) replayed: Replayed,
     pub(super) monitor: Arc<HealthMonitor>,
     pub(super) world: World,
 }
@@ -303,7 +305,7 @@ impl Node {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    fn now_ns(&self) -> u64 {
+    pub(super) fn now_ns(&self) -> u64 {
         let clock: &Arc<dyn TimeSource> = &self.bus.config().time_source;
         clock.now_ns().map_or(0, |t| t.as_nanos())
     }
