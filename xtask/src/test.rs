@@ -19,7 +19,7 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
@@ -31,6 +31,7 @@ const STEPS: [Step; 15] = [
     Step { name: "valgrind", work: valgrind },
     Step { name: "tsan", work: tsan },
     Step { name: "otp", work: otp_differential },
+    Step { name: "simulation", work: simulation },
     Step { name: "examples", work: examples },
     Step { name: "projects", work: projects },
     Step { name: "mcap reader", work: mcap_reader },
@@ -171,6 +172,23 @@ fn otp_differential() -> Result<Counts, String> {
         }
         Err(otp::Unready::Broken(reason)) => Err(reason),
     }
+}
+
+/// Two thousand seeds of the demo with every fault; then two bugs put in on purpose, which must be found; then one seed twice.
+fn simulation() -> Result<Counts, String> {
+    let csf = exec::csf().display().to_string();
+    let sim = |arguments: &[&str]| output(command(&csf, &["sim", "--demo"]).args(arguments));
+    print!("{}", sim(&["--seeds", "2000", "--for", "4s"])?);
+    for plant in ["open-cut", "lying-disk"] {
+        if let Ok(text) = sim(&["--seeds", "100", "--for", "4s", "--plant", plant]) {
+            return Err(format!("the planted `{plant}` was not found in 100 seeds:\n{text}"));
+        }
+    }
+    let trace = ["--seed", "7", "--trace"];
+    if sim(&trace)? != sim(&trace)? {
+        return Err("seed 7 gave two traces".to_owned());
+    }
+    Ok(Counts { passed: 4, skipped: 0 })
 }
 
 /// Tests that passed, by libtest's own words.

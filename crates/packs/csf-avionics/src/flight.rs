@@ -3,6 +3,7 @@
 //! Its position is what the journal holds of it: on a continued journal it goes on with the first sample that was not recorded.
 
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use csf_bus::Publisher;
 use csf_core::{Attributes, ClockDomain, MeasuredAt, Message};
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::evaluate::{FixOptions, events_with_fixes};
 use crate::recording::{
-    AhrsSample, BaroSample, GnssFix, ImuSample, LandDetected, MagSample, PeerState, Place, Recording, RecordingError,
-    Sample, SourceKind,
+    AhrsSample, BaroSample, Damage, GnssFix, ImuSample, LandDetected, MagSample, PeerState, Place, Recording,
+    RecordingError, Sample, SourceKind, Timed,
 };
 
 /// Samples between two progress reports.
@@ -33,11 +34,14 @@ pub struct FlightOptions {
     pub seed: u64,
     /// Seconds played; 0 = all of it.
     pub duration_s: f64,
+    /// Read once for all instances that these options make: a restart does not read it again.
+    #[serde(skip)]
+    read: Read,
 }
 
 impl Default for FlightOptions {
     fn default() -> Self {
-        Self { path: PathBuf::new(), speed: 1.0, fix_sigma_m: 1.5, seed: 1, duration_s: 0.0 }
+        Self { path: PathBuf::new(), speed: 1.0, fix_sigma_m: 1.5, seed: 1, duration_s: 0.0, read: Read::default() }
     }
 }
 
@@ -54,6 +58,39 @@ impl Options for FlightOptions {
             }
         }
         problems
+    }
+}
+
+/// The recording, once it was read. Not a part of what options are equal by.
+#[derive(Clone, Debug, Default)]
+struct Read(Arc<OnceLock<Arc<Script>>>);
+
+impl PartialEq for Read {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+/// What is played.
+#[derive(Debug)]
+struct Script {
+    events: Vec<Timed>,
+    start_ns: u64,
+    source: SourceKind,
+    damage: Option<Damage>,
+}
+
+impl FlightOptions {
+    fn script(&self) -> Result<Arc<Script>, RecordingError> {
+        if let Some(script) = self.read.0.get() {
+            return Ok(script.clone());
+        }
+        let mut recording = Recording::open(&self.path)?;
+        let fixes = FixOptions { sigma_m: self.fix_sigma_m, seed: self.seed, ..FixOptions::default() };
+        let events = events_with_fixes(&recording, &fixes);
+        let damage = recording.damage.take();
+        let script = Script { events, start_ns: recording.start_ns(), source: recording.source, damage };
+        Ok(self.read.0.get_or_init(|| Arc::new(script)).clone())
     }
 }
 
@@ -77,27 +114,25 @@ impl Service for Flight {
 }
 
 async fn play(options: FlightOptions, mut cx: ServiceContext) -> Result<(), ServiceError> {
-    let path = options.path.clone();
-    let recording = match cx.blocking(move || Recording::open(&path)).await {
-        Some(Ok(recording)) => recording,
+    let reading = options.clone();
+    let script = match cx.blocking(move || reading.script()).await {
+        Some(Ok(script)) => script,
         Some(Err(error)) => return Err(ServiceError::Failed { code: code(&error), message: error.to_string() }),
         None => {
             let message = format!("reading {} panicked", options.path.display());
             return Err(ServiceError::Failed { code: "CSF-0401", message });
         }
     };
-    let fixes = FixOptions { sigma_m: options.fix_sigma_m, seed: options.seed, ..FixOptions::default() };
-    let events = events_with_fixes(&recording, &fixes);
-    let clock = ClockDomain::intern(clock_domain(recording.source))
+    let clock = ClockDomain::intern(clock_domain(script.source))
         .map_err(|e| ServiceError::Failed { code: "CSF-0401", message: e.to_string() })?;
     let mut lanes = Lanes::open(&cx, clock)?;
     let until = match options.duration_s {
         0.0 => u64::MAX,
-        seconds => recording.start_ns().saturating_add((seconds * 1e9) as u64),
+        seconds => script.start_ns.saturating_add((seconds * 1e9) as u64),
     };
-    let total = events.len().max(1);
+    let total = script.events.len().max(1);
     let mut began: Option<(u64, u64)> = None;
-    for (index, event) in events.into_iter().enumerate() {
+    for (index, event) in script.events.iter().enumerate() {
         if event.at_ns > until {
             break;
         }
@@ -115,13 +150,13 @@ async fn play(options: FlightOptions, mut cx: ServiceContext) -> Result<(), Serv
         if cx.is_stopping() {
             return Ok(());
         }
-        lanes.publish(event.sample).await?;
+        lanes.publish(event.sample.clone()).await?;
         if index % REPORT_EVERY == 0 {
             cx.progress(index as f64 / total as f64);
         }
     }
     cx.progress(1.0);
-    match recording.damage {
+    match &script.damage {
         None => Ok(()),
         Some(damage) => {
             let (code, place) = match damage.place {

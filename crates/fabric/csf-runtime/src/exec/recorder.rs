@@ -110,9 +110,9 @@ impl Recorder {
         Ok(RecorderHandle { feed, shared, worker })
     }
 
-    fn turn(&mut self) -> Next {
-        let is_stopping = self.shared.stop.load(Ordering::Acquire);
-        self.collect();
+    /// After a collection that began when `is_stopping` was looked at.
+    fn write(&mut self, is_stopping: bool) -> Next {
+        self.learn_lanes();
         self.events.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
         match self.commit() {
             Ok(0) if is_stopping => Next::End,
@@ -138,18 +138,25 @@ impl Recorder {
     fn collect(&mut self) {
         self.collect_kind(false);
         self.collect_kind(true);
-        self.learn_lanes();
     }
 
     fn collect_kind(&mut self, deliveries: bool) {
-        let Self { subscription, lanes, messages, delivery_of, .. } = self;
-        for reader in subscription.lanes() {
-            if (reader.info().kind == LaneKind::Delivery) == deliveries
-                && let Some(state) = LaneState::learn(lanes, reader.info(), messages, delivery_of)
-            {
-                state.take(reader);
-            }
+        for lane in 0..self.subscription.lanes().len() {
+            self.collect_lane(lane, deliveries);
         }
+    }
+
+    /// One lane of [`Recorder::collect`]; false when it is of the other kind.
+    fn collect_lane(&mut self, lane: usize, deliveries: bool) -> bool {
+        let Self { subscription, lanes, messages, delivery_of, .. } = self;
+        let Some(reader) = subscription.lanes().get_mut(lane) else { return false };
+        if (reader.info().kind == LaneKind::Delivery) != deliveries {
+            return false;
+        }
+        if let Some(state) = LaneState::learn(lanes, reader.info(), messages, delivery_of) {
+            state.take(reader);
+        }
+        true
     }
 
     /// A lane that was opened meanwhile may hold the cause of what was just copied: known, it is not taken for one of an earlier start.
@@ -182,12 +189,10 @@ impl Recorder {
             }
         }
         let mut commit = Vec::with_capacity(total);
-        for lane in batch.packets {
-            for packet in lane.packets {
-                if let Some(state) = self.lanes.get_mut(&packet.header.id.lane) {
-                    state.recorded = packet.header.id.seq + 1;
-                    commit.push(CommittedPacket { lane: state.info.clone(), packet: Arc::new(packet) });
-                }
+        for packet in batch.packets.into_iter().flat_map(|lane| lane.packets) {
+            if let Some(state) = self.lanes.get_mut(&packet.header.id.lane) {
+                state.recorded = packet.header.id.seq + 1;
+                commit.push(CommittedPacket { lane: state.info.clone(), packet: Arc::new(packet) });
             }
         }
         commit.sort_by_key(|c| c.packet.position);
@@ -373,7 +378,9 @@ impl Work for Recorder {
     fn run(mut self) {
         self.subscription.allow_sleep();
         loop {
-            match self.turn() {
+            let is_stopping = self.shared.stop.load(Ordering::Acquire);
+            self.collect();
+            match self.write(is_stopping) {
                 Next::Turn => {}
                 Next::Idle => {
                     let Self { shared, subscription, .. } = &mut self;
@@ -387,8 +394,19 @@ impl Work for Recorder {
 
     async fn run_as_task(mut self, world: World) {
         self.subscription.allow_sleep();
+        let mut rng = world.rng();
         loop {
-            match self.turn() {
+            let is_stopping = self.shared.stop.load(Ordering::Acquire);
+            // Beside a thread others run between any two lanes. Some collections show it; all would only cost steps.
+            let is_slow = rng.next_u64().is_multiple_of(8);
+            for deliveries in [false, true] {
+                for lane in 0..self.subscription.lanes().len() {
+                    if self.collect_lane(lane, deliveries) && is_slow {
+                        step_back().await;
+                    }
+                }
+            }
+            match self.write(is_stopping) {
                 Next::Turn => step_back().await,
                 Next::Idle => {
                     let Self { shared, subscription, .. } = &mut self;
