@@ -437,13 +437,16 @@ impl Node {
     #[must_use]
     pub fn bus_report(&self) -> BusReport {
         let health = self.bus.health_check();
+        let temporal = self.bus.get_temporal_metrics();
+        let topics = self.bus.traffic();
         BusReport {
-            now: health.timestamp,
+            // Read last: on a busy machine the newest packets would be ahead of an earlier reading.
+            now: Stamp(self.now_ns()),
             health,
-            temporal: self.bus.get_temporal_metrics(),
+            temporal,
             clock: self.clock_report.as_ref().and_then(|report| report().ok()),
             global_hlc: csf_time::is_global_hlc_initialized(),
-            topics: self.bus.traffic(),
+            topics,
             violations: self.bus.dead_letters().into_iter().map(|letter| letter.violation).collect(),
         }
     }
