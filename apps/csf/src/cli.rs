@@ -102,6 +102,9 @@ pub(crate) struct Up {
     /// Journal directory; an existing one is continued
     #[arg(long, value_name = "DIR")]
     pub(crate) journal: Option<PathBuf>,
+    /// Persist the components' state at the stop, sealed with the last of these keys: NAME=file:PATH or NAME=env:VARIABLE
+    #[arg(long = "state-key", value_name = "KEY", env = "CSF_STATE_KEYS", value_delimiter = ',')]
+    pub(crate) state_keys: Vec<String>,
     /// Make the node ill on purpose, to see what `csf doctor` says
     #[arg(long, value_name = "NAME", hide = true)]
     pub(crate) fault: Option<crate::fault::Fault>,

@@ -15,7 +15,8 @@ use csf_runtime::Catalogue;
 use csf_runtime::config::{Item, Settings};
 use csf_runtime::emergency::{EmergencyShutdownHandler, isolate_thread};
 use csf_runtime::exec::RunState;
-use csf_runtime::node::{Interrupt, Node, PathCleanup, Phase, ShutdownReason, ShutdownReport, Urgency};
+use csf_runtime::node::{Interrupt, Node, PathCleanup, Phase, ShutdownReason, ShutdownReport, StateProof, Urgency};
+use csf_runtime::persist::{KeyRing, StatePersistence};
 use csf_time::SystemClock;
 
 use super::Outcome;
@@ -45,8 +46,21 @@ pub(crate) fn run(args: Up, process_start: Stamp) -> Outcome {
     // Tokio keeps a panic to the task it is in.
     let runtime = builder.worker_threads(2).enable_all().on_thread_start(isolate_thread).build()?;
     let clock = fault::clock(args.fault).map_err(|e| Failure::new("CSF-0208", e.to_string()))?;
-    let up =
-        Session { catalogue: packs::catalogue(), clock, process_start, interrupt, emergency: emergency.clone(), args };
+    let keys = match &args.state_keys[..] {
+        [] => None,
+        keys => {
+            Some(KeyRing::load(keys.iter().map(String::as_str)).map_err(|e| Failure::new("CSF-0211", e.to_string()))?)
+        }
+    };
+    let up = Session {
+        keys,
+        catalogue: packs::catalogue(),
+        clock,
+        process_start,
+        interrupt,
+        emergency: emergency.clone(),
+        args,
+    };
     let outcome = runtime.block_on(up.run());
     if emergency.has_begun() {
         emergency.hold();
@@ -61,6 +75,7 @@ struct Session {
     process_start: Stamp,
     interrupt: Interrupt,
     emergency: Arc<EmergencyShutdownHandler>,
+    keys: Option<KeyRing>,
     args: Up,
 }
 
@@ -190,6 +205,9 @@ impl Session {
         };
         let node = node::start(item, &self.catalogue, start).await?;
         node.entrust_to(&self.emergency);
+        if address.is_some() {
+            self.keep_state(&node, &directory, !quiet);
+        }
         let mut running = Running { node, address, login: String::new(), tells: !quiet, fault: None };
         if let Some(address) = address {
             let code = access.one_time_code().map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
@@ -203,6 +221,26 @@ impl Session {
             running.fault = Some(fault::seed(fault, &running.node, &self.emergency)?);
         }
         Ok(running)
+    }
+
+    /// Persists the components' state at the stop, where there is a key, and tells what the newest set says of this start.
+    fn keep_state(&self, node: &Node, directory: &Path, tells: bool) {
+        let Some(keys) = self.keys.clone() else { return };
+        match node.keep_state(Arc::new(StatePersistence::new(directory.join("state"), keys))) {
+            Ok(Some(proof)) if !proof.different.is_empty() => {
+                let (time, names) = (proof.time, proof.different.join(", "));
+                let message = format!(
+                    "the state persisted at {time} differs from what the journal leads to: {names}; the node goes on with the journal's"
+                );
+                Failure::new("CSF-0211", message).print();
+            }
+            Ok(Some(StateProof { time, is_current: true, compared, .. })) if tells => {
+                say(format_args!("state of {time}: {compared} of {compared} components equal"));
+            }
+            Ok(_) => {}
+            // The journal is the truth, and the next stop writes a set that can be read.
+            Err(error) => Failure::new("CSF-0211", error.to_string()).print(),
+        }
     }
 
     fn announce(&self, running: &Running) {

@@ -10,7 +10,7 @@ use csf_sim::SeededRng;
 use serde_json::Value;
 
 use crate::scratch::Scratch;
-use crate::world::{Running, csf, json, run};
+use crate::world::{Running, csf, failure, json, run};
 
 /// Lines that a start prints: one for each of its eleven phases.
 const PHASES: u64 = 11;
@@ -177,4 +177,28 @@ fn a_task_that_panics_is_left_to_its_supervisor() {
     lines.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
     assert!(!said.contains("emergency"), "{said}");
+}
+
+#[test]
+fn persisted_state_is_proved_at_the_next_start_and_a_damaged_file_is_named() {
+    let state = Scratch::new();
+    let journal = state.join("journal").display().to_string();
+    let key = format!("k1=file:{}", state.write("key", "5a".repeat(32)));
+    let up = ["up", "--demo", "--speed", "50", "--for", "1s", "--listen", "127.0.0.1:0", "--journal", &journal];
+    let with_key = [&up[..], &["--state-key", &key]].concat();
+    let said = |arguments: &[&str]| {
+        let ended = run(&state, arguments);
+        assert!(ended.status.success());
+        String::from_utf8(ended.stderr).unwrap()
+    };
+    assert!(said(&with_key).contains("states sealed at"));
+    let second = said(&with_key);
+    assert!(second.contains("5 of 5 components equal"), "{second}");
+    let sets = std::fs::read_dir(state.join("journal/state")).unwrap().flatten().map(|e| e.path());
+    let damaged = sets.max().unwrap().join("fusion.state");
+    std::fs::write(&damaged, "not a state").unwrap();
+    let third = said(&with_key);
+    assert!(third.contains("CSF-0211") && third.contains("fusion.state is damaged"), "{third}");
+    let refused = failure(&state, &[&up[..], &["--state-key", "k1=file:/no/such/key"]].concat());
+    assert!(refused.contains("CSF-0211") && refused.contains("/no/such/key"), "{refused}");
 }

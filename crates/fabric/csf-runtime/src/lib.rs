@@ -16,6 +16,7 @@ pub mod config;
 pub mod emergency;
 pub mod exec;
 pub mod node;
+pub mod persist;
 pub mod provenance;
 pub mod replay;
 pub mod supervise;

@@ -71,6 +71,7 @@ pub struct ComponentStats {
     /// From the trigger's stamp to the commit of its effects.
     pub latency: Latency,
     last_fault: Mutex<String>,
+    last_snapshot: Mutex<Option<Vec<u8>>>,
 }
 
 impl Default for ComponentStats {
@@ -85,6 +86,7 @@ impl Default for ComponentStats {
             late: AtomicU64::new(0),
             latency: Latency::default(),
             last_fault: Mutex::default(),
+            last_snapshot: Mutex::default(),
         }
     }
 }
@@ -116,6 +118,16 @@ impl ComponentStats {
 
     pub(crate) fn set_last_fault(&self, text: String) {
         *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    pub(super) fn set_last_snapshot(&self, snapshot: Vec<u8>) {
+        *self.last_snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+
+    /// Its state when its dispatcher stopped; `None` before that.
+    #[must_use]
+    pub fn last_snapshot(&self) -> Option<Vec<u8>> {
+        self.last_snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the last fault said; empty when there was none.

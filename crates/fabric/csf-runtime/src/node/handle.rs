@@ -15,6 +15,7 @@ use super::boot::Phase;
 use super::hub::CoordinationHub;
 use super::interrupt::Interrupt;
 use super::monitor::HealthMonitor;
+use super::state::Replayed;
 use super::stop::Ending;
 use super::tree::TreeWatch;
 use crate::exec::{
@@ -76,6 +77,7 @@ pub struct Node {
     pub(super) rates: Mutex<Rates>,
     pub(super) interrupt: Interrupt,
     pub(super) ending: Ending,
+    pub(super) replayed: Replayed,
     pub(super) monitor: Arc<HealthMonitor>,
     pub(super) world: World,
 }
@@ -305,7 +307,7 @@ impl Node {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    fn now_ns(&self) -> u64 {
+    pub(super) fn now_ns(&self) -> u64 {
         let clock: &Arc<dyn TimeSource> = &self.bus.config().time_source;
         clock.now_ns().map_or(0, |t| t.as_nanos())
     }
@@ -439,13 +441,16 @@ impl Node {
     #[must_use]
     pub fn bus_report(&self) -> BusReport {
         let health = self.bus.health_check();
+        let temporal = self.bus.get_temporal_metrics();
+        let topics = self.bus.traffic();
         BusReport {
-            now: health.timestamp,
+            // Read last: on a busy machine the newest packets would be ahead of an earlier reading.
+            now: Stamp(self.now_ns()),
             health,
-            temporal: self.bus.get_temporal_metrics(),
+            temporal,
             clock: self.clock_report.as_ref().and_then(|report| report().ok()),
             global_hlc: csf_time::is_global_hlc_initialized(),
-            topics: self.bus.traffic(),
+            topics,
             violations: self.bus.dead_letters().into_iter().map(|letter| letter.violation).collect(),
         }
     }

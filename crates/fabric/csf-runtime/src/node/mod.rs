@@ -14,6 +14,7 @@ mod preflight;
 mod probes;
 mod services;
 mod shutdown;
+mod state;
 mod stop;
 mod subsystems;
 mod tree;
@@ -37,5 +38,6 @@ pub use monitor::{FnCheck, HealthChange, HealthCheck, HealthMonitor, LogAlerts, 
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
 pub use probes::Readiness;
 pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
+pub use state::StateProof;
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};
 pub use wiring::RUN_STREAM;

@@ -1,6 +1,6 @@
 //! The end of a [`Node`].
 
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Phase;
 use super::cleanup::ResourceCleanup;
@@ -9,6 +9,7 @@ use super::handle::{Node, NodeState};
 use super::hub::CoordinationHub;
 use super::shutdown::{ShutdownCoordinator, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 use crate::BoxFuture;
+use crate::persist::StatePersistence;
 use tokio::sync::watch;
 
 /// What a node's end needs.
@@ -16,6 +17,8 @@ use tokio::sync::watch;
 pub(super) struct Ending {
     pub(super) gate: WorkGate,
     pub(super) cleanup: ResourceCleanup,
+    /// Where the last state goes, if it is kept.
+    pub(super) persistence: Mutex<Option<Arc<StatePersistence>>>,
     signal: watch::Sender<Option<ShutdownSignal>>,
     /// Held while a stop is under way; filled when it is over.
     report: tokio::sync::Mutex<Option<ShutdownReport>>,
@@ -86,7 +89,11 @@ impl Winddown for Node {
         Box::pin(async {
             match self.feed().failure() {
                 Some(reason) => Err(format!("the journal refused the last packets: {reason}")),
-                None => Ok(format!("the journal is durable to position {}", self.feed().position())),
+                None => {
+                    let journal = format!("the journal is durable to position {}", self.feed().position());
+                    let state = self.persist_state().map_err(|e| format!("{journal}; [CSF-0211] {e}"))?;
+                    Ok(state.map_or(journal.clone(), |state| format!("{journal}; {state}")))
+                }
             }
         })
     }

@@ -14,10 +14,12 @@ use super::hub::{CoordinationHub, Subsystem};
 use super::interrupt::{Interrupt, Urgency};
 use super::monitor::HealthMonitor;
 use super::services::ServiceSubsystem;
+use super::state::Replayed;
 use super::stop::Ending;
 use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem};
 use super::tree::TreeWatch;
 use crate::exec::{ComponentObserver, ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
+use crate::persist::calculate_checksum;
 use crate::replay::{Resumption, replay_while};
 use crate::topology::{Graph, Topology};
 use crate::{Catalogue, DELIVERY_TOPIC, Delivery, World};
@@ -63,6 +65,8 @@ impl Assembly {
             Arc::new(Doorbell::default()),
         )?;
         let resumed = (resumption.report.packets > 0).then(|| resumption.report.clone());
+        let checksums = resumption.components.iter().map(|c| calculate_checksum(&c.component.snapshot())).collect();
+        let replayed = Replayed { newest: resumption.newest, checksums };
         let sources = resumption.recorded.clone();
         let tree = Arc::new(TreeWatch::new(clock.clone()));
         let watch = tree.clone();
@@ -92,6 +96,7 @@ impl Assembly {
             rates: Mutex::new(Rates::default()),
             interrupt: self.interrupt,
             ending: Ending::default(),
+            replayed,
             monitor: Arc::new(monitor),
             world,
             bus,

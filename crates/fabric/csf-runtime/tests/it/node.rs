@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use csf_core::port::Scan;
 use csf_runtime::exec::RunState;
 use csf_runtime::node::{BootError, Node, Readiness, Status, Urgency, boot};
+use csf_runtime::persist::{KeyRing, PersistableComponent, StateKey, StatePersistence};
 use csf_runtime::provenance::{Provenance, Relation};
 use csf_runtime::replay::{ReplayReport, replay};
 use csf_sim::MemoryStore;
@@ -227,4 +228,67 @@ async fn a_stopped_node_refuses_packets_and_says_what_its_stop_did() {
     let refused = node.publish_json("n", json!({ "value": 2 })).unwrap_err();
     assert_eq!(refused.to_string(), "the node is stopped, so it takes no packets from outside");
     assert_eq!(node.shutdown().await, report, "a second stop has nothing to do");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn persisted_state_proves_the_next_start_and_a_state_of_another_build_is_found() {
+    let folder = std::env::temp_dir().join(format!("csf-node-state-{}", std::process::id()));
+    let persistence = || {
+        let key = StateKey::new("k1", [7; 32]).unwrap();
+        Arc::new(StatePersistence::new(folder.clone(), KeyRing::new(vec![key]).unwrap()))
+    };
+    let store = MemoryStore::default();
+    let node = start(SMALL, &store).await.unwrap();
+    assert_eq!(node.keep_state(persistence()).unwrap(), None);
+    publish(&node, 40);
+    publish(&node, 5);
+    let report = node.shutdown().await;
+    assert!(report.phases[4].detail.contains("1 states sealed at"), "{report:?}");
+    let (_, states) = persistence().read_newest().unwrap().unwrap();
+    // The adder's snapshot is its sum, little-endian.
+    assert!(states.contains(&("adder".to_owned(), json!({ "snapshot": "2d00000000000000" }))), "{states:?}");
+
+    // Equal after the repetition; and what this start adds makes the set an old one.
+    let node = start(SMALL, &store).await.unwrap();
+    let proof = node.keep_state(persistence()).unwrap().unwrap();
+    assert_eq!((proof.is_current, proof.compared, proof.different.len()), (true, 1, 0));
+    drop(node.shutdown().await);
+    let node = start(SMALL, &store).await.unwrap();
+    publish(&node, 1);
+    node.shutdown().await;
+    let node = start(SMALL, &store).await.unwrap();
+    let proof = node.keep_state(persistence()).unwrap().unwrap();
+    assert_eq!((proof.is_current, proof.compared), (false, 0));
+    node.shutdown().await;
+
+    // Another build's state for the same journal.
+    let (report, states) = persistence().read_newest().unwrap().unwrap();
+    let forger = persistence();
+    for (id, state) in states {
+        let state = if id == "adder" { json!({ "snapshot": "2f00000000000000" }) } else { state };
+        forger.register(Arc::new(Forged(id, state)));
+    }
+    forger.persist_all(csf_core::Stamp(u64::MAX / 2)).unwrap();
+    let node = start(SMALL, &store).await.unwrap();
+    let proof = node.keep_state(persistence()).unwrap().unwrap();
+    assert!(proof.time > report.time);
+    assert_eq!((proof.is_current, proof.different), (true, vec!["adder".to_owned()]));
+    node.shutdown().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+struct Forged(String, serde_json::Value);
+
+impl PersistableComponent for Forged {
+    fn component_id(&self) -> &str {
+        &self.0
+    }
+
+    fn extract_state(&self) -> Result<serde_json::Value, String> {
+        Ok(self.1.clone())
+    }
+
+    fn restore_state(&self, _state: &serde_json::Value) -> Result<(), String> {
+        Ok(())
+    }
 }
