@@ -139,9 +139,12 @@ impl Session {
             let mut report =
                 serde_json::to_value(node.report()).map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
             report["shutdown"] = serde_json::json!(stopped);
-            return super::print_json(&report);
+            super::print_json(&report)?;
         }
-        Ok(ExitCode::SUCCESS)
+        match node.given_up() {
+            Some(reason) => Err(Failure::new("CSF-0212", format!("the node stopped by itself: {reason}"))),
+            None => Ok(ExitCode::SUCCESS),
+        }
     }
 
     fn reason(&self) -> ShutdownReason {

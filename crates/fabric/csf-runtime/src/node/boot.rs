@@ -113,6 +113,12 @@ pub enum BootError {
     /// A subsystem failed.
     #[error(transparent)]
     Coordination(CoordinationError),
+    /// A part that the node cannot do without gave up meanwhile.
+    #[error("the node stopped by itself: {reason}")]
+    GaveUp {
+        /// Which and why.
+        reason: String,
+    },
     /// Somebody asked for the stop meanwhile.
     #[error("the start was interrupted in its phase {phase}, {name}")]
     Interrupted {
@@ -142,6 +148,7 @@ impl BootError {
             Self::Resume(_) | Self::Diverged { .. } => "CSF-0501",
             Self::Coordination(CoordinationError::InitializationFailed { error, .. }) => error.code,
             Self::Topic(_) | Self::Thread(_) | Self::Coordination(_) => "CSF-0209",
+            Self::GaveUp { .. } => "CSF-0212",
             Self::Interrupted { .. } => "",
         }
     }
@@ -250,7 +257,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         Err(error) => {
             // The recorder works since the assembly; what the hub has rolled back already has nothing left to stop.
             node.stop(ShutdownReason::StartFailed, |_| ()).await;
-            Err(error)
+            Err(node.given_up().map_or(error, |reason| BootError::GaveUp { reason }))
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::boot::Phase;
 use super::hub::CoordinationHub;
-use super::interrupt::Interrupt;
+use super::interrupt::{Interrupt, Urgency};
 use super::monitor::HealthMonitor;
 use super::state::Replayed;
 use super::stop::Ending;
@@ -76,6 +76,7 @@ pub struct Node {
     pub(super) resumed: Option<ReplayReport>,
     pub(super) rates: Mutex<Rates>,
     pub(super) interrupt: Interrupt,
+    pub(super) given_up: Mutex<Option<String>>,
     pub(super) ending: Ending,
     pub(super) replayed: Replayed,
     pub(super) monitor: Arc<HealthMonitor>,
@@ -435,6 +436,19 @@ impl Node {
     fn published_by(&self, author: &str) -> u64 {
         let reader_of = |topic: &Arc<csf_bus::Topic>| topic.packets_by(author);
         self.bus.topics().iter().map(reader_of).sum()
+    }
+
+    /// Why the node stopped by itself, where it did.
+    #[must_use]
+    pub fn given_up(&self) -> Option<String> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for an orderly stop, because the node cannot do its work any more.
+    pub(super) fn give_up(&self, reason: &str) {
+        tracing::error!(reason, "the node stops");
+        *self.given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        self.interrupt.raise(Urgency::Orderly);
     }
 
     /// The bus and its clock.

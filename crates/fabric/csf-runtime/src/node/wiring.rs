@@ -75,6 +75,7 @@ impl Assembly {
         let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of, &world)?;
         let monitor = HealthMonitor::new(world.timer.clone(), world.spawn.clone(), clock.clone());
         let node = Arc::new(Node {
+            given_up: Mutex::default(),
             graph: Graph::of(&topology),
             hub: CoordinationHub::default(),
             recorder,
