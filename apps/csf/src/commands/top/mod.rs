@@ -120,7 +120,7 @@ fn press(screen: &mut Screen, key: KeyEvent) -> bool {
             }
             KeyCode::Enter => screen.is_typing = false,
             KeyCode::Backspace => drop(screen.order.filter.pop()),
-            KeyCode::Char(c) => screen.order.filter.push(c),
+            KeyCode::Char(c) if !key.modifiers.contains(KeyModifiers::ALT) => screen.order.filter.push(c),
             _ => {}
         }
         screen.scroll = 0;
