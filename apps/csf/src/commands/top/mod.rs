@@ -20,12 +20,12 @@ use crate::diagnostic::Failure;
 pub(crate) fn run(args: &Top) -> Outcome {
     let client = Client::connect(args.remote.node.as_deref())?;
     if args.remote.json {
-        let (title, rows) = look(&client)?;
+        let (title, rows) = second_look(&client, args.interval)?;
         let rows = ordered(rows, &Order::default());
         return print_json(&json!({ "node": title, "rows": rows }));
     }
     if args.once || !std::io::stdout().is_terminal() {
-        let (title, rows) = look(&client)?;
+        let (title, rows) = second_look(&client, args.interval)?;
         print(&title, &ordered(rows, &Order::default()));
         return Ok(ExitCode::SUCCESS);
     }
@@ -33,6 +33,14 @@ pub(crate) fn run(args: &Top) -> Outcome {
     let outcome = watch(&client, &mut terminal, args.interval);
     ratatui::restore();
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Rates are what happened between two looks.
+fn second_look(client: &Client, interval: Duration) -> Result<(String, Vec<Row>), Failure> {
+    look(client)?;
+    #[expect(clippy::disallowed_methods, reason = "there is no event to wait for: time itself is measured")]
+    std::thread::sleep(interval);
+    look(client)
 }
 
 /// The node in one line, and its rows.
