@@ -10,6 +10,7 @@ mod faults;
 mod health;
 mod interest;
 mod latency;
+mod mailbox;
 mod merge;
 mod principles;
 mod router;
