@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A value that was not sent, given back.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Refused<T> {
     /// The reader is behind by as many as the lane holds.
     Full(T),
@@ -49,7 +49,18 @@ impl<T> fmt::Display for Refused<T> {
     }
 }
 
-impl<T: fmt::Debug> std::error::Error for Refused<T> {}
+/// Whatever the value is.
+impl<T> fmt::Debug for Refused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+            Self::FutureCause(_) => "FutureCause(..)",
+        })
+    }
+}
+
+impl<T> std::error::Error for Refused<T> {}
 
 /// One lane and who sends on it.
 struct MailLane<T> {
@@ -161,8 +172,9 @@ impl Refusal {
 
 /// The sending end. Clones share its lane.
 pub struct MailboxSender<T: Content> {
-    shared: Arc<Shared<T>>,
+    // Let go of before the mailbox, which gives away lanes that nobody holds.
     lane: Arc<MailLane<T>>,
+    shared: Arc<Shared<T>>,
 }
 
 impl<T: Content> Clone for MailboxSender<T> {

@@ -12,6 +12,7 @@ mod service;
 mod tokio_world;
 mod world;
 
+pub mod actor;
 pub mod config;
 pub mod exec;
 pub mod node;

@@ -113,6 +113,10 @@ fn any_number_of_short_lived_senders_and_mailboxes_uses_few_lanes() {
         assert_eq!(mailbox.lanes(), 2);
         // One is left unread: the next mailbox must not see it.
         assert_eq!(take(&mut mailbox).unwrap().1, round * 4);
+        // Whichever end goes last gives the lanes back.
+        if round % 2 == 0 {
+            drop(mailbox);
+        }
     }
     assert_eq!(ids.len(), 140_000, "an id was used twice");
     assert_eq!(bus.topic("actor.group").unwrap().lanes().len(), 2);
