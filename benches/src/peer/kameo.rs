@@ -69,15 +69,18 @@ pub fn tell(senders: u64, count: u64) -> Result<Figures, Missing> {
     })
 }
 
-/// Asks, one after the other, on one worker.
-pub fn ask(count: u64) -> Result<Figures, Missing> {
+/// Asks, one after the other, on one worker; with a time-out, or for ever.
+pub fn ask(count: u64, limit: Option<Duration>) -> Result<Figures, Missing> {
     on_workers(1, async move {
         let (end, _ended) = tokio::sync::mpsc::unbounded_channel();
         let actor = Counter::spawn_with_mailbox(Counter { sum: 0, left: 0, end }, mailbox::bounded(1024));
         let mut samples = Samples::of(count);
         for number in 0..samples.total() {
             let from = ticks();
-            actor.ask(number).await.map_err(missing)?;
+            match limit {
+                Some(limit) => actor.ask(number).reply_timeout(limit).await.map_err(missing)?,
+                None => actor.ask(number).await.map_err(missing)?,
+            };
             samples.add(number, ticks() - from);
         }
         Ok(samples.latency())

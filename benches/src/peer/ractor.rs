@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, call};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent, call, call_t};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::clock::ticks;
@@ -76,15 +76,18 @@ pub fn tell(senders: u64, count: u64) -> Result<Figures, Missing> {
     })
 }
 
-/// Asks, one after the other, on one worker.
-pub fn ask(count: u64) -> Result<Figures, Missing> {
+/// Asks, one after the other, on one worker; with a time-out of so many milliseconds, or for ever.
+pub fn ask(count: u64, limit_ms: Option<u64>) -> Result<Figures, Missing> {
     on_workers(1, async move {
         let (end, _ended) = tokio::sync::mpsc::unbounded_channel();
         let (actor, _) = Actor::spawn(None, Counter, State { sum: 0, left: 0, end }).await.map_err(missing)?;
         let mut samples = Samples::of(count);
         for number in 0..samples.total() {
             let from = ticks();
-            call!(actor, Order::Ask, number).map_err(missing)?;
+            match limit_ms {
+                Some(limit_ms) => call_t!(actor, Order::Ask, limit_ms, number).map_err(missing)?,
+                None => call!(actor, Order::Ask, number).map_err(missing)?,
+            };
             samples.add(number, ticks() - from);
         }
         Ok(samples.latency())

@@ -1,5 +1,7 @@
 //! Actors and supervisors: tells, asks, starts, restarts.
 
+use std::time::Duration;
+
 use crate::experiment::{Experiment, Side};
 use crate::ours::actor::{self, Lanes};
 use crate::peer::{erlang, kameo, ractor, tasks};
@@ -56,20 +58,31 @@ pub fn tells() -> Experiment {
 
 /// Request and reply on one worker.
 pub fn asks() -> Experiment {
+    const LIMIT_MS: u64 = 5_000;
+    let limit = Some(Duration::from_millis(LIMIT_MS));
     let sides = vec![
         Side::new(OURS, |e| actor::ask(e.of(ASKS))),
         Side::new(TASKS, |e| tasks::ask(e.of(ASKS))),
-        Side::new("kameo", |e| kameo::ask(e.of(ASKS))),
-        Side::new("ractor", |e| ractor::ask(e.of(ASKS))),
+        Side::new("kameo", move |e| kameo::ask(e.of(ASKS), limit)),
+        Side::new("ractor", |e| ractor::ask(e.of(ASKS), Some(LIMIT_MS))),
         Side::new(OTP, |e| erlang::latency("ask", e.of(ASKS))),
+        Side::new("kameo/no time-out", |e| kameo::ask(e.of(ASKS), None)),
+        Side::new("ractor/no time-out", |e| ractor::ask(e.of(ASKS), None)),
     ];
     let peers = ["kameo", "ractor", OTP];
-    let row = |id: &str, what: &str, metric| Spec::new(id, what, metric, OURS).peers(&peers).floor(TASKS);
+    let row =
+        |id: &str, what: &str, metric, peers: &[&str]| Spec::new(id, what, metric, OURS).peers(peers).floor(TASKS);
     let specs = vec![
-        row("ask.p50", "ask p50, one worker", Metric::P50)
-            .goal(Goal::ratio(Bound::AtMost(1.0)).and_value(Bound::AtMost(1_500.0)))
-            .note("ours and Erlang's have a time-out; the others wait for ever"),
-        row("ask.p99", "ask p99, one worker", Metric::P99),
+        row("ask.p50", "ask with a time-out, p50, one worker", Metric::P50, &peers)
+            .goal(Goal::ratio(Bound::AtMost(1.0)).and_value(Bound::AtMost(1_500.0))),
+        row("ask.p99", "ask with a time-out, p99, one worker", Metric::P99, &peers),
+        row(
+            "ask.endless",
+            "ask p50, beside peers that wait for ever",
+            Metric::P50,
+            &["kameo/no time-out", "ractor/no time-out"],
+        )
+        .note("ours has a time-out all the same: there is no other ask"),
     ];
     Experiment::new("asks", sides, specs)
 }

@@ -97,7 +97,7 @@ impl<T: Content> Shared<T> {
         if let Some(free) = lanes.iter().skip(1).find(|lane| &*lane.author == author && Arc::strong_count(lane) == 1) {
             return Ok(free.clone());
         }
-        let attach = |lane: &Arc<crate::lane::Lane>| self.intake.add(lane.clone(), Start::Now);
+        let attach = |lane: &Arc<crate::lane::Lane>| self.intake.add_private(lane.clone());
         let publisher = self.bus.open_private_lane::<T>(&self.topic, author, attach)?;
         let turn = futures_util::lock::Mutex::new(());
         let lane = Arc::new(MailLane { author: author.into(), publisher: Mutex::new(publisher), turn });
@@ -110,7 +110,7 @@ impl<T: Content> Shared<T> {
         let lanes: Vec<_> = self.lanes().clone();
         for lane in lanes {
             // Whoever has the lock publishes before we return; whoever comes later sees the mailbox closed.
-            let space = lane.publisher().wait_for_space();
+            let space = lane.publisher().ring().space().clone();
             space.ring();
         }
     }
