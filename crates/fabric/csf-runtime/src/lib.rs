@@ -15,6 +15,7 @@ mod world;
 pub mod actor;
 pub mod config;
 pub mod exec;
+pub mod integrate;
 pub mod node;
 pub mod provenance;
 pub mod replay;
