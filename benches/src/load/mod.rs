@@ -3,6 +3,7 @@
 //! Each load runs in threads of its own, pinned one per core when there are cores enough, and asserts that every frame arrived
 //! exactly once and whole. A side that makes no progress for [`PATIENCE_NS`] is reported as stalled.
 
+mod actors;
 mod growth;
 mod publishing;
 mod round_trip;
@@ -14,6 +15,7 @@ mod truth;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
+pub use actors::{Samples, on_workers, rate};
 pub use growth::growth;
 pub use publishing::publishing;
 pub use round_trip::{Waiting, echo, round_trip};

@@ -1,5 +1,6 @@
 //! Our side of every load: all that the bench knows of ChronoFabric's crates.
 
+pub mod actor;
 pub mod batch;
 pub mod bus;
 pub mod component;

@@ -2,13 +2,17 @@
 
 pub mod crossbeam;
 pub mod disruptor;
+pub mod erlang;
 pub mod flume;
 pub mod iceoryx2;
+pub mod kameo;
 pub mod kanal;
 pub mod minstant;
 pub mod photon;
 pub mod quanta;
+pub mod ractor;
 pub mod rtrb;
+pub mod tasks;
 pub mod thingbuf;
 pub mod tokio;
 pub mod tower_resilience;

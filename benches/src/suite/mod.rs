@@ -10,6 +10,7 @@ mod guard;
 mod matching;
 mod publish;
 mod round_trip;
+mod runtime;
 mod stamp;
 mod stream;
 mod task;
@@ -44,6 +45,11 @@ pub fn bus() -> Vec<Experiment> {
 /// The guards' table.
 pub fn guard() -> Vec<Experiment> {
     vec![floor::counter(), guard::experiment()]
+}
+
+/// The actors' and supervisors' table.
+pub fn runtime() -> Vec<Experiment> {
+    vec![floor::counter(), runtime::tells(), runtime::asks(), runtime::starts(), runtime::restarts()]
 }
 
 /// The clocks' table.

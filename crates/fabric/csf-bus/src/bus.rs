@@ -12,7 +12,7 @@ use csf_time::Hlc;
 
 use crate::edge::Edge;
 use crate::health::Marks;
-use crate::lane::Content;
+use crate::lane::{Content, Lane};
 use crate::monitor::{DeadLetter, DeliveryTimes, Monitor};
 use crate::topic::Wiring;
 use crate::{Doorbell, EffectWriter, Interest, Publisher, Subscriber, Subscription, Topic, TopicSpec};
@@ -302,6 +302,17 @@ impl PhaseCoherenceBus {
         author: &str,
         kind: LaneKind,
     ) -> Result<Publisher<T>, TopicError> {
+        self.open_lane_for(topic, author, kind, |_| {})
+    }
+
+    /// As [`PhaseCoherenceBus::open_lane`]; `attach` sees the lane before it has a producer.
+    pub(crate) fn open_lane_for<T: Content>(
+        &self,
+        topic: &Arc<Topic>,
+        author: &str,
+        kind: LaneKind,
+        attach: impl FnOnce(&Arc<Lane>),
+    ) -> Result<Publisher<T>, TopicError> {
         let number = self.inner.next_lane.fetch_add(1, Ordering::Relaxed);
         let lane = u16::try_from(number).map_err(|_| TopicError::LanesExhausted)?;
         let info = LaneInfo {
@@ -312,6 +323,7 @@ impl PhaseCoherenceBus {
             kind,
         };
         let lane = topic.add_lane::<T>(info)?;
+        attach(&lane);
         Publisher::new(lane, self.hlc()).map_err(|_| TopicError::LanesExhausted)
     }
 

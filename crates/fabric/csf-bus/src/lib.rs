@@ -44,6 +44,7 @@ mod external;
 mod health;
 mod interest;
 mod lane;
+mod mailbox;
 mod matcher;
 mod merge;
 mod monitor;
@@ -63,7 +64,8 @@ pub use edge::{
 pub use external::{ExternalSession, TemporalCoordinationBus};
 pub use health::{LATENCY_LIMIT_NS, THROUGHPUT_LIMIT_MPS};
 pub use interest::{Expired, Interest};
-pub use lane::LaneReader;
+pub use lane::{Content, LaneReader};
+pub use mailbox::{Mailbox, MailboxSender, Refused};
 pub use matcher::{Instructions, Matcher};
 pub use merge::Order;
 pub use monitor::{DEAD_LETTERS_MAX, DeadLetter, DeliveryTimes, TemporalViolation, ViolationKind};

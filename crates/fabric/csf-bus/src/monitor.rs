@@ -2,7 +2,7 @@
 //!
 //! Written apart from the traffic: a counter that every packet touches belongs to one reader, and the sums are made when asked for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -116,7 +116,8 @@ fn bump(word: &AtomicU64, by: u64) {
 #[derive(Default)]
 struct Records {
     dead_letters: VecDeque<DeadLetter>,
-    live: Vec<Weak<Times>>,
+    /// By address.
+    live: BTreeMap<usize, Weak<Times>>,
     retired: DeliveryTimes,
 }
 
@@ -189,7 +190,7 @@ impl Monitor {
     pub(crate) fn times(&self) -> DeliveryTimes {
         let records = self.records();
         let mut sum = records.retired;
-        for times in records.live.iter().filter_map(Weak::upgrade) {
+        for times in records.live.values().filter_map(Weak::upgrade) {
             sum.add(times.read());
         }
         sum
@@ -217,8 +218,7 @@ impl Meter {
     pub(crate) fn new(monitor: Arc<Monitor>, drops_late: bool) -> Self {
         let times = Arc::new(Times::default());
         let mut records = monitor.records();
-        records.live.retain(|times| times.strong_count() > 0);
-        records.live.push(Arc::downgrade(&times));
+        records.live.insert(Arc::as_ptr(&times).addr(), Arc::downgrade(&times));
         drop(records);
         Self { countdown: monitor.latency_every, monitor, times, drops_late, judged_until: Stamp::ZERO, judged_left: 0 }
     }
@@ -281,7 +281,7 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let times = self.times.read();
         let mut records = self.monitor.records();
-        records.live.retain(|live| !std::ptr::eq(live.as_ptr(), Arc::as_ptr(&self.times)));
+        records.live.remove(&Arc::as_ptr(&self.times).addr());
         records.retired.add(times);
     }
 }

@@ -53,6 +53,16 @@ impl<T: Content> Publisher<T> {
         self.hlc.observe(seen);
     }
 
+    /// Whether the next packet may name `cause` as its cause.
+    pub(crate) fn may_follow(&self, cause: MessageId) -> bool {
+        cause.lane != self.id || cause.seq < self.writer.next_seq()
+    }
+
+    /// Leaves the lane to another producer, which goes on after the newest stamp.
+    pub(crate) fn retire(self) -> (Arc<Lane>, Stamp) {
+        (self.lane.clone(), self.hlc.last())
+    }
+
     /// Publishes without waiting.
     ///
     /// # Errors

@@ -46,9 +46,22 @@ impl Intake {
         let ways = news.reached.entry(lane.info.id).or_default();
         *ways += 1;
         if *ways == 1 {
-            news.lanes.push(LaneReader::new(lane, start, &self.interest, &self.monitor, self.doorbell.clone()));
+            news.lanes.push(self.reader(lane, start));
             self.announce(news);
         }
+    }
+
+    /// Adds a lane of one reader, reached in no other way, before it has a producer. The reader will sleep.
+    pub(crate) fn add_private(&self, lane: Arc<Lane>) {
+        let mut reader = self.reader(lane, Start::Now);
+        reader.reader().fence_unwritten();
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.lanes.push(reader);
+        self.announce(news);
+    }
+
+    fn reader(&self, lane: Arc<Lane>, start: Start) -> LaneReader {
+        LaneReader::new(lane, start, &self.interest, &self.monitor, self.doorbell.clone())
     }
 
     pub(crate) fn remove(&self, lane: LaneId) {

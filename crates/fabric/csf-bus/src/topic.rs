@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use csf_core::port::{LaneInfo, LaneKind};
-use csf_core::{LaneId, Message, MessageType};
+use csf_core::{LaneId, Message, MessageType, Stamp};
 
 use crate::lane::{Content, Lane};
 use crate::ring::{HeapMemory, LANE_BYTES_MAX, Ring, Totals};
@@ -87,6 +87,8 @@ pub(crate) type Wiring = Mutex<()>;
 struct Members {
     lanes: Vec<Arc<Lane>>,
     subscriptions: Vec<Weak<Intake>>,
+    /// Private lanes that nobody writes or reads now, with the newest stamp of each.
+    vacant: Vec<(Arc<Lane>, Stamp)>,
     /// Topics whose packets arrive here too.
     upstream: Vec<Weak<Topic>>,
     /// Topics where the packets of this one arrive too.
@@ -169,6 +171,18 @@ impl Topic {
             intake.add(lane.clone(), Start::Earliest);
         }
         Ok(lane)
+    }
+
+    /// Leaves a private lane to the next mailbox.
+    pub(crate) fn vacate(&self, lane: (Arc<Lane>, Stamp)) {
+        self.members().vacant.push(lane);
+    }
+
+    /// A private lane of `author` that nobody uses; the newest first, as its memory is warm.
+    pub(crate) fn take_vacant(&self, author: &str) -> Option<(Arc<Lane>, Stamp)> {
+        let mut members = self.members();
+        let at = members.vacant.iter().rposition(|(lane, _)| lane.info.author == author)?;
+        Some(members.vacant.swap_remove(at))
     }
 
     pub(crate) fn subscribe(self: &Arc<Self>, intake: &Arc<Intake>, start: Start) {

@@ -12,9 +12,11 @@ mod service;
 mod tokio_world;
 mod world;
 
+pub mod actor;
 pub mod config;
 pub mod emergency;
 pub mod exec;
+pub mod integrate;
 pub mod node;
 pub mod persist;
 pub mod provenance;

@@ -266,6 +266,13 @@ impl<M: Memory> Ring<M> {
         }
     }
 
+    /// [`Ring::fence_for`] on a ring without a producer: the one to come looks before its first commit, so nobody has to be made to fence.
+    pub(crate) fn fence_unwritten(&self, cursor: &Cursor<M::Platform>) {
+        if cursor.is_fenced.swap(1, Ordering::AcqRel) == 0 {
+            self.attention.fetch_add(FENCED, Ordering::SeqCst);
+        }
+    }
+
     /// Takes [`Ring::fence_for`] back. Only for a reader that does not sleep, and asks again before it does.
     pub(crate) fn unfence_for(&self, cursor: &Cursor<M::Platform>) {
         if cursor.is_fenced.swap(0, Ordering::AcqRel) != 0 {

@@ -91,6 +91,11 @@ impl<M: Memory> Reader<M> {
         self.ring.fence_for(&self.cursor);
     }
 
+    /// [`Reader::fence`] before there is a producer.
+    pub(crate) fn fence_unwritten(&self) {
+        self.ring.fence_unwritten(&self.cursor);
+    }
+
     /// Takes [`Reader::fence`] back, until the reader is about to sleep again.
     pub(crate) fn unfence(&self) {
         self.ring.unfence_for(&self.cursor);

@@ -11,6 +11,7 @@ mod health;
 mod interest;
 mod latency;
 mod leaving;
+mod mailbox;
 mod merge;
 mod principles;
 mod router;

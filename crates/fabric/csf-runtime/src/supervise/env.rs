@@ -44,6 +44,12 @@ impl Env {
         self
     }
 
+    /// The tree's timer.
+    #[must_use]
+    pub const fn timer(&self) -> &Arc<dyn Timer> {
+        &self.timer
+    }
+
     /// Time of the tree's timer.
     #[must_use]
     pub fn now(&self) -> Duration {

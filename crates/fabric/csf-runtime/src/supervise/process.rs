@@ -81,6 +81,12 @@ impl ChildContext {
         &self.supervisor
     }
 
+    /// The instance, for others to end.
+    #[must_use]
+    pub fn process(&self) -> ProcessRef {
+        ProcessRef { pid: self.pid, signals: self.signals.clone() }
+    }
+
     /// The tree's world.
     #[must_use]
     pub const fn env(&self) -> &Env {
