@@ -66,3 +66,43 @@ pub(super) fn judge(
     verdict.add("recorded", recorded.len() as u64);
     verdict.add("recorded again by retries", again);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(recorded: &[(&str, Option<u64>)]) -> Verdict {
+        let told = |(id, number): &(&str, u64)| ((*id).to_owned(), *number);
+        let acknowledged = [("1.1.1-0", 1), ("1.1.1-1", 2)].iter().map(told).collect();
+        let recorded = recorded.iter().map(|(id, number)| ((*id).to_owned(), *number)).collect();
+        let mut verdict = Verdict::new("name", "claim");
+        judge(&mut verdict, &acknowledged, 1..4, &recorded);
+        verdict
+    }
+
+    fn broken(recorded: &[(&str, Option<u64>)]) -> String {
+        judged(recorded).surprises().join("; ")
+    }
+
+    #[test]
+    fn a_journal_with_all_that_was_acknowledged_is_whole_and_copies_are_counted() {
+        let verdict = judged(&[("1.1.1-0", Some(1)), ("1.1.1-1", Some(2)), ("1.1.1-2", Some(2)), ("1.1.1-3", Some(3))]);
+        assert!(verdict.is_held());
+        let json = verdict.json();
+        assert_eq!(
+            (&json["acknowledged"], &json["lost"], &json["counted"]["recorded again by retries"]),
+            (&2.into(), &0.into(), &1.into())
+        );
+    }
+
+    #[test]
+    fn what_is_lost_changed_or_strange_is_found() {
+        assert!(broken(&[("1.1.1-0", Some(1))]).contains("1 lost: 1.1.1-1"));
+        assert!(broken(&[("1.1.1-0", Some(1)), ("1.1.1-1", Some(3))]).contains("stored as it was sent"));
+        let whole = [("1.1.1-0", Some(1)), ("1.1.1-1", Some(2))];
+        for stranger in [None, Some(4), Some(0)] {
+            let said = broken(&[whole[0], whole[1], ("1.1.1-9", stranger)]);
+            assert!(said.contains("nothing is stored that nobody sent: 1 packets"), "{said}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, Refused};
 use super::node::Target;
 use super::{now, pause};
 
@@ -172,7 +172,9 @@ impl Shared {
                 let target = self.target.read().unwrap_or_else(PoisonError::into_inner).clone();
                 let start = now();
                 let answer = connection.publish(&target, number);
-                if self.reconnects.load(Ordering::Relaxed) || answer.is_err() {
+                // An answer, whatever it says, leaves the connection good.
+                let is_broken = matches!(answer, Err(Refused::Transport(_)));
+                if is_broken || self.reconnects.load(Ordering::Relaxed) {
                     connection.reconnect();
                 }
                 match answer {

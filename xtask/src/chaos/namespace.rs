@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::node::mortal;
 use super::proxy::Proxy;
 use crate::exec::{self, output};
 
@@ -71,9 +72,8 @@ impl Network {
     /// Starts a relay from the cable to the node.
     pub(super) fn relay(&self, node: SocketAddr) -> Result<Relay, String> {
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
-        let [ip, words @ ..] = self.in_node();
-        let mut command = Command::new(ip);
-        command.args(words).arg(program).args(["chaos", "--relay", &format!("{NODE_ADDRESS}:0"), &node.to_string()]);
+        let mut command = mortal(&self.in_node(), &program);
+        command.args(["chaos", "--relay", &format!("{NODE_ADDRESS}:0"), &node.to_string()]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
         let lines = child.stdout.take();
         // From here on its end is the relay's.

@@ -56,16 +56,8 @@ impl Vitals {
 impl Node {
     /// Starts `csf up` in `home`, which holds its csf.toml, with its journal in `journal`, behind these words: such as `ip netns exec NAME`.
     pub(super) fn start(home: &Path, journal: &Path, before: &[&str]) -> Result<Self, String> {
-        let words: Vec<&str> = before.to_vec();
         let csf = exec::csf().canonicalize().map_err(|e| format!("{}: {e}", exec::csf().display()))?;
-        let mut command = match words.split_first() {
-            Some((program, rest)) => {
-                let mut command = Command::new(program);
-                command.args(rest).arg(&csf);
-                command
-            }
-            None => Command::new(&csf),
-        };
+        let mut command = mortal(before, &csf);
         command.args(["up", "--listen", "127.0.0.1:0", "--journal"]).arg(journal).current_dir(home);
         command.env("CSF_STATE", home.join("state")).env_remove("CSF_NODE").env_remove("CSF_ENVIRONMENT");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(home.join("node.log"));
@@ -156,6 +148,17 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A program that the kernel ends when we end without having ended it, behind these words.
+pub(super) fn mortal(before: &[&str], program: &Path) -> Command {
+    let leash: &[&str] = if exec::has("setpriv") { &["setpriv", "--pdeathsig", "KILL"] } else { &[] };
+    // Each of these becomes the next one: the process keeps its id.
+    let mut words = leash.iter().chain(before);
+    let Some(first) = words.next() else { return Command::new(program) };
+    let mut command = Command::new(first);
+    command.args(words).arg(program);
+    command
 }
 
 /// Looks every few milliseconds until it is so; the time it took, `None` when it was not so in time.

@@ -74,6 +74,7 @@ struct Shared {
     stop: AtomicBool,
     accepted: AtomicU64,
     damaged: AtomicU64,
+    touched: AtomicU64,
     seed: u64,
 }
 
@@ -93,6 +94,7 @@ impl Proxy {
             stop: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
+            touched: AtomicU64::new(0),
             seed,
         });
         let accepting = shared.clone();
@@ -123,6 +125,11 @@ impl Proxy {
         self.shared.damaged.load(Ordering::Relaxed)
     }
 
+    /// How often a fault did something: to a piece, an end or a connection.
+    pub(super) fn touched(&self) -> u64 {
+        self.shared.touched.load(Ordering::Relaxed)
+    }
+
     /// Waits until somebody ends the process.
     pub(super) fn serve(mut self) {
         if let Some(acceptor) = self.acceptor.take() {
@@ -146,6 +153,10 @@ impl Drop for Proxy {
 }
 
 impl Shared {
+    fn touch(&self) {
+        self.touched.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn fault(&self) -> Fault {
         *lock(&self.fault)
     }
@@ -153,6 +164,7 @@ impl Shared {
     /// Linger zero turns the close that follows into a reset (RFC 9293, section 3.10.7: ABORT).
     fn reset_all(&self) {
         for (_, pair) in std::mem::take(&mut *lock(&self.connections)) {
+            self.touch();
             for stream in pair {
                 reset(&stream);
             }
@@ -175,6 +187,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         shared.accepted.fetch_add(1, Ordering::Relaxed);
         if shared.fault() == Fault::Cut {
+            shared.touch();
             reset(&client);
             continue;
         }
@@ -241,7 +254,10 @@ impl Pump {
         match self.shared.fault() {
             // The last handle sends a reset; an orderly end would come before it.
             Fault::Cut => return,
-            Fault::SlowClose(late) => pause(late),
+            Fault::SlowClose(late) => {
+                self.shared.touch();
+                pause(late);
+            }
             _ => {}
         }
         // The other side may be gone already.
@@ -256,12 +272,11 @@ impl Pump {
             Fault::Bandwidth { bytes_per_second } => {
                 pause(Duration::from_nanos(piece.len() as u64 * 1_000_000_000 / bytes_per_second.max(1)));
             }
-            Fault::Corrupt(damage) if self.direction == Direction::ToNode => {
-                self.damage(piece, damage);
-                self.shared.damaged.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => {}
+            Fault::Corrupt(damage) if self.direction == Direction::ToNode => self.damage(piece, damage),
+            // The others have nothing to do with a piece.
+            _ => return self.is_dead || to.write_all(piece).is_ok(),
         }
+        self.shared.touch();
         self.is_dead || to.write_all(piece).is_ok()
     }
 
@@ -277,6 +292,7 @@ impl Pump {
             Damage::HighBit => piece[at] |= 0x80,
             Damage::AnyBit => piece[at] ^= 1 << self.random.within(0, 7),
         }
+        self.shared.damaged.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -59,6 +59,7 @@ fn without_a_fault_bytes_arrive_unchanged_both_ways_and_an_end_ends_its_directio
     sending.join().unwrap();
     assert!(got == large, "{} of {} bytes", got.len(), large.len());
     assert_eq!(line.down(b"still open"), b"still open");
+    assert_eq!((line.proxy.accepted(), line.proxy.touched()), (1, 0));
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn corruption_changes_one_byte_of_a_piece_and_only_towards_the_node() {
             line.proxy.set(Fault::Corrupt(damage));
             let got = line.up(&text);
             assert_eq!(line.down(&text), text, "answers are untouched");
-            assert_eq!(line.proxy.damaged(), 1);
+            assert_eq!((line.proxy.damaged(), line.proxy.touched()), (1, 1));
             got
         };
         let got = damaged(9);
