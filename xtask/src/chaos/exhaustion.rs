@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, prlimit};
+use serde_json::json;
 
 use super::client::{Client, Refused};
 use super::load::Load;
@@ -137,6 +138,7 @@ fn kills(plan: &Plan, verdict: &mut Verdict, random: &mut Random) -> Result<(), 
     if load.all_served(now(), RECOVERY).is_none() {
         return Err("the clients are not served before any kill".to_owned());
     }
+    let mut back_ms = Vec::new();
     for number in 1..=KILLS_PER_ROUND * plan.rounds {
         let life = Duration::from_millis(random.within(100, 700));
         pause(life);
@@ -148,8 +150,12 @@ fn kills(plan: &Plan, verdict: &mut Verdict, random: &mut Random) -> Result<(), 
         verdict.check("back within a second of a kill", recovery.is_some_and(|r| r < BACK_AFTER_KILL), || {
             format!("kill {number}: {recovery:?}")
         });
+        back_ms.extend(recovery.map(|r| (r.as_secs_f64() * 1e4).round() / 10.0));
         verdict.recovered(format!("kill -9 number {number}, after {} ms", life.as_millis()), recovery);
     }
+    back_ms.sort_by(f64::total_cmp);
+    let figures = [back_ms.get(back_ms.len() / 2), back_ms.last()];
+    verdict.count("acknowledged again after a kill, ms, p50 and max", json!(figures));
     let (ledger, next) = load.end();
     exported(verdict, home.path(), node, &journal, ledger.acknowledged.keys())?;
     let node = Node::start(home.path(), &journal, &[])?;
@@ -215,7 +221,7 @@ fn no_files(verdict: &mut Verdict) -> Result<(), String> {
     let new = until(RECOVERY, || Client::new(Duration::from_secs(1)).get(&target, "/health/live").is_ok());
     verdict.recovered(format!("no files for {} ms, a new client", held.as_millis()), new.map(|_| gone.elapsed()));
     let (ledger, next) = load.end();
-    verdict.count("refused without files", serde_json::json!(ledger.refused));
+    verdict.count("refused without files", json!(ledger.refused));
     verdict.check("the node runs to the end", node.is_running(), || "it ended without files".to_owned());
     let recorded = journal::recorded(&target)?;
     journal::judge(verdict, &ledger.acknowledged, 1..next, &recorded);

@@ -15,10 +15,10 @@ use super::{Plan, Scratch, config, journal, now, pause};
 const RECOVERY: Duration = Duration::from_secs(10);
 /// Threads that a node may have beyond those at rest: two per client for questions to the journal, and some to spare.
 const MORE_THREADS: u64 = 2 * CLIENTS as u64 + 16;
-/// Files that stay open after all faults, beyond those at rest: two per client, and the journal's readers.
-const MORE_FILES: u64 = 2 * CLIENTS as u64 + 24;
-/// Memory beyond that at rest: the rings are full by then, nothing else may grow.
-const MORE_KIB: u64 = 96 << 10;
+/// Files that stay open after all faults, beyond those at rest: a reader or two of the journal. The clients are gone by then.
+const MORE_FILES: u64 = 8;
+/// Memory beyond that at rest: the rings fill, nothing else may grow.
+const MORE_KIB: u64 = 32 << 10;
 const CLIENTS: usize = 6;
 
 /// The experiment.

@@ -95,7 +95,7 @@ impl Verdict {
     }
 
     pub(super) fn skip(&mut self, what: &str, reason: &str) {
-        println!("skipped: {what}: {reason}");
+        eprintln!("skipped: {what}: {reason}");
         self.skipped.push(format!("{what}: {reason}"));
     }
 
