@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Graph(GraphArgs),
     /// Show how a running node does
     Status(Remote),
+    /// Watch who does how much, who falls behind and who was restarted
+    Top(Top),
     /// Publish one packet
     Pub(Pub),
     /// Follow topics of a running node, last value first
@@ -100,6 +102,9 @@ pub(crate) struct Up {
     /// Journal directory; an existing one is continued
     #[arg(long, value_name = "DIR")]
     pub(crate) journal: Option<PathBuf>,
+    /// Persist the components' state at the stop, sealed with the last of these keys: NAME=file:PATH or NAME=env:VARIABLE
+    #[arg(long = "state-key", value_name = "KEY", env = "CSF_STATE_KEYS", value_delimiter = ',')]
+    pub(crate) state_keys: Vec<String>,
     /// Make the node ill on purpose, to see what `csf doctor` says
     #[arg(long, value_name = "NAME", hide = true)]
     pub(crate) fault: Option<crate::fault::Fault>,
@@ -193,6 +198,18 @@ pub(crate) struct Remote {
     /// Print JSON, one document per line where there are several
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Time between two looks
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_time)]
+    pub(crate) interval: std::time::Duration,
+    /// Print one table and leave; so does output that is no terminal
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Debug, Clone, Args)]

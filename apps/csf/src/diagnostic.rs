@@ -14,6 +14,13 @@ pub(crate) fn colours() -> bool {
 pub(crate) enum Failure {
     /// A configuration with problems.
     Config(Vec<Problem>),
+    /// Somebody asked for the stop before the start was over. No failure: it is told, and the process ends well.
+    Interrupted {
+        /// The phase of the start that was under way.
+        phase: u8,
+        /// Its name.
+        name: &'static str,
+    },
     /// Anything else.
     Other {
         /// `CSF-nnnn`, or empty.
@@ -28,10 +35,11 @@ impl Failure {
         Self::Other { code, message: message.into() }
     }
 
-    /// 2 for configurations, 1 for the rest.
+    /// 2 for configurations, 0 for an interrupted start, 1 for the rest.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
+            Self::Interrupted { .. } => 0,
             Self::Other { .. } => 1,
         }
     }
@@ -44,6 +52,9 @@ impl Failure {
                 }
                 let count = problems.len();
                 eprintln!("{count} problem{} found", if count == 1 { "" } else { "s" });
+            }
+            Self::Interrupted { phase, name } => {
+                eprintln!("interrupted in phase {phase} of the start, {name}; everything begun was stopped again");
             }
             Self::Other { code, message } => eprintln!("{}", render(&Problem::new(code, message.clone()), colours())),
         }

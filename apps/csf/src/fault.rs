@@ -11,6 +11,7 @@ use std::time::Duration;
 use csf_bus::{Doorbell, Interest, PhaseCoherenceBus, TopicSpec};
 use csf_core::port::LaneKind;
 use csf_core::{Attributes, Message, Stamp, TimeResult};
+use csf_runtime::emergency::{EmergencyReason, EmergencyShutdownHandler};
 use csf_runtime::node::Node;
 use csf_time::SystemClock;
 use schemars::JsonSchema;
@@ -31,6 +32,16 @@ pub(crate) enum Fault {
     Skew,
     /// Packets that name causes which never come.
     Violation,
+    /// A panic that no supervisor stands above.
+    Panic,
+    /// A task that panics again and again, as one of tokio's.
+    PanicTask,
+    /// Critical errors until the process ends.
+    Critical,
+    /// A limit of the machine that the node cannot do without.
+    Exhausted,
+    /// Somebody where nobody may be.
+    Breach,
 }
 
 /// How far [`Fault::Skew`] is ahead.
@@ -74,10 +85,13 @@ impl Drop for Seeded {
 }
 
 /// Starts the fault.
-pub(crate) fn seed(fault: Fault, node: &Node) -> Result<Seeded, Failure> {
+pub(crate) fn seed(fault: Fault, node: &Node, emergency: &Arc<EmergencyShutdownHandler>) -> Result<Seeded, Failure> {
     let refused = |e: &dyn std::fmt::Display| Failure::new("CSF-0104", format!("the fault cannot be seeded: {e}"));
     let bus = node.bus().clone();
-    let mut deed = deed(fault, &bus).map_err(|e| refused(&e))?;
+    let mut deed = match emergency_deed(fault, emergency) {
+        Some(deed) => deed,
+        None => deed(fault, &bus).map_err(|e| refused(&e))?,
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     let run = move || {
@@ -92,6 +106,23 @@ pub(crate) fn seed(fault: Fault, node: &Node) -> Result<Seeded, Failure> {
 
 type Deed = Box<dyn FnMut() + Send>;
 
+/// What the faults do that end the process, and the one that must not.
+fn emergency_deed(fault: Fault, emergency: &Arc<EmergencyShutdownHandler>) -> Option<Deed> {
+    let handler = emergency.clone();
+    let seeded = || "seeded with --fault".to_owned();
+    Some(match fault {
+        Fault::Panic => Box::new(|| panic!("seeded with --fault")),
+        Fault::PanicTask => {
+            let runtime = tokio::runtime::Handle::current();
+            Box::new(move || drop(runtime.spawn(async { panic!("seeded with --fault") })))
+        }
+        Fault::Critical => Box::new(move || handler.critical_error("seeded with --fault")),
+        Fault::Exhausted => Box::new(move || handler.emergency_shutdown(EmergencyReason::ResourceExhaustion(seeded()))),
+        Fault::Breach => Box::new(move || handler.emergency_shutdown(EmergencyReason::SecurityBreach(seeded()))),
+        _ => return None,
+    })
+}
+
 /// What the fault does once a period.
 fn deed(fault: Fault, bus: &PhaseCoherenceBus) -> Result<Deed, csf_bus::TopicError> {
     let topic = |name: &'static str| {
@@ -101,7 +132,9 @@ fn deed(fault: Fault, bus: &PhaseCoherenceBus) -> Result<Deed, csf_bus::TopicErr
     };
     let attributes = Attributes::default();
     Ok(match fault {
-        Fault::NoTsc => Box::new(|| {}),
+        Fault::NoTsc | Fault::Panic | Fault::PanicTask | Fault::Critical | Fault::Exhausted | Fault::Breach => {
+            Box::new(|| {})
+        }
         Fault::SlowSubscriber => {
             let topics = bus.topics();
             // The node's own topics are none of a subscriber's business.

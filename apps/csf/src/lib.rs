@@ -11,6 +11,7 @@ mod commands;
 mod demo;
 mod diagnostic;
 mod fault;
+mod interrupts;
 mod node;
 mod packs;
 mod paths;

@@ -9,7 +9,7 @@ use csf_core::port::{Journal, JournalReader};
 use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
 use csf_runtime::Catalogue;
 use csf_runtime::config::{Item, Layers, Problem, Settings, Source, environment_layer};
-use csf_runtime::node::{Attachment, BootOptions, Node, Phase, boot};
+use csf_runtime::node::{Attachment, BootError, BootOptions, Interrupt, Node, Phase, boot};
 use csf_runtime::topology::Topology;
 use csf_time::SystemClock;
 
@@ -106,6 +106,7 @@ pub(crate) struct Start {
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) process_start: Stamp,
     pub(crate) listen: Option<SocketAddr>,
+    pub(crate) interrupt: Interrupt,
     pub(crate) attachments: Vec<Attachment>,
     pub(crate) on_phase: Box<dyn FnMut(&Phase) + Send>,
 }
@@ -136,11 +137,14 @@ pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start)
         build_id: paths::build_id(),
         spin_ns: if cores > 1 { SPIN_NS } else { 0 },
         world: csf_runtime::World::machine(),
-        interrupt: csf_runtime::node::Interrupt::default(),
+        interrupt: start.interrupt,
         attachments: start.attachments,
         on_phase: start.on_phase,
     };
-    boot(options).await.map_err(|error| Failure::new(error.code(), error.to_string()))
+    boot(options).await.map_err(|error| match error {
+        BootError::Interrupted { phase, name } => Failure::Interrupted { phase, name },
+        error => Failure::new(error.code(), error.to_string()),
+    })
 }
 
 /// The configuration and build a journal was last written with.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use csf_core::Stamp;
 use csf_runtime::exec::LatencySummary;
-use csf_runtime::node::Node;
+use csf_runtime::node::{Node, ShutdownReport};
 use serde_json::{Map, Value, json};
 
 use crate::commands::{bytes, nanos};
@@ -104,6 +104,11 @@ impl Summary {
         self.fields.insert("boot_ms".to_owned(), json!(report.boot_ms));
         self.fields.insert("peak_memory_bytes".to_owned(), json!(paths::peak_memory_bytes()));
         self.fields.insert("build_id".to_owned(), json!(report.build_id));
+    }
+
+    /// Adds how the node stopped.
+    pub(crate) fn add_shutdown(&mut self, report: &ShutdownReport) {
+        self.fields.insert("shutdown".to_owned(), json!(report));
     }
 
     /// The whole object.

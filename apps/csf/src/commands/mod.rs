@@ -11,6 +11,7 @@ mod publish;
 mod replay;
 mod sim;
 mod status;
+mod top;
 mod topology;
 mod up;
 mod why;
@@ -43,6 +44,7 @@ pub(crate) fn run(command: Command, started: Stamp) -> Outcome {
         Command::Trace(args) => why::trace(&args),
         Command::Replay(args) => replay::run(args),
         Command::Export(args) => export::run(args),
+        Command::Top(args) => top::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -8,14 +8,20 @@ use super::{Outcome, bytes, nanos, print_json};
 use crate::cli::Remote;
 use crate::client::Client;
 
+/// Changes of health on the screen; the API has more.
+const CHANGES_SHOWN: usize = 5;
+
 pub(crate) fn run(args: &Remote) -> Outcome {
     let client = Client::connect(args.node.as_deref())?;
     let node = client.get("/api/v1/node")?;
     let health = client.get("/api/v1/health")?;
     let components = client.get("/api/v1/components")?;
     let paths = client.get("/api/v1/latencies")?;
+    let changes = client.get("/api/v1/health/history")?["changes"].take();
     if args.json {
-        return print_json(&json!({ "node": node, "health": health, "components": components, "latencies": paths }));
+        return print_json(&json!({
+            "node": node, "health": health, "components": components, "latencies": paths, "health_changes": changes,
+        }));
     }
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let uptime = node["uptime_ns"].as_str().and_then(|s| s.parse().ok()).unwrap_or(0);
@@ -45,5 +51,21 @@ pub(crate) fn run(args: &Remote) -> Outcome {
             shown("p99"),
         );
     }
+    print_changes(changes.as_array().map_or(&[], Vec::as_slice), &node);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The newest changes of health, with their age.
+fn print_changes(changes: &[Value], node: &Value) {
+    let number = |value: &Value| value.as_str().and_then(|s| s.parse::<u64>().ok()).unwrap_or(0);
+    let now = number(&node["started_at"]) + number(&node["uptime_ns"]);
+    let newest = &changes[changes.len().saturating_sub(CHANGES_SHOWN)..];
+    if !newest.is_empty() {
+        println!("\nhealth changes, newest last ({} of {} kept)", newest.len(), changes.len());
+    }
+    for change in newest {
+        let word = |key: &str| change[key].as_str().unwrap_or("?");
+        let age = nanos(now.saturating_sub(number(&change["at"])));
+        println!("{:<16} {} → {}  {age} ago  {}", word("component"), word("from"), word("to"), word("message"));
+    }
 }

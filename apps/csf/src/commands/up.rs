@@ -1,6 +1,6 @@
 //! `csf up`: a node from a configuration, or the demo.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,10 @@ use csf_core::port::TimeSource;
 use csf_gateway::{Access, Gateway};
 use csf_runtime::Catalogue;
 use csf_runtime::config::{Item, Settings};
+use csf_runtime::emergency::{EmergencyShutdownHandler, isolate_thread};
 use csf_runtime::exec::RunState;
-use csf_runtime::node::{Node, Phase};
+use csf_runtime::node::{Interrupt, Node, PathCleanup, Phase, ShutdownReason, ShutdownReport, StateProof, Urgency};
+use csf_runtime::persist::{KeyRing, StatePersistence};
 use csf_time::SystemClock;
 
 use super::Outcome;
@@ -23,7 +25,7 @@ use crate::client::NodeFile;
 use crate::diagnostic::Failure;
 use crate::node::{self, Start};
 use crate::summary::{Flown, Summary};
-use crate::{demo, fault, packs, paths};
+use crate::{demo, fault, interrupts, packs, paths};
 
 /// Runs of the flight that `speed_factor` is the median of.
 const TIMED_RUNS: usize = 5;
@@ -31,67 +33,75 @@ const TIMED_RUNS: usize = 5;
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// How long the journal may refuse commits at the end of a flight before the run counts as failed.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+/// Clean-up priority of the files by which others find the node: early, since nobody should find it any more.
+const FILES_PRIORITY: u32 = 10;
 /// Length of the paced phase that latencies come from, seconds of flight.
 const PACED_S: f64 = 3.0;
 
 pub(crate) fn run(args: Up, process_start: Stamp) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // First of all, so that no signal is lost.
+    let interrupt = interrupts::listen()?;
+    let emergency = EmergencyShutdownHandler::install().map_err(|e| Failure::new("CSF-0209", e.to_string()))?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // Tokio keeps a panic to the task it is in.
+    let runtime = builder.worker_threads(2).enable_all().on_thread_start(isolate_thread).build()?;
     let clock = fault::clock(args.fault).map_err(|e| Failure::new("CSF-0208", e.to_string()))?;
-    let up = Session { catalogue: packs::catalogue(), clock, process_start, args };
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = up.run() => outcome,
-            () = second_interrupt() => {
-                eprintln!("interrupted twice; not waiting for the orderly stop (what was acknowledged is durable)");
-                std::process::exit(130)
-            }
+    let keys = match &args.state_keys[..] {
+        [] => None,
+        keys => {
+            Some(KeyRing::load(keys.iter().map(String::as_str)).map_err(|e| Failure::new("CSF-0211", e.to_string()))?)
         }
-    });
+    };
+    let up = Session {
+        keys,
+        catalogue: packs::catalogue(),
+        clock,
+        process_start,
+        interrupt,
+        emergency: emergency.clone(),
+        args,
+    };
+    let outcome = runtime.block_on(up.run());
+    if emergency.has_begun() {
+        emergency.hold();
+    }
     runtime.shutdown_timeout(Duration::from_millis(200));
     outcome
-}
-
-async fn interrupt() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signal) => signal,
-        Err(_) => return std::future::pending().await,
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-async fn second_interrupt() {
-    interrupt().await;
-    interrupt().await;
 }
 
 struct Session {
     catalogue: Arc<Catalogue>,
     clock: Arc<SystemClock>,
     process_start: Stamp,
+    interrupt: Interrupt,
+    emergency: Arc<EmergencyShutdownHandler>,
+    keys: Option<KeyRing>,
     args: Up,
 }
 
-/// A running node with what must go when it stops.
+/// A running node and what belongs to it.
 struct Running {
     node: Arc<Node>,
     address: Option<SocketAddr>,
-    files: Vec<PathBuf>,
     login: String,
+    /// Whether people are told how it stops.
+    tells: bool,
     /// Ends before the node does.
     fault: Option<fault::Seeded>,
 }
 
 impl Running {
-    async fn stop(self) {
+    async fn stop(self, reason: ShutdownReason) -> ShutdownReport {
         drop(self.fault);
-        self.node.shutdown().await;
-        for file in &self.files {
-            // Gone already is as good.
-            let _ = std::fs::remove_file(file);
+        if self.tells {
+            say(format_args!("stopping"));
         }
+        let tell = |phase: &Phase| {
+            if self.tells {
+                print_phase(phase);
+            }
+        };
+        self.node.stop(reason, tell).await
     }
 }
 
@@ -123,8 +133,25 @@ impl Session {
         let running = self.boot(&item, directory, Some(self.listen(&item)?), true, self.process_start).await?;
         self.announce(&running);
         self.until_told(Duration::ZERO).await;
-        running.stop().await;
-        Ok(ExitCode::SUCCESS)
+        let node = running.node.clone();
+        let stopped = running.stop(self.reason()).await;
+        if self.args.config.json {
+            let mut report =
+                serde_json::to_value(node.report()).map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
+            report["shutdown"] = serde_json::json!(stopped);
+            super::print_json(&report)?;
+        }
+        match node.given_up() {
+            Some(reason) => Err(Failure::new("CSF-0212", format!("the node stopped by itself: {reason}"))),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn reason(&self) -> ShutdownReason {
+        match self.interrupt.urgency() {
+            Urgency::None => ShutdownReason::Finished,
+            _ => ShutdownReason::Requested,
+        }
     }
 
     /// Waits for Ctrl-C or the end of `--for`, of which `spent` is over already.
@@ -132,9 +159,9 @@ impl Session {
         match self.args.limit {
             Some(limit) => tokio::select! {
                 () = tokio::time::sleep(limit.saturating_sub(spent)) => {}
-                () = interrupt() => {}
+                () = self.interrupt.reached(Urgency::Orderly) => {}
             },
-            None => interrupt().await,
+            None => self.interrupt.reached(Urgency::Orderly).await,
         }
     }
 
@@ -153,12 +180,13 @@ impl Session {
         let access =
             Access::new().map_err(|e| Failure::new("CSF-0210", format!("no randomness for the token: {e}")))?;
         let mut attachments: Vec<csf_runtime::node::Attachment> = Vec::new();
-        let mut address = None;
+        let (mut address, mut front) = (None, None);
         // The address is checked by the pre-flight first, so that its refusal comes before anything is touched.
         if let Some(listen) = listen {
             check_address(listen)?;
             let bound = Gateway::bind(listen, access.clone()).map_err(|e| Failure::new("CSF-0201", e.to_string()))?;
             address = Some(bound.address());
+            front = Some(bound.front());
             attachments.push(Box::new(move |node| bound.attach(node)));
         }
         let quiet = self.args.config.json || !tells;
@@ -167,22 +195,55 @@ impl Session {
             clock: self.clock.clone(),
             process_start,
             listen: None,
+            interrupt: self.interrupt.clone(),
             attachments,
             on_phase: Box::new(move |phase| {
+                if let Some(front) = &front {
+                    front.tell(phase);
+                }
                 if !quiet {
                     print_phase(phase);
                 }
             }),
         };
         let node = node::start(item, &self.catalogue, start).await?;
-        let fault = self.args.fault.map(|fault| fault::seed(fault, &node)).transpose()?;
-        let mut running = Running { node, address, files: Vec::new(), login: String::new(), fault };
+        node.entrust_to(&self.emergency);
+        if address.is_some() {
+            self.keep_state(&node, &directory, !quiet);
+        }
+        let mut running = Running { node, address, login: String::new(), tells: !quiet, fault: None };
         if let Some(address) = address {
             let code = access.one_time_code().map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
             running.login = format!("http://{address}/login?code={code}");
-            running.files = write_node_files(&running.node, address, access.token(), &directory)?;
+            if let Err(failure) = write_node_files(&running.node, address, access.token(), &directory) {
+                running.stop(ShutdownReason::StartFailed).await;
+                return Err(failure);
+            }
+        }
+        if let Some(fault) = self.args.fault {
+            running.fault = Some(fault::seed(fault, &running.node, &self.emergency)?);
         }
         Ok(running)
+    }
+
+    /// Persists the components' state at the stop, where there is a key, and tells what the newest set says of this start.
+    fn keep_state(&self, node: &Node, directory: &Path, tells: bool) {
+        let Some(keys) = self.keys.clone() else { return };
+        match node.keep_state(Arc::new(StatePersistence::new(directory.join("state"), keys))) {
+            Ok(Some(proof)) if !proof.different.is_empty() => {
+                let (time, names) = (proof.time, proof.different.join(", "));
+                let message = format!(
+                    "the state persisted at {time} differs from what the journal leads to: {names}; the node goes on with the journal's"
+                );
+                Failure::new("CSF-0211", message).print();
+            }
+            Ok(Some(StateProof { time, is_current: true, compared, .. })) if tells => {
+                say(format_args!("state of {time}: {compared} of {compared} components equal"));
+            }
+            Ok(_) => {}
+            // The journal is the truth, and the next stop writes a set that can be read.
+            Err(error) => Failure::new("CSF-0211", error.to_string()).print(),
+        }
     }
 
     fn announce(&self, running: &Running) {
@@ -242,8 +303,9 @@ impl Session {
             self.until_told(Duration::ZERO).await;
         }
         let node = running.node.clone();
-        running.stop().await;
+        let stopped = running.stop(self.reason()).await;
         summary.finish(&node);
+        summary.add_shutdown(&stopped);
         if self.args.config.json {
             super::print_json(&summary.json())?;
         } else if !is_printed {
@@ -278,11 +340,11 @@ impl Session {
             ended = landed => ended,
             () = self.tell_progress(node) => (false, false, None),
             () = async { match limit { Some(limit) => tokio::time::sleep(limit).await, None => std::future::pending().await } } => (false, false, None),
-            () = interrupt() => (false, true, None),
+            () = self.interrupt.reached(Urgency::Orderly) => (false, true, None),
         };
         tokio::select! {
             () = node.settle() => {}
-            () = interrupt() => is_interrupted = true,
+            () = self.interrupt.reached(Urgency::Hasty) => is_interrupted = true,
             reason = node.feed().given_up(JOURNAL_PATIENCE) => failure = failure.or(Some(reason)),
         }
         Flown { is_complete, is_interrupted, failure, settled_at: self.now() }
@@ -309,6 +371,9 @@ impl Session {
     async fn measure_more(&self, recording: &Path, summary: &mut Summary) -> Result<(), Failure> {
         let scratch = paths::state_directory().join("scratch").join(std::process::id().to_string());
         for number in 1..=TIMED_RUNS {
+            if self.interrupt.urgency() > Urgency::None {
+                break;
+            }
             let paced = number == TIMED_RUNS;
             let (speed, duration_s) = if paced { (Speed::Times(1.0), PACED_S) } else { (Speed::Max, 0.0) };
             let item = self.demo_item(recording, speed, 1, duration_s)?;
@@ -320,7 +385,7 @@ impl Session {
             } else {
                 summary.add_timed(&running.node, &flown);
             }
-            running.stop().await;
+            running.stop(ShutdownReason::Finished).await;
         }
         // Scratch that stays behind is only disk space.
         let _ = std::fs::remove_dir_all(&scratch);
@@ -352,12 +417,17 @@ fn check_address(address: SocketAddr) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A line on stderr. Whoever read it may be gone: that must not keep a node from stopping in order.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 fn print_phase(phase: &Phase) {
-    eprintln!("  {:>2}  {:<22} {:>8.1} ms  {}", phase.number, phase.name, phase.ms, phase.detail);
+    say(format_args!("  {:>2}  {:<22} {:>8.1} ms  {}", phase.number, phase.name, phase.ms, phase.detail));
 }
 
 /// Writes the token and the node's address where `csf pub` and friends find them, readable by this user only.
-fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &Path) -> Result<(), Failure> {
     let file = NodeFile {
         address: address.to_string(),
         token: token.to_owned(),
@@ -369,11 +439,14 @@ fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &P
     let own = nodes.join(format!("{}.json", std::process::id()));
     let text = serde_json::to_string(&file).map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
     let token_file = directory.join("api.token");
+    // First, so that a failure between the two leaves none.
+    let paths = vec![own.clone(), token_file.clone()];
+    node.cleanup().register(Arc::new(PathCleanup::new("node and token files", FILES_PRIORITY, paths)));
     for (path, content) in [(&own, text.as_str()), (&token_file, token)] {
         let _ = std::fs::remove_file(path);
         let mut open = std::fs::OpenOptions::new();
         let mut file = open.write(true).create_new(true).mode(0o600).open(path)?;
         std::io::Write::write_all(&mut file, content.as_bytes())?;
     }
-    Ok(vec![own, token_file])
+    Ok(())
 }

@@ -206,10 +206,10 @@ fn one_interrupt_stops_in_order_and_prints_the_summary() {
 }
 
 #[test]
-fn a_second_interrupt_does_not_wait() {
+fn further_interrupts_hasten_the_stop_and_the_third_ends_it() {
     let state = Scratch::new();
     let mut node = Running::demo(&state);
-    // Signals that arrive together count once: the second is sent until the process is gone.
+    // Signals that arrive together count once: they are sent until the process is gone.
     node.signal("-INT");
     let code = loop {
         if let Some(status) = node.child.try_wait().unwrap() {

@@ -8,5 +8,6 @@ mod commands;
 mod demo;
 mod doctor;
 mod faults;
+mod life;
 mod scratch;
 mod world;

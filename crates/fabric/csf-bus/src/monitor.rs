@@ -223,6 +223,11 @@ impl Meter {
         Self { countdown: monitor.latency_every, monitor, times, drops_late, judged_until: Stamp::ZERO, judged_left: 0 }
     }
 
+    /// Packets that came after their deadline, handed out or passed over.
+    pub(crate) fn late(&self) -> u64 {
+        self.times.delivered_late.load(Ordering::Relaxed) + self.times.dropped_late.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn monitor(&self) -> &Arc<Monitor> {
         &self.monitor
     }

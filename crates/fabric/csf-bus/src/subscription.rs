@@ -262,6 +262,12 @@ impl Subscription {
         }
     }
 
+    /// Packets that came after their deadline so far, handed out or passed over.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.meter.late()
+    }
+
     fn look(&mut self) -> Option<Look> {
         // Closed is looked at first: what was published before is then seen.
         let is_closed = self.intake.is_closed();

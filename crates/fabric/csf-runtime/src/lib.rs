@@ -13,8 +13,10 @@ mod tokio_world;
 mod world;
 
 pub mod config;
+pub mod emergency;
 pub mod exec;
 pub mod node;
+pub mod persist;
 pub mod provenance;
 pub mod replay;
 pub mod supervise;

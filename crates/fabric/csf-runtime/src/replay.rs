@@ -110,6 +110,21 @@ pub fn replay(
     until: Option<Stamp>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Resumption, ReplayError> {
+    let mut goes_on = |position| {
+        progress(position);
+        true
+    };
+    replay_while(reader, topology, catalogue, until, &mut goes_on).map(|whole| whole.expect("nothing ended it"))
+}
+
+/// [`replay`] that ends early, with `None`, when `goes_on` says no at some position.
+pub(crate) fn replay_while(
+    reader: &mut dyn JournalReader,
+    topology: &Topology,
+    catalogue: &Catalogue,
+    until: Option<Stamp>,
+    goes_on: &mut dyn FnMut(u64) -> bool,
+) -> Result<Option<Resumption>, ReplayError> {
     let lanes: BTreeMap<LaneId, LaneInfo> = reader.lanes()?.into_iter().map(|l| (l.id, l)).collect();
     let mut engine = Engine::new(lanes, topology, catalogue);
     let mut from_position = 1;
@@ -122,9 +137,11 @@ pub fn replay(
                 engine.take(packet)?;
             }
         }
-        progress(from_position - 1);
+        if !goes_on(from_position - 1) {
+            return Ok(None);
+        }
     }
-    engine.finish()
+    engine.finish().map(Some)
 }
 
 struct Engine<'a> {

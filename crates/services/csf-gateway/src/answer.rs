@@ -1,9 +1,13 @@
 //! Answers: JSON, and errors with a code, a message and a remedy.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use csf_runtime::node::NodeState;
 use serde_json::json;
+
+/// What a refused client waits, seconds: about a stop and a start.
+const RETRY_AFTER_S: u32 = 5;
 
 /// A refused request.
 #[derive(Debug)]
@@ -12,11 +16,20 @@ pub(crate) struct Refusal {
     code: &'static str,
     message: String,
     help: &'static str,
+    retry_after_s: Option<u32>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>, help: &'static str) -> Self {
-        Self { status, code, message: message.into(), help }
+        Self { status, code, message: message.into(), help, retry_after_s: None }
+    }
+
+    /// The node starts or stops: whoever stands behind it may try again soon.
+    pub(crate) fn not_accepting(state: NodeState) -> Self {
+        let message = format!("the node is {state} and takes no new work");
+        let help = "try again after the time in `Retry-After`; what was acknowledged is durable";
+        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "CSF-0310", message, help);
+        Self { retry_after_s: Some(RETRY_AFTER_S), ..refusal }
     }
 
     pub(crate) fn unauthorized() -> Self {
@@ -58,7 +71,11 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = json!({ "error": { "code": self.code, "message": self.message, "help": self.help } });
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 

@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod console;
 mod filter;
+mod front;
 mod pattern;
 mod routes;
 mod server;
@@ -14,5 +15,6 @@ mod subscribe;
 
 pub use access::Access;
 pub use filter::{Filter, FilterError};
+pub use front::Front;
 pub use pattern::Pattern;
 pub use server::{BoundGateway, Gateway, GatewayError};

@@ -9,12 +9,12 @@ use axum::routing::get;
 use axum::{Json, Router};
 use csf_core::port::{JournalError, JournalReader, LaneInfo, Scan, StoredPacket};
 use csf_core::{LaneId, MessageId};
-use csf_runtime::node::{Node, NodeState, PublishError};
+use csf_runtime::node::{Node, NodeState, PublishError, Readiness};
 use csf_runtime::provenance::{PacketView, Provenance};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::access::{Access, guard};
+use crate::access::Access;
 use crate::answer::{Answer, Refusal, json_answer};
 use crate::{console, subscribe};
 
@@ -32,6 +32,8 @@ const MOST_EFFECTS: usize = 32;
 pub(crate) struct Api {
     pub(crate) node: Arc<Node>,
     pub(crate) access: Access,
+    /// Turns true when the API stops: streams end then, since nothing else ends them.
+    pub(crate) stop: tokio::sync::watch::Receiver<bool>,
 }
 
 impl Api {
@@ -71,9 +73,8 @@ pub(crate) async fn blocking<R: Send + 'static>(
     })
 }
 
-/// All routes behind the guard.
+/// All routes of a node that is up; the guard stands before them ([`crate::front`]).
 pub(crate) fn router(api: Api) -> Router {
-    let access = api.access.clone();
     Router::new()
         .route("/health/startup", get(startup))
         .route("/health/live", get(async || Json(json!({ "status": "ok" }))))
@@ -81,6 +82,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/login", get(login))
         .route("/api/v1/node", get(node))
         .route("/api/v1/health", get(health))
+        .route("/api/v1/health/history", get(health_history))
         .route("/api/v1/topics", get(topics))
         .route("/api/v1/topics/{topic}", axum::routing::post(publish))
         .route("/api/v1/topics/{topic}/schema", get(schema))
@@ -97,26 +99,23 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/packets/{id}/trace", get(trace))
         .fallback(get(console::file))
         .layer(DefaultBodyLimit::max(MOST_BODY))
-        .layer(axum::middleware::from_fn_with_state(access, guard))
         .with_state(api)
-}
-
-fn status(is_ok: bool) -> Response {
-    if is_ok {
-        Json(json!({ "status": "ok" })).into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "starting or stopping" }))).into_response()
-    }
 }
 
 /// Turns good once and stays so.
 async fn startup(State(api): State<Api>) -> Response {
-    status(api.node.state() != NodeState::Starting)
+    let readiness = if api.node.state() == NodeState::Starting { Readiness::Starting } else { Readiness::Ok };
+    probe(&readiness)
 }
 
 /// Good only while work is accepted.
 async fn ready(State(api): State<Api>) -> Response {
-    status(api.node.state() == NodeState::Running && api.node.feed().failure().is_none())
+    probe(&api.node.readiness())
+}
+
+fn probe(readiness: &Readiness) -> Response {
+    let status = if *readiness == Readiness::Ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
 }
 
 #[derive(Deserialize)]
@@ -168,7 +167,11 @@ fn machine() -> Value {
 }
 
 async fn health(State(api): State<Api>) -> Answer {
-    json_answer(&api.node.health())
+    json_answer(&api.node.health().await)
+}
+
+async fn health_history(State(api): State<Api>) -> Answer {
+    json_answer(&json!({ "changes": api.node.monitor().history() }))
 }
 
 async fn topics(State(api): State<Api>) -> Answer {
@@ -291,8 +294,11 @@ async fn publish(
         (spec.message.from_json)(body.payload).map_err(|e| misfit(&e))?;
         return json_answer(&json!({ "dry_run": true }));
     }
+    // Held until the answer is made: a stop waits for it.
+    let _work = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
     let (id, stamp) = api.node.publish_json(&topic, body.payload).map_err(|e| match e {
         PublishError::Edge(error) => misfit(&error),
+        PublishError::NotAccepting { state } => Refusal::not_accepting(state),
         error => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "CSF-0309", error.to_string(), "try again later"),
     })?;
     if !body.durable {

@@ -1,7 +1,8 @@
 //! The server as a subsystem of the node.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use csf_runtime::BoxFuture;
 use csf_runtime::node::{CoordinationHub, HealthStatus, Node, Subsystem, SubsystemError};
@@ -10,7 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::access::Access;
+use crate::front::Front;
 use crate::routes::{Api, router};
+
+/// How long answers on their way may take once the API stops. New work is refused long before, and what was under way is answered.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// An API that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -29,15 +34,11 @@ pub enum GatewayError {
 /// The HTTP API and the console of one node.
 pub struct Gateway {
     node: Weak<Node>,
-    access: Access,
-    listener: Mutex<Option<std::net::TcpListener>>,
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    bound: BoundGateway,
 }
 
 impl Gateway {
-    /// Takes the address at once, so that it can be printed; serves after the start.
+    /// Takes the address and answers there at once: until the node is up, that it starts. Call it inside a tokio runtime.
     ///
     /// # Errors
     /// [`GatewayError::Address`].
@@ -47,15 +48,30 @@ impl Gateway {
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         access.set_port(address.port());
-        Ok(BoundGateway { listener, address, access })
+        let listener = TcpListener::from_std(listener).map_err(refused)?;
+        let (front, stop) = (Front::default(), watch::Sender::new(false));
+        let mut stopped = stop.subscribe();
+        let told = async move {
+            // An error means that nobody is left to ask for the stop.
+            let _ = stopped.wait_for(|s| *s).await;
+        };
+        let server = axum::serve(listener, front.router(access.clone())).with_graceful_shutdown(told);
+        let task = tokio::spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the API ended");
+            }
+        });
+        Ok(BoundGateway { address, access, front, stop, task: Mutex::new(Some(task)) })
     }
 }
 
-/// An address taken for a node that is about to start.
+/// An address taken for a node that is about to start. Dropped, it gives the address back.
 pub struct BoundGateway {
-    listener: std::net::TcpListener,
     address: SocketAddr,
     access: Access,
+    front: Front,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl BoundGateway {
@@ -65,17 +81,28 @@ impl BoundGateway {
         self.address
     }
 
+    /// Tell it the phases of the start.
+    #[must_use]
+    pub fn front(&self) -> Front {
+        self.front.clone()
+    }
+
     /// The subsystem that serves `node`.
     #[must_use]
     pub fn attach(self, node: &Arc<Node>) -> Arc<dyn Subsystem> {
-        Arc::new(Gateway {
-            node: Arc::downgrade(node),
-            access: self.access,
-            listener: Mutex::new(Some(self.listener)),
-            address: self.address,
-            stop: watch::Sender::new(false),
-            task: Mutex::default(),
-        })
+        Arc::new(Gateway { node: Arc::downgrade(node), bound: self })
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for BoundGateway {
+    fn drop(&mut self) {
+        if let Some(task) = self.task().take() {
+            task.abort();
+        }
     }
 }
 
@@ -99,38 +126,36 @@ impl Subsystem for Gateway {
     fn start(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
             let node = self.node.upgrade().ok_or_else(|| failed(&"the node is gone"))?;
-            let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let listener = listener.ok_or_else(|| failed(&"started twice"))?;
-            let listener = TcpListener::from_std(listener).map_err(|e| failed(&e))?;
-            let app = router(Api { node, access: self.access.clone() });
-            let mut stop = self.stop.subscribe();
-            let task = tokio::spawn(async move {
-                // Event streams never end by themselves, so the server is dropped rather than drained of them.
-                let served = async move { axum::serve(listener, app).await };
-                tokio::select! {
-                    result = served => if let Err(error) = result { tracing::error!(%error, "the API ended") },
-                    _ = stop.wait_for(|s| *s) => {}
-                }
-            });
-            *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-            tracing::info!(address = %self.address, "API");
+            let BoundGateway { access, front, stop, .. } = &self.bound;
+            front.open(router(Api { node, access: access.clone(), stop: stop.subscribe() }));
+            tracing::info!(address = %self.bound.address, "API");
             Ok(())
         })
     }
 
     fn stop(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
-            self.stop.send_replace(true);
-            let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(task) = task {
-                task.await.map_err(|e| failed(&e))?;
-            }
-            Ok(())
+            self.bound.stop.send_replace(true);
+            let task = self.bound.task().take();
+            let Some(mut task) = task else { return Ok(()) };
+            let ended = match tokio::time::timeout(LINGER, &mut task).await {
+                Ok(ended) => ended.map_err(|e| failed(&e)),
+                Err(_) => {
+                    tracing::warn!(
+                        after_ms = LINGER.as_millis(),
+                        "a client does not read its answer; its connection is dropped"
+                    );
+                    task.abort();
+                    Ok(())
+                }
+            };
+            self.bound.front.close();
+            ended
         })
     }
 
     fn health_check(&self) -> HealthStatus {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = self.bound.task();
         match task.as_ref() {
             Some(task) if task.is_finished() => HealthStatus::Unhealthy("the API server ended".to_owned()),
             _ => HealthStatus::Healthy,

@@ -13,7 +13,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use csf_core::port::Scan;
 use csf_runtime::exec::{Committed, CommittedPacket};
-use csf_runtime::node::Node;
+use csf_runtime::node::{Node, NodeState};
 use csf_runtime::provenance::PacketView;
 use serde::Deserialize;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -40,6 +40,9 @@ pub(crate) async fn subscribe(
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    if api.node.state() == NodeState::Stopping {
+        return Err(Refusal::not_accepting(NodeState::Stopping));
+    }
     let pattern = Pattern::new(parameters.topics.as_deref().unwrap_or(">"));
     for literal in pattern.literals() {
         if api.node.bus().topic(&literal).is_err() {
@@ -55,9 +58,13 @@ pub(crate) async fn subscribe(
     };
     let resume = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let stream = Stream::new(api.node.clone(), pattern, filter, period, resume);
-    let events = futures_util::stream::unfold(stream, |mut stream| async move {
-        let event = stream.next().await?;
-        Some((Ok::<_, Infallible>(event), stream))
+    let events = futures_util::stream::unfold((stream, api.stop), |(mut stream, mut stop)| async move {
+        let event = tokio::select! {
+            biased;
+            event = stream.next() => event?,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        };
+        Some((Ok::<_, Infallible>(event), (stream, stop)))
     });
     let alive = KeepAlive::new().interval(Duration::from_secs(5)).text("alive");
     Ok(Sse::new(events).keep_alive(alive).into_response())

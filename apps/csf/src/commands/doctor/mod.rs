@@ -158,6 +158,7 @@ fn failed(failure: &Failure) -> Finding {
     let detail = match failure {
         Failure::Config(problems) => problems.iter().map(|p| format!("\n{}", render(p, false))).collect(),
         Failure::Other { code, message } => format!("[{code}] {message}"),
+        Failure::Interrupted { name, .. } => format!("interrupted in {name}"),
     };
     Finding::bad("configuration", detail, "see the places above; `csf explain CODE` tells more")
 }

@@ -3,6 +3,7 @@
 //! Components take turns ([`super::turn`]). Handlers never wait.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -170,6 +171,11 @@ impl Dispatcher {
 
     fn end(&self) {
         for runner in &self.runners {
+            // A component is a stranger's code: its panic here must not be the dispatcher's.
+            match catch_unwind(AssertUnwindSafe(|| runner.component.snapshot())) {
+                Ok(snapshot) => runner.stats.set_last_snapshot(snapshot),
+                Err(panic) => runner.stats.set_last_fault(super::handler::panic_text(panic.as_ref())),
+            }
             if runner.stats.state() == RunState::Running {
                 runner.stats.set_state(RunState::Stopped);
             }

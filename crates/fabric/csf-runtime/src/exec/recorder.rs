@@ -112,10 +112,7 @@ impl Recorder {
 
     /// After a collection that began when `is_stopping` was looked at.
     fn write(&mut self, is_stopping: bool) -> Next {
-        // A lane that was opened during the collection may hold causes of what was collected. It counts as one that is not covered.
-        for reader in self.subscription.lanes() {
-            known(&mut self.lanes, reader, &self.messages, &self.delivery_of);
-        }
+        self.learn_lanes();
         self.events.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
         match self.commit() {
             Ok(0) if is_stopping => Next::End,
@@ -139,23 +136,35 @@ impl Recorder {
 
     /// Copies what the lanes hold now. Delivery logs last: an effect seen here has its delivery in the log by then.
     fn collect(&mut self) {
-        for deliveries in [false, true] {
-            for lane in 0..self.subscription.lanes().len() {
-                self.collect_lane(lane, deliveries);
-            }
+        self.collect_kind(false);
+        self.collect_kind(true);
+    }
+
+    fn collect_kind(&mut self, deliveries: bool) {
+        for lane in 0..self.subscription.lanes().len() {
+            self.collect_lane(lane, deliveries);
         }
     }
 
     /// One lane of [`Recorder::collect`]; false when it is of the other kind.
     fn collect_lane(&mut self, lane: usize, deliveries: bool) -> bool {
-        let Some(reader) = self.subscription.lanes().get_mut(lane) else { return false };
+        let Self { subscription, lanes, messages, delivery_of, .. } = self;
+        let Some(reader) = subscription.lanes().get_mut(lane) else { return false };
         if (reader.info().kind == LaneKind::Delivery) != deliveries {
             return false;
         }
-        if let Some(state) = known(&mut self.lanes, reader, &self.messages, &self.delivery_of) {
+        if let Some(state) = LaneState::learn(lanes, reader.info(), messages, delivery_of) {
             state.take(reader);
         }
         true
+    }
+
+    /// A lane that was opened meanwhile may hold the cause of what was just copied: known, it is not taken for one of an earlier start.
+    fn learn_lanes(&mut self) {
+        let Self { subscription, lanes, messages, delivery_of, .. } = self;
+        for reader in subscription.lanes() {
+            LaneState::learn(lanes, reader.info(), messages, delivery_of);
+        }
     }
 
     /// Writes the largest closed set of pending packets; returns how many.
@@ -269,20 +278,20 @@ impl Recorder {
     }
 }
 
-/// What is known of a lane, from now on at the latest; `None` for a type that nobody registered.
-fn known<'a>(
-    lanes: &'a mut BTreeMap<LaneId, LaneState>,
-    reader: &LaneReader,
-    messages: &BTreeMap<String, MessageType>,
-    delivery_of: &BTreeMap<String, LaneId>,
-) -> Option<&'a mut LaneState> {
-    match lanes.entry(reader.info().id) {
-        Entry::Occupied(entry) => Some(entry.into_mut()),
-        Entry::Vacant(entry) => LaneState::new(reader.info(), messages, delivery_of).map(|state| entry.insert(state)),
-    }
-}
-
 impl LaneState {
+    /// The state of a lane, made at the first call; `None` when its type is not registered.
+    fn learn<'a>(
+        lanes: &'a mut BTreeMap<LaneId, Self>,
+        info: &LaneInfo,
+        messages: &BTreeMap<String, MessageType>,
+        delivery_of: &BTreeMap<String, LaneId>,
+    ) -> Option<&'a mut Self> {
+        Some(match lanes.entry(info.id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Self::new(info, messages, delivery_of)?),
+        })
+    }
+
     fn new(
         info: &LaneInfo,
         messages: &BTreeMap<String, MessageType>,
@@ -411,5 +420,65 @@ impl Work for Recorder {
                 Next::End => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use csf_bus::{BusConfig, Interest, PhaseCoherenceBus, Start, TopicSpec};
+    use csf_core::{Attributes, Message};
+    use csf_sim::MemoryJournal;
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::DELIVERY_TOPIC;
+
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    struct Number(u64);
+
+    impl Message for Number {
+        const NAME: &'static str = "test.recorded-number";
+        const VERSION: u16 = 1;
+    }
+
+    fn recorder(bus: &PhaseCoherenceBus) -> Recorder {
+        let interest = Interest::new().start(Start::Earliest);
+        let subscription = bus.subscribe_any(&["n", DELIVERY_TOPIC], interest, Arc::new(Doorbell::default())).unwrap();
+        let types = [MessageType::of::<Number>(), MessageType::of::<Delivery>()];
+        let bell = subscription.doorbell().clone();
+        Recorder {
+            journal: Box::new(MemoryJournal::new()),
+            subscription,
+            messages: types.into_iter().map(|t| (t.full_name(), t)).collect(),
+            lanes: BTreeMap::new(),
+            feed: Arc::new(DurableFeed::new(0)),
+            shared: Arc::new(Shared { bell, stop: AtomicBool::new(false), events: Mutex::default() }),
+            events: Vec::new(),
+            delivery_of: BTreeMap::new(),
+            plant: None,
+        }
+    }
+
+    #[test]
+    fn a_delivery_waits_for_a_packet_whose_lane_was_opened_while_the_recorder_looked() {
+        let clock = csf_time::SystemClock::detect().unwrap();
+        let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
+        bus.declare(TopicSpec::new::<Number>("n")).unwrap();
+        bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC)).unwrap();
+        let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher", LaneKind::Delivery).unwrap();
+        let mut recorder = recorder(&bus);
+        recorder.collect_kind(false);
+        // Meanwhile a lane is opened, and its first packet is delivered.
+        let mut lane = bus.publisher::<Number>("n", "api", LaneKind::Source).unwrap();
+        let id = lane.try_publish(Number(1), Attributes::default()).unwrap();
+        let input = Input::Packet { lane: id.lane, seq: id.seq };
+        let delivery = Delivery { component: 0, input, outcome: crate::Outcome::Done };
+        log.try_publish(delivery, Attributes::default()).unwrap();
+        recorder.collect_kind(true);
+        recorder.learn_lanes();
+        assert_eq!(recorder.commit().unwrap(), 0, "the delivery has no packet yet");
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 2);
     }
 }

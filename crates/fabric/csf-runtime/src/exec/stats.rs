@@ -66,9 +66,12 @@ pub struct ComponentStats {
     pub restarts: AtomicU64,
     /// Packets waiting.
     pub queue: AtomicU64,
+    /// Packets that came after their deadline.
+    pub late: AtomicU64,
     /// From the trigger's stamp to the commit of its effects.
     pub latency: Latency,
     last_fault: Mutex<String>,
+    last_snapshot: Mutex<Option<Vec<u8>>>,
 }
 
 impl Default for ComponentStats {
@@ -80,8 +83,10 @@ impl Default for ComponentStats {
             faults: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             queue: AtomicU64::new(0),
+            late: AtomicU64::new(0),
             latency: Latency::default(),
             last_fault: Mutex::default(),
+            last_snapshot: Mutex::default(),
         }
     }
 }
@@ -104,8 +109,25 @@ impl ComponentStats {
         }
     }
 
+    /// As [`ComponentStats::set_queue`].
+    pub(super) fn set_late(&self, packets: u64) {
+        if self.late.load(Ordering::Relaxed) != packets {
+            self.late.store(packets, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn set_last_fault(&self, text: String) {
         *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    pub(super) fn set_last_snapshot(&self, snapshot: Vec<u8>) {
+        *self.last_snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+
+    /// Its state when its dispatcher stopped; `None` before that.
+    #[must_use]
+    pub fn last_snapshot(&self) -> Option<Vec<u8>> {
+        self.last_snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the last fault said; empty when there was none.

@@ -178,6 +178,7 @@ impl<'a> Turn<'a> {
         let Runner { input, backlog, stats, .. } = &mut *self.runner;
         let is_empty = matches!(end, End::NothingThere) && input.hold_left_ns().is_none();
         stats.set_queue(if is_empty { 0 } else { input.lag() + backlog.len() as u64 });
+        stats.set_late(input.late());
     }
 }
 

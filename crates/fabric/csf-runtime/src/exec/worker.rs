@@ -1,11 +1,14 @@
 //! A dispatcher or the recorder from outside: a thread on a machine, a task in simulation.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
+use super::handler::panic_text;
 use crate::World;
+use crate::emergency::{escaped, isolate_thread};
 
 /// A running worker, and whether it has ended.
 pub(super) struct Worker {
@@ -44,9 +47,15 @@ impl Worker {
             }));
             return Ok(worker);
         }
+        let own_name = name.to_owned();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _ending = ending;
-            work.run();
+            // Handlers are under supervision; what panics outside them is nobody's, and no worker can be missed.
+            isolate_thread();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.run())) {
+                escaped(&own_name, &panic_text(panic.as_ref()));
+                resume_unwind(panic);
+            }
         })?;
         worker.thread = Mutex::new(Some(thread));
         Ok(worker)

@@ -1,30 +1,24 @@
 //! The staged start of a node (FRM-060): phases 0–10, each timed and told.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Start, TopicError, TopicSpec};
-use csf_core::port::{Batch, ExpectedVersion, Journal, JournalError, LaneBatch, LaneKind, NewEvent, TimeSource};
-use csf_core::{LaneId, Stamp};
+use csf_bus::TopicError;
+use csf_core::Stamp;
+use csf_core::port::{Journal, JournalError, TimeSource};
 use serde::{Deserialize, Serialize};
 
-use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
-use super::hub::{CoordinationError, CoordinationHub, Subsystem};
+use super::handle::{ClockReporter, Node, NodeState, ReaderFactory};
+use super::hub::{CoordinationError, Subsystem};
 use super::initialization::{Conduct, LifeLimits};
-use super::interrupt::Interrupt;
+use super::interrupt::{Interrupt, Urgency};
 use super::preflight::{PreFlightResult, run_preflight_checks, standard_checks};
-use super::services::ServiceSubsystem;
-use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem};
-use super::tree::TreeWatch;
-use crate::exec::{ComponentObserver, ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
-use crate::replay::{ReplayError, Resumption, replay};
-use crate::topology::{Graph, Topology};
-use crate::{Catalogue, DELIVERY_TOPIC, Delivery, World};
-
-/// Slots of a delivery log.
-const DELIVERY_CAPACITY: usize = 8192;
+use super::shutdown::ShutdownReason;
+use super::wiring::{Assembly, announce_run, resume};
+use crate::replay::ReplayError;
+use crate::topology::Topology;
+use crate::{Catalogue, World};
 
 /// One phase of the start, as told to people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,11 +112,34 @@ pub enum BootError {
     Thread(#[from] std::io::Error),
     /// A subsystem failed.
     #[error(transparent)]
-    Coordination(#[from] CoordinationError),
+    Coordination(CoordinationError),
+    /// A part that the node cannot do without gave up meanwhile.
+    #[error("the node stopped by itself: {reason}")]
+    GaveUp {
+        /// Which and why.
+        reason: String,
+    },
+    /// Somebody asked for the stop meanwhile.
+    #[error("the start was interrupted in its phase {phase}, {name}")]
+    Interrupted {
+        /// The phase that was under way, or had just ended.
+        phase: u8,
+        /// Its name.
+        name: &'static str,
+    },
+}
+
+impl From<CoordinationError> for BootError {
+    fn from(error: CoordinationError) -> Self {
+        match error {
+            CoordinationError::Interrupted => Self::Interrupted { phase: 8, name: "supervision tree" },
+            error => Self::Coordination(error),
+        }
+    }
 }
 
 impl BootError {
-    /// The page that explains it.
+    /// The page that explains it; empty for an interrupt, which is no error of the node.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -131,6 +148,8 @@ impl BootError {
             Self::Resume(_) | Self::Diverged { .. } => "CSF-0501",
             Self::Coordination(CoordinationError::InitializationFailed { error, .. }) => error.code,
             Self::Topic(_) | Self::Thread(_) | Self::Coordination(_) => "CSF-0209",
+            Self::GaveUp { .. } => "CSF-0212",
+            Self::Interrupted { .. } => "",
         }
     }
 }
@@ -151,10 +170,12 @@ struct Plan {
     on_phase: Box<dyn FnMut(&Phase) + Send>,
     phases: Vec<Phase>,
     last: u64,
+    interrupt: Interrupt,
 }
 
 impl Plan {
-    fn done(&mut self, number: u8, name: &str, detail: impl Into<String>) {
+    /// Tells the end of a phase; the start goes no further when somebody asked for the stop.
+    fn done(&mut self, number: u8, name: &'static str, detail: impl Into<String>) -> Result<(), BootError> {
         let now = now_ns(self.clock.as_ref());
         let ms = now.saturating_sub(self.last) as f64 / 1e6;
         self.last = now;
@@ -162,22 +183,30 @@ impl Plan {
         tracing::info!(phase = number, name, ms, detail = phase.detail, "start");
         (self.on_phase)(&phase);
         self.phases.push(phase);
+        match self.interrupt.urgency() {
+            Urgency::None => Ok(()),
+            _ => Err(BootError::Interrupted { phase: number, name }),
+        }
     }
 }
 
-fn now_ns(clock: &dyn TimeSource) -> u64 {
+pub(super) fn now_ns(clock: &dyn TimeSource) -> u64 {
     clock.now_ns().map_or(0, |t| t.as_nanos())
 }
 
-/// Starts a node, phase by phase. On failure everything started is stopped again.
+/// Starts a node, phase by phase. On failure, and when it is interrupted, everything started is stopped again.
 ///
 /// # Errors
 /// [`BootError`].
 pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
-    let BootOptions { topology, catalogue, clock, open_reader, attachments, .. } = options;
-    let mut plan =
-        Plan { last: now_ns(clock.as_ref()), clock: clock.clone(), on_phase: options.on_phase, phases: Vec::new() };
-    let world = options.world;
+    let BootOptions { topology, catalogue, clock, interrupt, world, .. } = options;
+    let mut plan = Plan {
+        last: now_ns(clock.as_ref()),
+        clock: clock.clone(),
+        on_phase: options.on_phase,
+        phases: Vec::new(),
+        interrupt: interrupt.clone(),
+    };
     // A simulated world has no ports and no disk to look at.
     let checks = if world.is_simulated() {
         Vec::new()
@@ -193,220 +222,80 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
             PreFlightResult::Pass(text) => tracing::debug!(check, text, "pre-flight"),
         }
     }
-    plan.done(0, "pre-flight", format!("{} checks passed", checks.len()));
-    plan.done(1, "runtime", world.describe());
+    plan.done(0, "pre-flight", format!("{} checks passed", checks.len()))?;
+    plan.done(1, "runtime", world.describe())?;
     let counts = (topology.services.len(), topology.components.len(), topology.topics.len());
-    plan.done(2, "configuration", format!("{} services, {} components, {} topics", counts.0, counts.1, counts.2));
-    plan.done(3, "logging and metrics", "log to stderr, latencies per path");
+    plan.done(2, "configuration", format!("{} services, {} components, {} topics", counts.0, counts.1, counts.2))?;
+    plan.done(3, "logging and metrics", "log to stderr, latencies per path")?;
 
     let mut journal = (options.open_journal)()?;
-    let incarnation = journal.incarnation();
-    let resumption = resume(journal.as_mut(), &topology, &catalogue)?;
-    let newest = resumption.newest;
+    let resumption = resume(journal.as_mut(), &topology, &catalogue, &interrupt)?;
     let detail = if resumption.report.packets > 0 {
         format!("continued after {} packets, {} outputs equal", resumption.report.packets, resumption.report.equal)
     } else {
         format!("new journal in {}", options.directory.display())
     };
     announce_run(journal.as_mut(), &options.config_text, &options.build_id, &topology, clock.as_ref())?;
-    plan.done(4, "data", detail);
-    plan.done(5, "security", "API on loopback with a token; audit and policy are not in this build");
+    plan.done(4, "data", detail)?;
+    plan.done(5, "security", "API on loopback with a token; audit and policy are not in this build")?;
 
-    let bus = PhaseCoherenceBus::new(BusConfig { incarnation, not_before: newest, ..BusConfig::new(clock.clone()) });
-    for spec in topology.topics.values() {
-        bus.declare(spec.clone())?;
-    }
-    bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC).capacity(DELIVERY_CAPACITY))?;
-    let recorded: Vec<&str> =
-        topology.topics.values().filter(|t| t.recorded).map(|t| t.name.as_str()).chain([DELIVERY_TOPIC]).collect();
-    let subscription = bus.subscribe_any(
-        &recorded,
-        Interest::new().start(Start::Earliest).order(Order::Stamp).label("recorder"),
-        Arc::new(Doorbell::default()),
-    )?;
-    let report = (resumption.report.packets > 0).then(|| resumption.report.clone());
-    let sources = resumption.recorded.clone();
-    let tree = Arc::new(TreeWatch::new(clock.clone()));
-    let watch = tree.clone();
-    let observer: ComponentObserver = Arc::new(move |name, what, detail| watch.note_component(name, what, detail));
-    let wiring = wire(&bus, &topology, resumption, observer, world.workers.cores())?;
-    let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of, &world)?;
-    let component_count = topology.components.len();
-    let node = Arc::new(Node {
-        graph: Graph::of(&topology),
-        hub: CoordinationHub::default(),
-        recorder,
-        clock_report: options.clock_report,
-        dispatchers: Mutex::default(),
-        component_stats: wiring.stats,
-        tree,
-        service_stats: topology.services.iter().map(|_| Arc::new(ServiceStats::default())).collect(),
-        paths: wiring.paths,
-        open_reader,
-        directory: options.directory,
-        build_id: options.build_id,
-        started_at: Stamp(now_ns(clock.as_ref())),
-        phases: Mutex::default(),
-        boot_ms: Mutex::default(),
-        state: Mutex::new(NodeState::Starting),
-        edges: Mutex::default(),
-        resumed: report,
-        rates: Mutex::new(Rates::default()),
-        interrupt: options.interrupt,
-        world,
-        bus,
+    let assembly = Assembly {
         topology,
         catalogue,
-    });
-    plan.done(6, "core components", format!("{} topics recorded", recorded_count(&node)));
-    let subsystems: Vec<Arc<dyn Subsystem>> = vec![
-        Arc::new(RecorderSubsystem { node: Arc::downgrade(&node) }),
-        Arc::new(DispatcherSubsystem {
-            node: Arc::downgrade(&node),
-            plans: Mutex::new(wiring.plans),
-            spin_ns: options.spin_ns,
-        }),
-        Arc::new(ServiceSubsystem::new(Arc::downgrade(&node), sources)),
-    ];
+        clock,
+        clock_report: options.clock_report,
+        directory: options.directory,
+        open_reader: options.open_reader,
+        build_id: options.build_id,
+        spin_ns: options.spin_ns,
+        interrupt,
+        world,
+    };
+    let (node, subsystems) = assembly.build(journal, resumption)?;
+    match launch(&node, subsystems, options.attachments, plan, options.process_start).await {
+        Ok(()) => Ok(node),
+        Err(error) => {
+            // The recorder works since the assembly; what the hub has rolled back already has nothing left to stop.
+            node.stop(ShutdownReason::StartFailed, |_| ()).await;
+            Err(node.given_up().map_or(error, |reason| BootError::GaveUp { reason }))
+        }
+    }
+}
+
+/// Phases 6–10.
+async fn launch(
+    node: &Arc<Node>,
+    subsystems: Vec<Arc<dyn Subsystem>>,
+    attachments: Vec<Attachment>,
+    mut plan: Plan,
+    process_start: Stamp,
+) -> Result<(), BootError> {
     for subsystem in subsystems {
         node.hub.register(subsystem)?;
     }
+    plan.done(6, "core components", format!("{} topics recorded", recorded_count(node)))?;
     let attached = attachments.len();
     for attach in attachments {
-        node.hub.register(attach(&node))?;
+        node.hub.register(attach(node))?;
     }
-    plan.done(7, "transport", if attached > 0 { "HTTP API and console" } else { "none" });
+    node.register_checks();
+    plan.done(7, "transport", if attached > 0 { "HTTP API and console" } else { "none" })?;
     let conduct = Conduct { timer: &*node.world.timer, limits: LifeLimits::default(), interrupt: &node.interrupt };
     node.hub.start_all(conduct, |id| tracing::debug!(subsystem = id, "started")).await?;
-    plan.done(8, "supervision tree", format!("{component_count} components on their dispatchers"));
-    plan.done(9, "application services", format!("{} services", node.service_stats.len()));
-    let health = node.health();
-    plan.done(
-        10,
-        "health verification",
-        format!("{} checks, {:?}", health.components.len(), health.overall_status).to_lowercase(),
-    );
+    plan.done(8, "supervision tree", format!("{} components on their dispatchers", node.component_stats.len()))?;
+    plan.done(9, "application services", format!("{} services", node.service_stats.len()))?;
+    let health = node.health().await;
+    let detail = format!("{} checks, {:?}", health.components.len(), health.overall_status).to_lowercase();
+    plan.done(10, "health verification", detail)?;
     *node.boot_ms.lock().unwrap_or_else(PoisonError::into_inner) =
-        now_ns(clock.as_ref()).saturating_sub(options.process_start.0) as f64 / 1e6;
+        now_ns(plan.clock.as_ref()).saturating_sub(process_start.0) as f64 / 1e6;
     *node.phases.lock().unwrap_or_else(PoisonError::into_inner) = plan.phases;
     node.set_state(NodeState::Running);
-    Ok(node)
+    node.gate().open();
+    node.watch_health();
+    Ok(())
 }
 
 fn recorded_count(node: &Node) -> usize {
     node.bus.topics().iter().filter(|t| t.spec().recorded).count()
-}
-
-/// Repeats what an earlier start did, so that its components can go on, and appends what the crash kept from the journal.
-fn resume(journal: &mut dyn Journal, topology: &Topology, catalogue: &Catalogue) -> Result<Resumption, BootError> {
-    let mut reader = journal.reader()?;
-    let resumption = replay(reader.as_mut(), topology, catalogue, None, &mut |_| ())?;
-    if let Some(difference) = &resumption.report.first_difference {
-        let (id, topic, what) = (difference.id.clone(), difference.topic.clone(), difference.what.clone());
-        return Err(BootError::Diverged { id, topic, what });
-    }
-    if !resumption.missing.is_empty() {
-        let mut lanes: BTreeMap<LaneId, LaneBatch> = BTreeMap::new();
-        for (position, packet) in (journal.position() + 1..).zip(&resumption.missing) {
-            let mut packet = packet.clone();
-            packet.position = position;
-            lanes.entry(packet.header.id.lane).or_default().packets.push(packet);
-        }
-        journal.append(&Batch { packets: lanes.into_values().collect(), ..Batch::default() })?;
-    }
-    Ok(resumption)
-}
-
-/// Stream of the node's starts.
-pub const RUN_STREAM: &str = "csf.run";
-
-fn announce_run(
-    journal: &mut dyn Journal,
-    config: &str,
-    build_id: &str,
-    topology: &Topology,
-    clock: &dyn TimeSource,
-) -> Result<(), JournalError> {
-    let components: Vec<&str> = topology.components.iter().map(|c| c.settings.name.value.as_str()).collect();
-    let event = NewEvent {
-        stream: RUN_STREAM.to_owned(),
-        expected: ExpectedVersion::Any,
-        kind: "started".to_owned(),
-        stamp: Stamp(now_ns(clock)),
-        data: serde_json::json!({
-            "incarnation": journal.incarnation(),
-            "build_id": build_id,
-            "components": components,
-            "config": config,
-        }),
-    };
-    journal.append(&Batch { events: vec![event], ..Batch::default() }).map(|_| ())
-}
-
-struct Wiring {
-    plans: Vec<DispatcherPlan>,
-    stats: Vec<Arc<ComponentStats>>,
-    paths: Arc<PathLatencies>,
-    delivery_of: BTreeMap<String, LaneId>,
-}
-
-/// Connects every component to its lanes and spreads components over dispatchers: at most cores − 1, at least one.
-fn wire(
-    bus: &PhaseCoherenceBus,
-    topology: &Topology,
-    resumption: Resumption,
-    observer: ComponentObserver,
-    cores: usize,
-) -> Result<Wiring, TopicError> {
-    let threads = cores.saturating_sub(1).clamp(1, topology.components.len().max(1));
-    let mut plans = Vec::new();
-    let mut delivery_of = BTreeMap::new();
-    for number in 0..threads {
-        let name = format!("csf-dispatch-{number}");
-        let log = bus.publisher::<Delivery>(DELIVERY_TOPIC, &name, LaneKind::Delivery)?;
-        plans.push(DispatcherPlan {
-            name,
-            runners: Vec::new(),
-            log: Box::new(log),
-            bell: Arc::new(Doorbell::default()),
-        });
-    }
-    let (mut stats, paths) = (Vec::new(), Arc::new(PathLatencies::default()));
-    for (index, (node, replayed)) in topology.components.iter().zip(resumption.components).enumerate() {
-        let plan = &mut plans[index % threads];
-        let settings = &node.settings;
-        let name = settings.name.value.clone();
-        let reads: Vec<&str> = settings.reads.iter().map(|t| t.value.as_str()).collect();
-        let input = bus.subscribe_any(
-            &reads,
-            Interest::new().start(Start::Earliest).order(Order::Stamp).label(&name),
-            plan.bell.clone(),
-        )?;
-        let mut outputs = Vec::new();
-        for (port, topic) in &settings.writes {
-            if let Some(output) = node.kind.writes.iter().find(|o| o.port == port) {
-                outputs.push((port.clone(), (output.open)(bus, &topic.value, &name)?));
-            }
-        }
-        let own = Arc::new(ComponentStats::default());
-        delivery_of.insert(name.clone(), plan.log.info().id);
-        plan.runners.push(Runner {
-            index: u16::try_from(index).unwrap_or(u16::MAX),
-            name,
-            component: replayed.component,
-            factory: node.factory.clone(),
-            input,
-            ports: node.kind.writes.iter().map(|p| p.port).collect(),
-            outputs,
-            timers: replayed.timers,
-            restart: settings.restart,
-            stats: own.clone(),
-            paths: ComponentPaths::new(paths.clone()),
-            backlog: replayed.undelivered.into(),
-            recent_restarts: Vec::new(),
-            observer: observer.clone(),
-        });
-        stats.push(own);
-    }
-    Ok(Wiring { plans, stats, paths, delivery_of })
 }

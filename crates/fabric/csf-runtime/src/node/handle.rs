@@ -12,10 +12,11 @@ use csf_time::ClockReport;
 use serde::{Deserialize, Serialize};
 
 use super::boot::Phase;
-use super::health::{HealthCheck, HealthCriticality, HealthResult, SystemHealthReport, check_system_health};
-use super::hub::{CoordinationHub, HealthStatus};
-use super::initialization::{Conduct, LifeLimits};
-use super::interrupt::Interrupt;
+use super::hub::CoordinationHub;
+use super::interrupt::{Interrupt, Urgency};
+use super::monitor::HealthMonitor;
+use super::state::Replayed;
+use super::stop::Ending;
 use super::tree::TreeWatch;
 use crate::exec::{
     ComponentStats, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
@@ -75,6 +76,10 @@ pub struct Node {
     pub(super) resumed: Option<ReplayReport>,
     pub(super) rates: Mutex<Rates>,
     pub(super) interrupt: Interrupt,
+    pub(super) given_up: Mutex<Option<String>>,
+    pub(super) ending: Ending,
+    pub(super) replayed: Replayed,
+    pub(super) monitor: Arc<HealthMonitor>,
     pub(super) world: World,
 }
 
@@ -90,6 +95,17 @@ pub enum NodeState {
     Stopping,
     /// Down.
     Stopped,
+}
+
+impl std::fmt::Display for NodeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        })
+    }
 }
 
 /// The node in numbers.
@@ -184,6 +200,8 @@ pub struct ComponentReport {
     pub restarts: u64,
     /// Packets waiting.
     pub queue: u64,
+    /// Packets that came after their deadline.
+    pub deadline_misses: u64,
     /// Deliveries per second (services: packets published per second).
     pub rate_hz: f64,
     /// Trigger commit to effect commit.
@@ -290,7 +308,7 @@ impl Node {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    fn now_ns(&self) -> u64 {
+    pub(super) fn now_ns(&self) -> u64 {
         let clock: &Arc<dyn TimeSource> = &self.bus.config().time_source;
         clock.now_ns().map_or(0, |t| t.as_nanos())
     }
@@ -298,8 +316,9 @@ impl Node {
     /// Publishes JSON on a topic as the author `api`.
     ///
     /// # Errors
-    /// When the topic is unknown, the payload does not fit, or the bus is full.
+    /// When the node starts or stops, the topic is unknown, the payload does not fit, or the bus is full.
     pub fn publish_json(&self, topic: &str, payload: serde_json::Value) -> Result<(MessageId, Stamp), PublishError> {
+        let _work = self.ending.gate.enter().ok_or_else(|| PublishError::NotAccepting { state: self.state() })?;
         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         let edge = match edges.get_mut(topic) {
             Some(edge) => edge,
@@ -382,6 +401,7 @@ impl Node {
                 faults: 0,
                 restarts: stats.restarts.load(Ordering::Relaxed),
                 queue: 0,
+                deadline_misses: 0,
                 rate_hz: rates.get(&format!("service {name}")).copied().unwrap_or(0.0),
                 latency_ns: LatencySummary::default(),
                 progress: stats.progress(),
@@ -403,6 +423,7 @@ impl Node {
                 faults: stats.faults.load(Ordering::Relaxed),
                 restarts: stats.restarts.load(Ordering::Relaxed),
                 queue: stats.queue.load(Ordering::Relaxed),
+                deadline_misses: stats.late.load(Ordering::Relaxed),
                 rate_hz: rates.get(&format!("component {name}")).copied().unwrap_or(0.0),
                 latency_ns: stats.latency.summary(),
                 progress: 0.0,
@@ -417,17 +438,33 @@ impl Node {
         self.bus.topics().iter().map(reader_of).sum()
     }
 
+    /// Why the node stopped by itself, where it did.
+    #[must_use]
+    pub fn given_up(&self) -> Option<String> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for an orderly stop, because the node cannot do its work any more.
+    pub(super) fn give_up(&self, reason: &str) {
+        tracing::error!(reason, "the node stops");
+        *self.given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        self.interrupt.raise(Urgency::Orderly);
+    }
+
     /// The bus and its clock.
     #[must_use]
     pub fn bus_report(&self) -> BusReport {
         let health = self.bus.health_check();
+        let temporal = self.bus.get_temporal_metrics();
+        let topics = self.bus.traffic();
         BusReport {
-            now: health.timestamp,
+            // Read last: on a busy machine the newest packets would be ahead of an earlier reading.
+            now: Stamp(self.now_ns()),
             health,
-            temporal: self.bus.get_temporal_metrics(),
+            temporal,
             clock: self.clock_report.as_ref().and_then(|report| report().ok()),
             global_hlc: csf_time::is_global_hlc_initialized(),
-            topics: self.bus.traffic(),
+            topics,
             violations: self.bus.dead_letters().into_iter().map(|letter| letter.violation).collect(),
         }
     }
@@ -444,29 +481,6 @@ impl Node {
     pub fn service(&self, name: &str) -> Option<&Arc<ServiceStats>> {
         let index = self.topology.services.iter().position(|s| s.settings.name.value == name)?;
         self.service_stats.get(index)
-    }
-
-    /// The node's health from its subsystems, components and services.
-    #[must_use]
-    pub fn health(&self) -> SystemHealthReport {
-        let mut checks = Vec::new();
-        for (id, status) in self.hub.health() {
-            let result = match status {
-                HealthStatus::Healthy => HealthResult::Healthy,
-                HealthStatus::Degraded(text) => HealthResult::Degraded(text),
-                HealthStatus::Unhealthy(text) => HealthResult::Unhealthy(text),
-            };
-            checks.push(HealthCheck { name: id, criticality: HealthCriticality::Critical, result });
-        }
-        for report in self.components() {
-            let result = match report.state {
-                RunState::Failed => HealthResult::Unhealthy(report.last_failure),
-                RunState::Restarting => HealthResult::Degraded(report.last_failure),
-                _ => HealthResult::Healthy,
-            };
-            checks.push(HealthCheck { name: report.name, criticality: HealthCriticality::NonCritical, result });
-        }
-        check_system_health(&checks, self.now_ns().to_string())
     }
 
     /// Waits until everything published so far is handled, and everything that followed from it is durable. Streams that go on do
@@ -537,20 +551,18 @@ impl Node {
         }
         rates.per_second.clone()
     }
-
-    /// Stops everything in reverse start order; what was published before is handled and durable afterwards.
-    pub async fn shutdown(&self) {
-        self.set_state(NodeState::Stopping);
-        let conduct = Conduct { timer: &*self.world.timer, limits: LifeLimits::default(), interrupt: &self.interrupt };
-        self.hub.stop_all(conduct, |_, _| ()).await;
-        self.set_state(NodeState::Stopped);
-    }
 }
 
 /// A packet refused at the edge.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
+    /// The node starts or stops.
+    #[error("the node is {state}, so it takes no packets from outside")]
+    NotAccepting {
+        /// Where it is in its life.
+        state: NodeState,
+    },
     /// No such topic, or no lane left.
     #[error(transparent)]
     Topic(#[from] TopicError),

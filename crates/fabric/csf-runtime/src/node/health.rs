@@ -2,6 +2,8 @@
 //!
 //! Order: healthy < degraded < unhealthy; the overall status never gets better by adding a check.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Whether the node can do its work without the checked part.
@@ -28,15 +30,17 @@ pub enum HealthResult {
     Timeout,
 }
 
-/// A named check with its result.
+/// What was found of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
+pub struct Finding {
     /// What was checked.
     pub name: String,
     /// How much depends on it.
     pub criticality: HealthCriticality,
     /// What was found.
     pub result: HealthResult,
+    /// How long the check took.
+    pub took: Duration,
 }
 
 /// Status of one part or of the node.
@@ -53,8 +57,19 @@ pub enum Status {
     Unknown,
 }
 
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
 /// One part of the report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComponentHealth {
     /// What was checked.
     pub name: String,
@@ -62,10 +77,14 @@ pub struct ComponentHealth {
     pub status: Status,
     /// In words; empty when healthy.
     pub message: String,
+    /// Whether the node can do its work without it.
+    pub criticality: HealthCriticality,
+    /// How long its check took, milliseconds.
+    pub response_ms: f64,
 }
 
 /// The node's health.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SystemHealthReport {
     /// The worst of all, weighted by criticality.
     pub overall_status: Status,
@@ -73,20 +92,23 @@ pub struct SystemHealthReport {
     pub components: Vec<ComponentHealth>,
     /// Critical parts that do not work.
     pub critical_failures: Vec<String>,
+    /// How long all checks together took, milliseconds.
+    pub check_duration_ms: f64,
     /// When it was made, nanoseconds since the Unix epoch, as text.
     pub timestamp: String,
 }
 
-/// Combines checks into a report.
+/// Combines what was found into a report.
 #[must_use]
-pub fn check_system_health(checks: &[HealthCheck], timestamp: String) -> SystemHealthReport {
+pub fn combine(findings: &[Finding], timestamp: String, took: Duration) -> SystemHealthReport {
     let mut report = SystemHealthReport {
         overall_status: Status::Healthy,
         components: Vec::new(),
         critical_failures: Vec::new(),
+        check_duration_ms: took.as_secs_f64() * 1e3,
         timestamp,
     };
-    for check in checks {
+    for check in findings {
         let (status, message) = match &check.result {
             HealthResult::Healthy => (Status::Healthy, String::new()),
             HealthResult::Degraded(text) => (Status::Degraded, text.clone()),
@@ -103,7 +125,13 @@ pub fn check_system_health(checks: &[HealthCheck], timestamp: String) -> SystemH
             _ => Status::Degraded,
         };
         report.overall_status = report.overall_status.max(weight);
-        report.components.push(ComponentHealth { name: check.name.clone(), status, message });
+        report.components.push(ComponentHealth {
+            name: check.name.clone(),
+            status,
+            message,
+            criticality: check.criticality,
+            response_ms: check.took.as_secs_f64() * 1e3,
+        });
     }
     report
 }
@@ -132,12 +160,13 @@ mod tests {
         {
             for r1 in &results {
                 for r2 in &results {
-                    let check = |name: &str, criticality, result: &HealthResult| HealthCheck {
+                    let check = |name: &str, criticality, result: &HealthResult| Finding {
                         name: name.into(),
                         criticality,
                         result: result.clone(),
+                        took: Duration::ZERO,
                     };
-                    let report = check_system_health(&[check("a", c1, r1), check("b", c2, r2)], "0".into());
+                    let report = combine(&[check("a", c1, r1), check("b", c2, r2)], "0".into(), Duration::ZERO);
                     let expected =
                         [Status::Healthy, Status::Degraded, Status::Unhealthy][weight(c1, r1).max(weight(c2, r2))];
                     assert_eq!(report.overall_status, expected, "{c1:?} {r1:?} {c2:?} {r2:?}");

@@ -1,27 +1,43 @@
 //! A running node: subsystems started in order, watched, and stopped in reverse.
 
 mod boot;
+mod cleanup;
+mod gate;
 mod handle;
 mod health;
 mod hub;
 mod initialization;
 mod interrupt;
+mod last_will;
+mod monitor;
 mod preflight;
+mod probes;
 mod services;
+mod shutdown;
+mod state;
+mod stop;
 mod subsystems;
 mod tree;
+mod wiring;
 
 pub(crate) use boot::journal_code;
-pub use boot::{Attachment, BootError, BootOptions, Phase, RUN_STREAM, boot};
+pub use boot::{Attachment, BootError, BootOptions, Phase, boot};
+pub use cleanup::{
+    CleanupError, CleanupHandler, CleanupOutcome, CleanupReport, CleanupResult, PathCleanup, ResourceCleanup,
+};
+pub use gate::{Work, WorkGate};
 pub use handle::{
     BusReport, ClockReporter, ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError,
     ReaderFactory, TopicReport,
 };
-pub use health::{
-    ComponentHealth, HealthCheck, HealthCriticality, HealthResult, Status, SystemHealthReport, check_system_health,
-};
+pub use health::{ComponentHealth, Finding, HealthCriticality, HealthResult, Status, SystemHealthReport, combine};
 pub use hub::{CoordinationError, CoordinationHub, HealthStatus, Subsystem, SubsystemError};
 pub use initialization::{Conduct, LifeLimits, StopOutcome};
 pub use interrupt::{Interrupt, Urgency};
+pub use monitor::{FnCheck, HealthChange, HealthCheck, HealthMonitor, LogAlerts, NotificationService};
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
+pub use probes::Readiness;
+pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
+pub use state::StateProof;
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};
+pub use wiring::RUN_STREAM;

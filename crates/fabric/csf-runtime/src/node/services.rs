@@ -4,10 +4,10 @@
 //! spent stays down and the node goes on without its services, unless it says `when_spent = "stop_node"`: then the root ends too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::watch;
 
 use super::handle::Node;
 use super::hub::{CoordinationHub, HealthStatus, Subsystem, SubsystemError};
@@ -17,8 +17,8 @@ use crate::config::{RestartSettings, ServiceSettings, WhenSpent};
 use crate::exec::{RunState, ServiceStats};
 use crate::service::{BoxFuture, ServiceContext, ServiceError};
 use crate::supervise::{
-    Backoff, ChildContext, ChildSpec, Env, ExitReason, Flags, Report, ReportKind, Restart, Shutdown, Strategy,
-    Supervisor,
+    Backoff, ChildContext, ChildSpec, Env, ExitReason, Flags, ProcessRef, Report, ReportKind, Restart, Shutdown,
+    Strategy, Supervisor,
 };
 use crate::topology::{ServiceNode, Topology};
 
@@ -93,17 +93,24 @@ fn group_name(settings: &ServiceSettings) -> &str {
 pub(super) struct ServiceSubsystem {
     pub(super) node: Weak<Node>,
     pub(super) recorded: BTreeMap<(String, String), u64>,
-    root: AsyncMutex<Option<Supervisor>>,
-    is_running: Mutex<bool>,
+    root: Mutex<Option<Root>>,
+}
+
+/// The root supervisor as the task that waits for its end shows it.
+#[derive(Clone)]
+struct Root {
+    process: ProcessRef,
+    ended: watch::Receiver<bool>,
+    is_stopping: Arc<AtomicBool>,
 }
 
 impl ServiceSubsystem {
     pub(super) fn new(node: Weak<Node>, recorded: BTreeMap<(String, String), u64>) -> Self {
-        Self { node, recorded, root: AsyncMutex::default(), is_running: Mutex::default() }
+        Self { node, recorded, root: Mutex::default() }
     }
 
-    fn set_running(&self, is_running: bool) {
-        *self.is_running.lock().unwrap_or_else(PoisonError::into_inner) = is_running;
+    fn root(&self) -> MutexGuard<'_, Option<Root>> {
+        self.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn spec(&self, node: &Arc<Node>, index: usize) -> ChildSpec {
@@ -190,6 +197,24 @@ fn note(stats: &BTreeMap<String, Arc<ServiceStats>>, groups: &BTreeMap<String, B
     }
 }
 
+/// Waits for the end of the root. One that was not asked for is the end of the node: a supervisor that says `when_spent = "stop_node"`
+/// gave up.
+fn watch_root(node: &Arc<Node>, mut root: Supervisor) -> Root {
+    let (sender, ended) = watch::channel(false);
+    let watched = Root { process: root.process(), ended, is_stopping: Arc::default() };
+    let (node_of, is_stopping) = (Arc::downgrade(node), watched.is_stopping.clone());
+    node.world.spawn.spawn(Box::pin(async move {
+        root.ended().await;
+        if !is_stopping.load(Ordering::Acquire)
+            && let Some(node) = node_of.upgrade()
+        {
+            node.give_up("a supervisor of services spent its restart budget and says when_spent = \"stop_node\"");
+        }
+        sender.send_replace(true);
+    }));
+    watched
+}
+
 impl Subsystem for ServiceSubsystem {
     fn id(&self) -> &str {
         "services"
@@ -229,18 +254,18 @@ impl Subsystem for ServiceSubsystem {
             let flags = Flags { intensity: 0, ..Flags::default() };
             let root = Supervisor::start(ROOT, flags, children.collect(), env).await;
             let root = root.map_err(|e| SubsystemError { code: "CSF-0209", message: format!("services: {e}") })?;
-            *self.root.lock().await = Some(root);
-            self.set_running(true);
+            *self.root() = Some(watch_root(&node, root));
             Ok(())
         })
     }
 
     fn stop(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
-            let Some(mut root) = self.root.lock().await.take() else { return Ok(()) };
-            self.set_running(false);
-            root.stop(ExitReason::Shutdown);
-            root.ended().await;
+            let Some(root) = self.root().take() else { return Ok(()) };
+            root.is_stopping.store(true, Ordering::Release);
+            root.process.shut_down(ExitReason::Shutdown);
+            // The task's end is the supervisor's end too.
+            let _ = root.ended.clone().wait_for(|ended| *ended).await;
             if let Some(node) = self.node.upgrade() {
                 let has_work = |s: &&Arc<ServiceStats>| matches!(s.state(), RunState::Running | RunState::Restarting);
                 node.service_stats.iter().filter(has_work).for_each(|s| s.set_state(RunState::Stopped));
@@ -250,9 +275,7 @@ impl Subsystem for ServiceSubsystem {
     }
 
     fn health_check(&self) -> HealthStatus {
-        let is_running = *self.is_running.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_alive = self.root.try_lock().map_or(true, |root| root.as_ref().is_some_and(|r| r.process().is_alive()));
-        if is_running && !is_alive {
+        if self.root().as_ref().is_some_and(|root| *root.ended.borrow()) {
             return HealthStatus::Unhealthy("the root supervisor of the services has ended".to_owned());
         }
         HealthStatus::Healthy

@@ -194,6 +194,11 @@ impl ProcessRef {
         !self.signals.has(ENDED)
     }
 
+    /// Asks it to stop, as its supervisor does.
+    pub fn shut_down(&self, reason: ExitReason) {
+        self.signals.shut_down(reason);
+    }
+
     /// Ends it at its next await, for its supervisor to see as [`ExitReason::Killed`]. A killed supervisor's workers are killed with it.
     pub fn kill(&self) {
         self.signals.kill();

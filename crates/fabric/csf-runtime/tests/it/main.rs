@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config;
+mod health;
 mod hub;
 mod node;
 mod services;
+mod shutdown;
 mod simulated;
 mod world;

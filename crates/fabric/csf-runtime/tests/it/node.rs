@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use csf_core::port::Scan;
 use csf_runtime::exec::RunState;
-use csf_runtime::node::{BootError, Node, boot};
+use csf_runtime::node::{BootError, Node, Readiness, Status, Urgency, boot};
+use csf_runtime::persist::{KeyRing, PersistableComponent, StateKey, StatePersistence};
 use csf_runtime::provenance::{Provenance, Relation};
 use csf_runtime::replay::{ReplayReport, replay};
 use csf_sim::MemoryStore;
@@ -20,11 +21,19 @@ fn publish(node: &Node, value: i64) {
     node.publish_json("n", json!({ "value": value })).unwrap();
 }
 
-fn last_sum(node: &Node) -> i64 {
-    let last = node.feed().last_values().remove("s").unwrap();
+/// Waits until the newest durable sum is this one: services begin beside the start's end.
+async fn sum_becomes(node: &Node, sum: i64) {
+    while last_sum(node) != Some(sum) {
+        node.settle().await;
+        tokio::task::yield_now().await;
+    }
+}
+
+fn last_sum(node: &Node) -> Option<i64> {
+    let last = node.feed().last_values().remove("s")?;
     let message = &node.catalogue().messages[&last.lane.message];
     let payload = (message.decode)(&last.packet.payload).unwrap();
-    (message.to_json)(payload.as_ref()).unwrap()["sum"].as_i64().unwrap()
+    (message.to_json)(payload.as_ref()).unwrap()["sum"].as_i64()
 }
 
 fn prove(text: &str, store: &MemoryStore) -> ReplayReport {
@@ -119,12 +128,11 @@ async fn replay_shows_the_first_difference_of_a_component_that_lies() {
 async fn a_second_start_goes_on_where_the_first_one_ended() {
     let store = MemoryStore::default();
     let node = start(&counting(10), &store).await.unwrap();
-    node.settle().await;
+    sum_becomes(&node, 45).await;
     node.shutdown().await;
-    assert_eq!(last_sum(&node), 45);
     let node = start(&counting(20), &store).await.unwrap();
-    node.settle().await;
-    assert_eq!(last_sum(&node), 190, "0..20 was added up once each");
+    // 0..20, added up once each.
+    sum_becomes(&node, 190).await;
     assert_eq!(node.report().incarnation, 2);
     node.shutdown().await;
     let report = prove(SMALL, &store);
@@ -167,11 +175,120 @@ async fn a_full_journal_stops_nothing_that_is_durable_and_recovers() {
         tokio::task::yield_now().await;
     }
     assert_eq!(node.feed().position(), before);
-    assert_eq!(serde_json::to_value(node.health().overall_status).unwrap(), json!("unhealthy"));
+    assert_eq!(serde_json::to_value(node.health().await.overall_status).unwrap(), json!("unhealthy"));
+    assert!(
+        matches!(node.readiness(), Readiness::Unhealthy { reasons } if reasons[0].starts_with("recorder: [CSF-0205]"))
+    );
     store.set_capacity_bytes(None);
     node.settle().await;
-    assert_eq!(last_sum(&node), 3);
+    node.health().await;
+    assert_eq!(node.readiness(), Readiness::Ok);
+    let changes: Vec<_> = node.monitor().history().into_iter().map(|c| (c.component, c.to)).collect();
+    assert_eq!(changes, [("recorder".to_owned(), Status::Unhealthy), ("recorder".to_owned(), Status::Healthy)]);
+    assert_eq!(last_sum(&node), Some(3));
     assert_eq!(node.feed().failure(), None);
     node.shutdown().await;
     assert_eq!(prove(SMALL, &store).equal, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_in_any_phase_of_the_start_leaves_a_journal_that_can_be_continued() {
+    let store = MemoryStore::default();
+    for phase in 0..=10 {
+        let mut interrupted = options(&counting(10), &store);
+        let interrupt = interrupted.interrupt.clone();
+        interrupted.on_phase = Box::new(move |done| {
+            if done.number == phase {
+                interrupt.raise(Urgency::Orderly);
+            }
+        });
+        match boot(interrupted).await.err() {
+            Some(BootError::Interrupted { phase: told, .. }) => assert_eq!(told, phase),
+            other => panic!("phase {phase}: {other:?}"),
+        }
+    }
+    let node = start(&counting(12), &store).await.unwrap();
+    // 0..12, added up once each, over twelve starts.
+    sum_becomes(&node, 66).await;
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_node_refuses_packets_and_says_what_its_stop_did() {
+    let store = MemoryStore::default();
+    let node = start(SMALL, &store).await.unwrap();
+    let mut signal = node.shutdown_signal();
+    publish(&node, 1);
+    let report = node.shutdown().await;
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.phases.iter().map(|p| p.number).collect::<Vec<_>>(), (1..=7).collect::<Vec<_>>());
+    let newest = store.reader().size().unwrap().position;
+    assert_eq!(report.phases[4].detail, format!("the journal is durable to position {newest}"));
+    assert!(signal.borrow_and_update().is_some());
+    let refused = node.publish_json("n", json!({ "value": 2 })).unwrap_err();
+    assert_eq!(refused.to_string(), "the node is stopped, so it takes no packets from outside");
+    assert_eq!(node.shutdown().await, report, "a second stop has nothing to do");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn persisted_state_proves_the_next_start_and_a_state_of_another_build_is_found() {
+    let folder = std::env::temp_dir().join(format!("csf-node-state-{}", std::process::id()));
+    let persistence = || {
+        let key = StateKey::new("k1", [7; 32]).unwrap();
+        Arc::new(StatePersistence::new(folder.clone(), KeyRing::new(vec![key]).unwrap()))
+    };
+    let store = MemoryStore::default();
+    let node = start(SMALL, &store).await.unwrap();
+    assert_eq!(node.keep_state(persistence()).unwrap(), None);
+    publish(&node, 40);
+    publish(&node, 5);
+    let report = node.shutdown().await;
+    assert!(report.phases[4].detail.contains("1 states sealed at"), "{report:?}");
+    let (_, states) = persistence().read_newest().unwrap().unwrap();
+    // The adder's snapshot is its sum, little-endian.
+    assert!(states.contains(&("adder".to_owned(), json!({ "snapshot": "2d00000000000000" }))), "{states:?}");
+
+    // Equal after the repetition; and what this start adds makes the set an old one.
+    let node = start(SMALL, &store).await.unwrap();
+    let proof = node.keep_state(persistence()).unwrap().unwrap();
+    assert_eq!((proof.is_current, proof.compared, proof.different.len()), (true, 1, 0));
+    drop(node.shutdown().await);
+    let node = start(SMALL, &store).await.unwrap();
+    publish(&node, 1);
+    node.shutdown().await;
+    let node = start(SMALL, &store).await.unwrap();
+    let proof = node.keep_state(persistence()).unwrap().unwrap();
+    assert_eq!((proof.is_current, proof.compared), (false, 0));
+    node.shutdown().await;
+
+    // Another build's state for the same journal.
+    let (report, states) = persistence().read_newest().unwrap().unwrap();
+    let forger = persistence();
+    for (id, state) in states {
+        let state = if id == "adder" { json!({ "snapshot": "2f00000000000000" }) } else { state };
+        forger.register(Arc::new(Forged(id, state)));
+    }
+    forger.persist_all(csf_core::Stamp(u64::MAX / 2)).unwrap();
+    let node = start(SMALL, &store).await.unwrap();
+    let proof = node.keep_state(persistence()).unwrap().unwrap();
+    assert!(proof.time > report.time);
+    assert_eq!((proof.is_current, proof.different), (true, vec!["adder".to_owned()]));
+    node.shutdown().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+struct Forged(String, serde_json::Value);
+
+impl PersistableComponent for Forged {
+    fn component_id(&self) -> &str {
+        &self.0
+    }
+
+    fn extract_state(&self) -> Result<serde_json::Value, String> {
+        Ok(self.1.clone())
+    }
+
+    fn restore_state(&self, _state: &serde_json::Value) -> Result<(), String> {
+        Ok(())
+    }
 }

@@ -1,0 +1,113 @@
+//! A [`Node`]'s own checks, and what it says to those who ask whether it is up (FRM-071).
+//!
+//! Liveness depends on nothing but this process: a restart would not help against a slow disk or an absent peer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::handle::{Node, NodeState};
+use super::health::{HealthCriticality, HealthResult, Status, SystemHealthReport};
+use super::hub::HealthStatus;
+use super::monitor::{FnCheck, HealthMonitor, LogAlerts};
+use crate::exec::RunState;
+
+/// Time between two looks at a node's parts.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Whether a node takes work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "status")]
+pub enum Readiness {
+    /// It does.
+    Ok,
+    /// Not yet.
+    Starting,
+    /// Not any more.
+    Stopping,
+    /// A part without which it cannot work does not.
+    Unhealthy {
+        /// Which, each with what is wrong.
+        reasons: Vec<String>,
+    },
+}
+
+impl Node {
+    /// The node's health from its subsystems, components and services, looked at now.
+    pub async fn health(&self) -> SystemHealthReport {
+        self.monitor.check_system_health().await
+    }
+
+    /// What watches its parts: the newest report and the changes.
+    #[must_use]
+    pub fn monitor(&self) -> &Arc<HealthMonitor> {
+        &self.monitor
+    }
+
+    /// Whether it takes work, without a new look: good for a probe every second. A critical part that gives no answer counts as one that
+    /// does not work.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        match self.state() {
+            NodeState::Starting => return Readiness::Starting,
+            NodeState::Stopping | NodeState::Stopped => return Readiness::Stopping,
+            NodeState::Running => {}
+        }
+        let mut reasons: Vec<String> = self.feed().failure().map(|f| format!("recorder: {f}")).into_iter().collect();
+        let report = self.monitor.last_report();
+        let parts = report.iter().flat_map(|r| &r.components).filter(|part| {
+            let is_lost = matches!(part.status, Status::Unhealthy | Status::Unknown);
+            // The recorder's own words are newer.
+            is_lost && part.criticality == HealthCriticality::Critical && part.name != "recorder"
+        });
+        reasons.extend(parts.map(|part| format!("{}: {}", part.name, part.message)));
+        if reasons.is_empty() { Readiness::Ok } else { Readiness::Unhealthy { reasons } }
+    }
+
+    /// Registers a check for every part; the hub is complete by now.
+    pub(super) fn register_checks(self: &Arc<Self>) {
+        self.monitor.notify(Arc::new(LogAlerts));
+        for id in self.hub.snapshot().into_keys() {
+            let node = Arc::downgrade(self);
+            let name = id.clone();
+            let look = move || {
+                let part = node.upgrade().and_then(|node| node.hub.get(&id));
+                match part.map(|part| part.health_check()) {
+                    Some(HealthStatus::Healthy) => HealthResult::Healthy,
+                    Some(HealthStatus::Degraded(text)) => HealthResult::Degraded(text),
+                    Some(HealthStatus::Unhealthy(text)) => HealthResult::Unhealthy(text),
+                    None => HealthResult::Unhealthy("it is gone".to_owned()),
+                }
+            };
+            self.monitor.register_health_check(Arc::new(FnCheck::new(name, HealthCriticality::Critical, look)));
+        }
+        let result = |state, failure: &dyn Fn() -> String| match state {
+            RunState::Failed => HealthResult::Unhealthy(failure()),
+            RunState::Restarting => HealthResult::Degraded(failure()),
+            _ => HealthResult::Healthy,
+        };
+        for (service, stats) in self.topology.services.iter().zip(&self.service_stats) {
+            let stats = stats.clone();
+            let look = move || result(stats.state(), &|| stats.last_error());
+            let check = FnCheck::new(service.settings.name.value.clone(), HealthCriticality::NonCritical, look);
+            self.monitor.register_health_check(Arc::new(check));
+        }
+        for (component, stats) in self.topology.components.iter().zip(&self.component_stats) {
+            let stats = stats.clone();
+            let look = move || result(stats.state(), &|| stats.last_fault());
+            let check = FnCheck::new(component.settings.name.value.clone(), HealthCriticality::NonCritical, look);
+            self.monitor.register_health_check(Arc::new(check));
+        }
+    }
+
+    /// Looks every second until the node begins to stop.
+    pub(super) fn watch_health(&self) {
+        let mut signal = self.shutdown_signal();
+        let stop = async move {
+            // An error means that the node is gone.
+            let _ = signal.wait_for(Option::is_some).await;
+        };
+        self.monitor.start_monitoring(LOOK_EVERY, stop);
+    }
+}
