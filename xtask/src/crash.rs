@@ -111,7 +111,8 @@ fn missing(journal: &Path, ids: &BTreeSet<String>) -> Result<Vec<String>, String
     Ok(ids.difference(&held).cloned().collect())
 }
 
-fn held_ids(journal: &Path, mcap: &Path) -> Result<BTreeSet<String>, String> {
+/// Ids that the journal holds, by `csf export`.
+pub(crate) fn held_ids(journal: &Path, mcap: &Path) -> Result<BTreeSet<String>, String> {
     let mut export = Command::new(exec::csf());
     export.args(["export", "--json", "--mcap"]).arg(mcap).arg(journal).stdin(Stdio::null());
     exec::output(&mut export)?;

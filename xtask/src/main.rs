@@ -3,6 +3,7 @@
 
 mod asm;
 mod bench;
+mod chaos;
 mod crash;
 mod exec;
 mod fuzz;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz::run(rest),
         Some("bench") => bench::run(rest),
         Some("crash") => crash::run(rest),
+        Some("chaos") => chaos::run(rest),
         Some("otp") => otp::run(rest),
         Some("repeat") => repeat::run(rest),
         Some("new-pack") => new_pack::run(rest),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
                  fuzz [TARGET] [--seconds N]   fuzz the parsers of outside bytes, all of them or one\n  \
                  bench bus|time [--only G1,G3] [--quick] [--json]   the heart beside its peers; `--list` shows the rows\n  \
                  crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
+                 chaos [--only NAME] [--seed S] [--rounds N] [--json]   faults of network, parts and resources: recovery, losses\n  \
                  otp [--scenarios N] [--seed S] [--only N] [--json]   our supervisors beside Erlang/OTP's\n  \
                  repeat [--times N] [--seed S]   the unit tests N (50) times under random scheduling\n  \
                  new-pack NAME             a working pack: crate, registration, test"

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::exec::{self, command, output};
-use crate::{asm, new_pack, otp, repeat, shots, tidy};
+use crate::{asm, chaos, new_pack, otp, repeat, shots, tidy};
 
 struct Step {
     name: &'static str,
@@ -19,7 +19,7 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 17] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
@@ -32,6 +32,7 @@ const STEPS: [Step; 16] = [
     Step { name: "tsan", work: tsan },
     Step { name: "otp", work: otp_differential },
     Step { name: "simulation", work: simulation },
+    Step { name: "chaos", work: chaotic },
     Step { name: "examples", work: examples },
     Step { name: "projects", work: projects },
     Step { name: "mcap reader", work: mcap_reader },
@@ -194,6 +195,11 @@ fn simulation() -> Result<Counts, String> {
 /// Tests that passed, by libtest's own words.
 pub(crate) fn passed(text: &str) -> u64 {
     counted(text).passed
+}
+
+/// One round of each experiment, always of one seed; `cargo xtask chaos` goes on for longer.
+fn chaotic() -> Result<Counts, String> {
+    chaos::bounded().map(|told| Counts { passed: told.passed, skipped: told.skipped })
 }
 
 /// Sums `test result:` lines.
