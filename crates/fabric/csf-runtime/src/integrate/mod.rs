@@ -19,5 +19,5 @@ pub use request::{
     ServiceInfo, ServiceRegistry, ServiceRequest, ServiceResponse, ServiceStatus, process_service_request,
 };
 pub use router::{
-    Aggregate, MessageHandler, MessageRouter, Outcome, Routed, RoutingError, Strategy, aggregate_results,
+    Aggregate, Judge, MessageHandler, MessageRouter, Outcome, Routed, RoutingError, Strategy, aggregate_results,
 };

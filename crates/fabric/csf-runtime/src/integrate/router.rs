@@ -36,6 +36,9 @@ pub struct Outcome<R> {
     pub result: Result<R, Fault>,
 }
 
+/// Judges outcomes: the reason where they do not suffice.
+pub type Judge<R> = Arc<dyn Fn(&[Outcome<R>]) -> Result<(), String> + Send + Sync>;
+
 /// What it takes for a message to count as handled.
 #[derive(Clone)]
 pub enum Strategy<R> {
@@ -46,7 +49,7 @@ pub enum Strategy<R> {
     /// So many answers.
     Quorum(usize),
     /// Whatever this says; the reason where it says no.
-    Custom(Arc<dyn Fn(&[Outcome<R>]) -> Result<(), String> + Send + Sync>),
+    Custom(Judge<R>),
 }
 
 /// All outcomes in the order in which they came, the failed ones among them.
