@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use csf_core::port::JournalError;
 use csf_runtime::node::NodeState;
 use serde_json::json;
 
@@ -63,8 +64,29 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "CSF-0307", message, "docs/formats/http-api.md lists the parameters")
     }
 
-    pub(crate) fn journal(error: &impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "CSF-0206", error.to_string(), "see the node's log")
+    /// What the journal says, under the code that fits it: only a damaged one is called so.
+    pub(crate) fn journal(error: &JournalError) -> Self {
+        let (status, code, help) = match error {
+            JournalError::Storage { full: true, .. } => {
+                (StatusCode::INSUFFICIENT_STORAGE, "CSF-0205", "free space; nothing durable is lost")
+            }
+            JournalError::Storage { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "CSF-0202", "try again; see the node's log")
+            }
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "CSF-0206", "see the node's log"),
+        };
+        Self::new(status, code, error.to_string(), help)
+    }
+
+    /// The bus has no room now.
+    pub(crate) fn busy(error: &impl std::fmt::Display) -> Self {
+        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "CSF-0309", error.to_string(), "try again later");
+        Self { retry_after_s: Some(RETRY_AFTER_S), ..refusal }
+    }
+
+    /// An answer that has no JSON form: a fault of ours.
+    pub(crate) fn unspeakable(error: &serde_json::Error) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "CSF-0299", error.to_string(), "report it")
     }
 }
 
@@ -84,5 +106,5 @@ pub(crate) type Answer = Result<Response, Refusal>;
 
 /// A value as JSON.
 pub(crate) fn json_answer(value: &impl serde::Serialize) -> Answer {
-    Ok(Json(serde_json::to_value(value).map_err(|e| Refusal::journal(&e))?).into_response())
+    Ok(Json(serde_json::to_value(value).map_err(|e| Refusal::unspeakable(&e))?).into_response())
 }

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use csf_bus::EdgeError;
 use csf_core::port::{JournalError, JournalReader, LaneInfo, Scan, StoredPacket};
 use csf_core::{LaneId, MessageId};
 use csf_runtime::node::{Node, NodeState, PublishError, Readiness};
@@ -131,7 +132,7 @@ async fn login(State(api): State<Api>, Query(login): Query<Login>) -> Response {
 async fn node(State(api): State<Api>) -> Answer {
     let node = api.node.clone();
     let report = blocking(move || Ok(node.report())).await.map_err(|e| Refusal::journal(&e))?;
-    let mut value = serde_json::to_value(report).map_err(|e| Refusal::journal(&e))?;
+    let mut value = serde_json::to_value(report).map_err(|e| Refusal::unspeakable(&e))?;
     value["version"] = json!(env!("CARGO_PKG_VERSION"));
     value["simulated"] = json!(false);
     value["process"] = process_memory();
@@ -297,9 +298,9 @@ async fn publish(
     // Held until the answer is made: a stop waits for it.
     let _work = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
     let (id, stamp) = api.node.publish_json(&topic, body.payload).map_err(|e| match e {
-        PublishError::Edge(error) => misfit(&error),
+        PublishError::Edge(EdgeError::Codec(error)) => misfit(&error),
         PublishError::NotAccepting { state } => Refusal::not_accepting(state),
-        error => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "CSF-0309", error.to_string(), "try again later"),
+        error => Refusal::busy(&error),
     })?;
     if !body.durable {
         return json_answer(&json!({ "id": id.to_string(), "stamp": stamp.to_string(), "durability": "memory" }));
@@ -313,7 +314,8 @@ async fn publish(
             "free space or stop the node; nothing durable is lost",
         )
     })?;
-    let position = api.ask(move |_, reader| Ok(reader.packet(id)?.map(|p| p.position))).await?;
+    // The packet is durable, whatever a look at its place says: without one the receipt has no position, and is a receipt all the same.
+    let position = api.ask(move |_, reader| Ok(reader.packet(id)?.map(|p| p.position))).await.ok().flatten();
     json_answer(
         &json!({ "id": id.to_string(), "stamp": stamp.to_string(), "durability": "disk", "position": position }),
     )

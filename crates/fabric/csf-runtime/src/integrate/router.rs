@@ -36,7 +36,7 @@ pub struct Outcome<R> {
     pub result: Result<R, Fault>,
 }
 
-/// Decides whether the outcomes of all handlers are a success, and says why not.
+/// Judges outcomes: the reason where they do not suffice.
 pub type Judge<R> = Arc<dyn Fn(&[Outcome<R>]) -> Result<(), String> + Send + Sync>;
 
 /// What it takes for a message to count as handled.
