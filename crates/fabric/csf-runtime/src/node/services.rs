@@ -140,6 +140,16 @@ impl ServiceSubsystem {
     }
 }
 
+impl Drop for ServiceSubsystem {
+    /// A node that is dropped without a stop leaves no service behind.
+    fn drop(&mut self) {
+        if let Some(root) = self.root().take() {
+            root.is_stopping.store(true, Ordering::Release);
+            root.process.shut_down(ExitReason::Killed);
+        }
+    }
+}
+
 async fn run_service(service: ServiceNode, stats: Arc<ServiceStats>, cx: ServiceContext) -> ExitReason {
     let child = cx.child.clone();
     stats.set_state(RunState::Running);
