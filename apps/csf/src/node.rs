@@ -10,6 +10,7 @@ use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
 use csf_runtime::Catalogue;
 use csf_runtime::config::{Item, Layers, Problem, Settings, Source, environment_layer};
 use csf_runtime::node::{Attachment, BootError, BootOptions, Interrupt, Node, Phase, boot};
+use csf_runtime::runs::{Chapter, chapters};
 use csf_runtime::topology::Topology;
 use csf_time::SystemClock;
 
@@ -114,12 +115,10 @@ pub(crate) struct Start {
 /// Boots a node on the embedded journal.
 pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start) -> Result<Arc<Node>, Failure> {
     let topology = check(item, catalogue)?;
-    let config_text = toml::to_string(&item.value()).unwrap_or_default();
     let (write, read) = (start.directory.clone(), start.directory.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let options = BootOptions {
         topology,
-        config_text,
         catalogue: catalogue.clone(),
         clock_report: Some(Arc::new({
             let clock = start.clock.clone();
@@ -147,28 +146,13 @@ pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start)
     })
 }
 
-/// The configuration and build a journal was last written with.
-pub(crate) struct RecordedRun {
-    pub(crate) item: Item,
-    pub(crate) build_id: String,
-    pub(crate) components: Vec<String>,
-}
-
-/// Reads the newest start from a journal.
-pub(crate) fn recorded_run(reader: &mut dyn JournalReader, directory: &Path) -> Result<RecordedRun, Failure> {
-    let runs = reader.events(csf_runtime::node::RUN_STREAM, 1, 1_000_000)?;
-    let Some(run) = runs.last() else {
-        return Err(Failure::new("CSF-0206", format!("{} holds no run", directory.display())));
-    };
-    let text = run.data["config"].as_str().unwrap_or_default().to_owned();
-    let name = format!("{} (recorded configuration)", directory.display());
-    let item = Item::parse(&Arc::new(Source { name, text })).map_err(Failure::Config)?;
-    let components = run.data["components"].as_array().into_iter().flatten();
-    Ok(RecordedRun {
-        item,
-        build_id: run.data["build_id"].as_str().unwrap_or_default().to_owned(),
-        components: components.filter_map(|c| c.as_str().map(str::to_owned)).collect(),
-    })
+/// The last configuration of a journal, and the build it was written with.
+///
+/// # Errors
+/// When it cannot be read, or holds no run.
+pub(crate) fn last_chapter(reader: &mut dyn JournalReader, directory: &Path) -> Result<Chapter, Failure> {
+    let none = || Failure::new("CSF-0206", format!("{} holds no run", directory.display()));
+    chapters(reader)?.pop().ok_or_else(none)
 }
 
 /// Opens a journal for reading.

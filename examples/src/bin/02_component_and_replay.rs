@@ -119,14 +119,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let alarm = node.feed().last_values().remove("house.alarm").ok_or("no alarm")?;
     let id = alarm.packet.header.id;
     let mut reader = node.reader()?;
-    let why =
-        Provenance::new(reader.as_mut(), &catalogue, node.component_names())?.why(id, 1)?.ok_or("not recorded")?;
+    let why = Provenance::new(reader.as_mut(), &catalogue)?.why(id, 1)?.ok_or("not recorded")?;
     println!("alarm {id} at {:.1} °C", why.packet.payload["celsius"].as_f64().unwrap_or(f64::NAN));
     println!("because of {} by {}", why.causes[0].packet.id, why.causes[0].packet.author);
-    let topology = node.topology().clone();
     node.shutdown().await;
 
-    let report = replay(reader.as_mut(), &topology, &catalogue, None, &mut |_| ())?.report;
+    let report = replay(reader.as_mut(), &catalogue, None, &mut |_| ())?.report;
     println!(
         "replayed {} deliveries, {} of {} outputs equal bit for bit",
         report.deliveries, report.equal, report.compared
@@ -147,7 +145,6 @@ async fn start(
     let (write, read) = (directory.clone(), directory.clone());
     let options = BootOptions {
         topology,
-        config_text: CONFIG.to_owned(),
         catalogue: catalogue.clone(),
         clock_report: None,
         process_start: Stamp(clock.now_ns()?.as_nanos()),

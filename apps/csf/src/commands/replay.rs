@@ -15,9 +15,8 @@ use crate::{node, packs, paths};
 pub(crate) fn run(args: Replay) -> Outcome {
     let directory = node::journal_or_newest(args.journal)?;
     let mut reader = node::open_journal(&directory)?;
-    let run = node::recorded_run(&mut reader, &directory)?;
+    let run = node::last_chapter(&mut reader, &directory)?;
     let catalogue = packs::catalogue();
-    let topology = node::check(&run.item, &catalogue)?;
     let total = reader.size()?.position.max(1);
     let shows_progress = std::io::stderr().is_terminal() && !args.json;
     let mut progress = |position: u64| {
@@ -27,7 +26,7 @@ pub(crate) fn run(args: Replay) -> Outcome {
         }
     };
     let until = args.until.map(Stamp);
-    let resumption = replay(&mut reader, &topology, &catalogue, until, &mut progress)
+    let resumption = replay(&mut reader, &catalogue, until, &mut progress)
         .map_err(|e| crate::diagnostic::Failure::new("CSF-0501", e.to_string()))?;
     if shows_progress {
         eprint!("\r                    \r");

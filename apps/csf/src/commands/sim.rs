@@ -80,14 +80,7 @@ fn scenario(args: &Sim) -> Result<Scenario, Failure> {
     }
     let item = node::load(&config)?;
     let topology = node::check(&item, &catalogue)?.simulated().map_err(Failure::Config)?;
-    Ok(Scenario {
-        topology,
-        catalogue,
-        config_text: toml::to_string(&item.value()).unwrap_or_default(),
-        span: args.span,
-        faults: args.faults.clone(),
-        plant: args.plant,
-    })
+    Ok(Scenario { topology, catalogue, span: args.span, faults: args.faults.clone(), plant: args.plant })
 }
 
 /// All seeds on all cores, in order.

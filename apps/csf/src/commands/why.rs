@@ -94,9 +94,8 @@ fn from_journal<R>(
 ) -> Result<Option<R>, Failure> {
     let directory = node::journal_or_newest(args.journal.clone())?;
     let mut reader = node::open_journal(&directory)?;
-    let run = node::recorded_run(&mut reader, &directory)?;
     let catalogue = packs::catalogue();
-    let mut provenance = Provenance::new(&mut reader, &catalogue, run.components)?;
+    let mut provenance = Provenance::new(&mut reader, &catalogue)?;
     let id = match args.packet.parse() {
         Ok(id) => id,
         Err(error) => provenance.newest(&args.packet)?.ok_or_else(|| no_id(&args.packet, &error))?,

@@ -40,7 +40,7 @@ pub(super) fn journal(scenario: &Scenario, disk: &SimDisk, acknowledged: &[Ackno
     in_order(&packets, &mut violations);
     no_gaps(reader.as_mut(), &packets, size, &mut violations);
     sources_go_on(&packets, &lanes, &mut violations);
-    match replay(reader.as_mut(), &scenario.topology, &scenario.catalogue, None, &mut |_| ()) {
+    match replay(reader.as_mut(), &scenario.catalogue, None, &mut |_| ()) {
         Ok(resumption) => violations.extend(resumption.report.first_difference.map(|difference| {
             format!("replay differs at {} on `{}`: {}", difference.id, difference.topic, difference.what)
         })),
@@ -123,7 +123,7 @@ fn in_order(packets: &[StoredPacket], violations: &mut Vec<String>) {
 fn no_gaps(reader: &mut dyn JournalReader, packets: &[StoredPacket], size: u64, violations: &mut Vec<String>) {
     // Packets are in order of their positions, without doubles: that was looked at before.
     let events = size - packets.len() as u64;
-    let known = [csf_runtime::node::RUN_STREAM, "csf.lane"]
+    let known = [csf_runtime::runs::RUN_STREAM, "csf.lane"]
         .map(|stream| reader.events(stream, 0, usize::MAX).map_or(0, |e| e.len()));
     if events != known.iter().sum::<usize>() as u64 {
         violations.push(format!("{size} positions, but {} packets and {known:?} events", packets.len()));

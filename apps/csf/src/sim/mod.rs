@@ -33,7 +33,6 @@ const REST: Duration = Duration::from_secs(3);
 pub(crate) struct Scenario {
     pub(crate) topology: Topology,
     pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) config_text: String,
     /// Virtual time of a run.
     pub(crate) span: Duration,
     pub(crate) faults: Faults,
@@ -211,7 +210,6 @@ impl Machine {
         BootOptions {
             world,
             topology: scenario.topology.clone(),
-            config_text: scenario.config_text.clone(),
             catalogue: scenario.catalogue.clone(),
             clock_report: None,
             clock: self.clock.clone(),

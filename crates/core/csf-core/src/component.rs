@@ -213,4 +213,11 @@ pub trait Component: Send {
     /// # Errors
     /// [`Fault::Snapshot`] when the bytes do not fit.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault>;
+
+    /// Goes on from the snapshot of an instance of the same type that had other options, and keeps its own: what a changed configuration
+    /// asks of a running node. False, the default, means that nothing was taken and this instance starts anew, without timers.
+    fn take_over(&mut self, snapshot: &[u8]) -> bool {
+        let _ = snapshot;
+        false
+    }
 }

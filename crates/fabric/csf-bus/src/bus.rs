@@ -287,7 +287,8 @@ impl PhaseCoherenceBus {
         Ok(topic)
     }
 
-    /// A new lane on a topic for one producer.
+    /// A lane on a topic for one producer. Who opens it again after its producer was dropped, under the same author and kind, goes on
+    /// with the same lane, its sequence and its stamps: a producer that is started again uses no lane up.
     ///
     /// # Errors
     /// [`TopicError`].
@@ -302,16 +303,17 @@ impl PhaseCoherenceBus {
         author: &str,
         kind: LaneKind,
     ) -> Result<Publisher<T>, TopicError> {
-        self.open_lane_for(topic, author, kind, |_| {})
+        let left = topic.lanes_of(author, kind).into_iter().find_map(|lane| Publisher::new(lane, self.hlc()));
+        left.map_or_else(|| self.new_lane(topic, author, kind, None::<fn(&Arc<Lane>)>), Ok)
     }
 
-    /// As [`PhaseCoherenceBus::open_lane`]; `attach` sees the lane before it has a producer.
-    pub(crate) fn open_lane_for<T: Content>(
+    /// A lane that was not there before. One with `attach` is private; `attach` sees it before it has a producer.
+    pub(crate) fn new_lane<T: Content>(
         &self,
         topic: &Arc<Topic>,
         author: &str,
         kind: LaneKind,
-        attach: impl FnOnce(&Arc<Lane>),
+        attach: Option<impl FnOnce(&Arc<Lane>)>,
     ) -> Result<Publisher<T>, TopicError> {
         let number = self.inner.next_lane.fetch_add(1, Ordering::Relaxed);
         let lane = u16::try_from(number).map_err(|_| TopicError::LanesExhausted)?;
@@ -322,9 +324,11 @@ impl PhaseCoherenceBus {
             message: topic.spec().message.full_name(),
             kind,
         };
-        let lane = topic.add_lane::<T>(info)?;
-        attach(&lane);
-        Publisher::new(lane, self.hlc()).map_err(|_| TopicError::LanesExhausted)
+        let lane = topic.add_lane::<T>(info, attach.is_some())?;
+        if let Some(attach) = attach {
+            attach(&lane);
+        }
+        Publisher::new(lane, self.hlc()).ok_or(TopicError::LanesExhausted)
     }
 
     pub(crate) fn open_subscription(&self, topics: Vec<Arc<Topic>>, interest: Interest) -> Subscription {

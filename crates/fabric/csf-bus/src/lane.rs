@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use csf_core::port::LaneInfo;
-use csf_core::{Header, LaneId, MessageId};
+use csf_core::{Header, LaneId, MessageId, Stamp};
 
 use crate::interest::AnyFilter;
 use crate::monitor::Monitor;
@@ -30,14 +30,34 @@ pub(crate) struct Lane {
     encode: Encode,
     /// How often the producer found the lane full. Written by the producer.
     pub(crate) refusals: AtomicU64,
+    /// The newest stamp of its last producer. Written before the ring says that it has none.
+    left_at: AtomicU64,
+    /// Of a mailbox, which keeps its lanes itself.
+    pub(crate) is_private: bool,
 }
 
 impl Lane {
     /// A lane for `T`. `None` when its slots need more memory than a lane may have.
-    pub(crate) fn new<T: Content>(info: LaneInfo, capacity: usize, history: usize, encode: Encode) -> Option<Self> {
+    pub(crate) fn new<T: Content>(
+        info: LaneInfo,
+        capacity: usize,
+        history: usize,
+        encode: Encode,
+        is_private: bool,
+    ) -> Option<Self> {
         let ring = Arc::new(Ring::on_heap::<T>(capacity, history)?);
-        let refusals = AtomicU64::new(0);
-        Some(Self { info, ring, as_any: |payload| payload.cast::<T>(), encode, refusals })
+        let (refusals, left_at) = (AtomicU64::new(0), AtomicU64::new(0));
+        Some(Self { info, ring, as_any: |payload| payload.cast::<T>(), encode, refusals, left_at, is_private })
+    }
+
+    /// Notes that its producer goes. For the producer.
+    pub(crate) fn leave(&self, newest: Stamp) {
+        self.left_at.store(newest.0, Ordering::Relaxed);
+    }
+
+    /// The newest stamp of the producer that left. For the next one.
+    pub(crate) fn left_at(&self) -> Stamp {
+        Stamp(self.left_at.load(Ordering::Relaxed))
     }
 
     /// Counts a publication that found the lane full. For the producer.

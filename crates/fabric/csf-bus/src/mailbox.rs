@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use csf_core::port::LaneKind;
 use csf_core::{Attributes, Header, MessageId};
 
-use crate::lane::Content;
+use crate::lane::{Content, Lane};
 use crate::subscription::Intake;
 use crate::{
     Interest, Order, PhaseCoherenceBus, Publisher, Start, Subscriber, Subscription, Topic, TopicError, TopicSpec,
@@ -97,7 +97,7 @@ impl<T: Content> Shared<T> {
         if let Some(free) = lanes.iter().skip(1).find(|lane| &*lane.author == author && Arc::strong_count(lane) == 1) {
             return Ok(free.clone());
         }
-        let attach = |lane: &Arc<crate::lane::Lane>| self.intake.add_private(lane.clone());
+        let attach = |lane: &Arc<Lane>| self.intake.add_private(lane.clone());
         let publisher = self.bus.open_private_lane::<T>(&self.topic, author, attach)?;
         let turn = futures_util::lock::Mutex::new(());
         let lane = Arc::new(MailLane { author: author.into(), publisher: Mutex::new(publisher), turn });
@@ -354,15 +354,12 @@ impl PhaseCoherenceBus {
         &self,
         topic: &Arc<Topic>,
         author: &str,
-        attach: impl FnOnce(&Arc<crate::lane::Lane>),
+        attach: impl FnOnce(&Arc<Lane>),
     ) -> Result<Publisher<T>, TopicError> {
-        if let Some((lane, last)) = topic.take_vacant(author) {
+        if let Some(lane) = topic.take_vacant(author) {
             attach(&lane);
-            let mut publisher = Publisher::new(lane, self.hlc()).map_err(|_| TopicError::LanesExhausted)?;
-            // Stamps of a lane grow, whoever has it.
-            publisher.observe(last);
-            return Ok(publisher);
+            return Publisher::new(lane, self.hlc()).ok_or(TopicError::LanesExhausted);
         }
-        self.open_lane_for(topic, author, LaneKind::Source, attach)
+        self.new_lane(topic, author, LaneKind::Source, Some(attach))
     }
 }

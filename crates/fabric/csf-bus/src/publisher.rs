@@ -23,11 +23,11 @@ pub struct Publisher<T> {
 }
 
 impl<T: Content> Publisher<T> {
-    /// `lane` carries `T`.
-    pub(crate) fn new(lane: Arc<Lane>, hlc: Hlc) -> BusResult<Self> {
-        let writer = Writer::new(lane.ring.clone())
-            .ok_or_else(|| BusError::Internal { details: format!("lane {} has a producer already", lane.info.id) })?;
-        Ok(Self { id: lane.info.id, lane, writer, hlc, _payload: PhantomData })
+    /// `lane` carries `T`. Goes on where an earlier producer of the lane left off; `None` when it has one.
+    pub(crate) fn new(lane: Arc<Lane>, mut hlc: Hlc) -> Option<Self> {
+        let writer = Writer::new(lane.ring.clone())?;
+        hlc.observe(lane.left_at());
+        Some(Self { id: lane.info.id, lane, writer, hlc, _payload: PhantomData })
     }
 
     /// Who writes what here.
@@ -58,9 +58,9 @@ impl<T: Content> Publisher<T> {
         cause.lane != self.id || cause.seq < self.writer.next_seq()
     }
 
-    /// Leaves the lane to another producer, which goes on after the newest stamp.
-    pub(crate) fn retire(self) -> (Arc<Lane>, Stamp) {
-        (self.lane.clone(), self.hlc.last())
+    /// Leaves the lane to another producer.
+    pub(crate) fn retire(self) -> Arc<Lane> {
+        self.lane.clone()
     }
 
     /// Publishes without waiting.
@@ -237,6 +237,13 @@ impl<T: Content> Publisher<T> {
             details: "its slowest reader holds every slot; raise the topic's `capacity` or the reader's speed"
                 .to_owned(),
         }
+    }
+}
+
+impl<T> Drop for Publisher<T> {
+    /// The next producer of the lane comes after everything stamped here. The writer, dropped after this, hands that over.
+    fn drop(&mut self) {
+        self.lane.leave(self.hlc.last());
     }
 }
 

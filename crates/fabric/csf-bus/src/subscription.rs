@@ -190,6 +190,23 @@ impl Subscription {
         self.merge.restart();
     }
 
+    /// Reads one more topic of the same bus, its lanes from `start` on. A topic that is read already is left alone.
+    pub fn add_topic(&mut self, topic: &Arc<Topic>, start: Start) {
+        if !self.topics.iter().any(|known| Arc::ptr_eq(known, topic)) {
+            topic.subscribe(&self.intake, start);
+            self.topics.push(topic.clone());
+        }
+    }
+
+    /// Reads a topic no longer; what of it was not read yet is passed over. Places in the other lanes stay.
+    pub fn remove_topic(&mut self, name: &str) {
+        let Some(at) = self.topics.iter().position(|topic| topic.spec().name == name) else { return };
+        self.topics.remove(at).unsubscribe(&self.intake);
+        // Numbers of lanes change; the packet that was peeked is selected anew.
+        self.selected = None;
+        self.take_news();
+    }
+
     /// Packets waiting over all lanes.
     #[must_use]
     pub fn lag(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use csf_core::port::{LaneInfo, LaneKind};
-use csf_core::{LaneId, Message, MessageType, Stamp};
+use csf_core::{LaneId, Message, MessageType};
 
 use crate::lane::{Content, Lane};
 use crate::ring::{HeapMemory, LANE_BYTES_MAX, Ring, Totals};
@@ -87,8 +87,8 @@ pub(crate) type Wiring = Mutex<()>;
 struct Members {
     lanes: Vec<Arc<Lane>>,
     subscriptions: Vec<Weak<Intake>>,
-    /// Private lanes that nobody writes or reads now, with the newest stamp of each.
-    vacant: Vec<(Arc<Lane>, Stamp)>,
+    /// Private lanes that nobody writes or reads now.
+    vacant: Vec<Arc<Lane>>,
     /// Topics whose packets arrive here too.
     upstream: Vec<Weak<Topic>>,
     /// Topics where the packets of this one arrive too.
@@ -156,8 +156,12 @@ impl Topic {
     }
 
     /// `T` is the topic's type.
-    pub(crate) fn add_lane<T: Content>(self: &Arc<Self>, info: LaneInfo) -> Result<Arc<Lane>, TopicError> {
-        let lane = Lane::new::<T>(info, self.capacity, self.spec.history, self.spec.message.encode);
+    pub(crate) fn add_lane<T: Content>(
+        self: &Arc<Self>,
+        info: LaneInfo,
+        is_private: bool,
+    ) -> Result<Arc<Lane>, TopicError> {
+        let lane = Lane::new::<T>(info, self.capacity, self.spec.history, self.spec.message.encode, is_private);
         let lane = Arc::new(lane.ok_or_else(|| TopicError::LaneTooLarge {
             name: self.spec.name.clone(),
             capacity: self.capacity,
@@ -173,15 +177,21 @@ impl Topic {
         Ok(lane)
     }
 
+    /// Lanes of one author that others might have left to the next producer.
+    pub(crate) fn lanes_of(&self, author: &str, kind: LaneKind) -> Vec<Arc<Lane>> {
+        let fits = |lane: &&Arc<Lane>| !lane.is_private && lane.info.kind == kind && lane.info.author == author;
+        self.members().lanes.iter().filter(fits).cloned().collect()
+    }
+
     /// Leaves a private lane to the next mailbox.
-    pub(crate) fn vacate(&self, lane: (Arc<Lane>, Stamp)) {
+    pub(crate) fn vacate(&self, lane: Arc<Lane>) {
         self.members().vacant.push(lane);
     }
 
     /// A private lane of `author` that nobody uses; the newest first, as its memory is warm.
-    pub(crate) fn take_vacant(&self, author: &str) -> Option<(Arc<Lane>, Stamp)> {
+    pub(crate) fn take_vacant(&self, author: &str) -> Option<Arc<Lane>> {
         let mut members = self.members();
-        let at = members.vacant.iter().rposition(|(lane, _)| lane.info.author == author)?;
+        let at = members.vacant.iter().rposition(|lane| lane.info.author == author)?;
         Some(members.vacant.swap_remove(at))
     }
 
@@ -195,9 +205,14 @@ impl Topic {
         self.members().subscriptions.push(Arc::downgrade(intake));
     }
 
-    pub(crate) fn unsubscribe(&self, intake: &Arc<Intake>) {
+    pub(crate) fn unsubscribe(self: &Arc<Self>, intake: &Arc<Intake>) {
         let _wiring = self.rewire();
         self.members().subscriptions.retain(|s| !std::ptr::eq(s.as_ptr(), Arc::as_ptr(intake)));
+        for source in self.sources() {
+            for lane in &source.members().lanes {
+                intake.remove(lane.info.id);
+            }
+        }
     }
 
     /// Lets the packets of this topic arrive on `sink` too, from now on. False when `sink` leads back here, or is linked already.

@@ -21,6 +21,7 @@ pub mod node;
 pub mod persist;
 pub mod provenance;
 pub mod replay;
+pub mod runs;
 pub mod supervise;
 pub mod topology;
 
@@ -30,6 +31,7 @@ pub use pack::{
     Catalogue, ComponentBuilder, ComponentFactory, ComponentType, EffectOpener, Manifest, NoOptions, Options,
     OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
 };
+pub use replay::ReplayError;
 pub use service::{BoxFuture, Service, ServiceContext, ServiceError};
 pub use tokio_world::TokioWorld;
 #[doc(hidden)]

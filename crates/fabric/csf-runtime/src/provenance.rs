@@ -9,6 +9,7 @@ use csf_core::port::{JournalError, JournalReader, LaneInfo, LaneKind, Scan, Stor
 use csf_core::{Header, LaneId, MessageId};
 use serde::{Deserialize, Serialize};
 
+use crate::runs::{Chapter, chapters};
 use crate::{Catalogue, Delivery};
 
 /// Deliveries looked at backwards to find the previous output of a component.
@@ -117,21 +118,22 @@ pub struct Provenance<'a> {
     reader: &'a mut dyn JournalReader,
     catalogue: &'a Catalogue,
     lanes: BTreeMap<LaneId, LaneInfo>,
-    components: Vec<String>,
+    chapters: Vec<Chapter>,
 }
 
 impl<'a> Provenance<'a> {
-    /// `components` are the names by number in the delivery log.
-    ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn new(
-        reader: &'a mut dyn JournalReader,
-        catalogue: &'a Catalogue,
-        components: Vec<String>,
-    ) -> Result<Self, JournalError> {
+    pub fn new(reader: &'a mut dyn JournalReader, catalogue: &'a Catalogue) -> Result<Self, JournalError> {
         let lanes = reader.lanes()?.into_iter().map(|l| (l.id, l)).collect();
-        Ok(Self { reader, catalogue, lanes, components })
+        let chapters = chapters(reader)?;
+        Ok(Self { reader, catalogue, lanes, chapters })
+    }
+
+    /// The component that a delivery at `position` was for.
+    fn component(&self, number: u16, position: u64) -> Option<&str> {
+        let at = self.chapters.partition_point(|chapter| chapter.position < position);
+        self.chapters[..at].last()?.components.get(&number).map(String::as_str)
     }
 
     /// One packet, or `None` when it is not in the journal.
@@ -242,9 +244,6 @@ impl<'a> Provenance<'a> {
 
     /// What the component that wrote the packet was given after a position, newest first, as far as we look back.
     fn given(&mut self, lane: &LaneInfo, packet: &StoredPacket, after: u64) -> Result<Vec<MessageId>, JournalError> {
-        let Some(component) = self.components.iter().position(|c| *c == lane.author) else {
-            return Ok(Vec::new());
-        };
         let logs: Vec<LaneId> = self
             .lanes
             .values()
@@ -254,7 +253,10 @@ impl<'a> Provenance<'a> {
         let from = packet.position.saturating_sub(16 * LOOK_BACK as u64).max(after);
         let deliveries = self.reader.scan(&Scan { from_position: from + 1, limit: 16 * LOOK_BACK, lanes: logs })?;
         let earlier = deliveries.iter().rev().filter(|d| d.position < packet.position);
-        let own = earlier.filter_map(|d| self.delivery(d)).filter(|d| usize::from(d.component) == component);
+        let own = earlier.filter_map(|d| {
+            let delivery = self.delivery(d)?;
+            (self.component(delivery.component, d.position)? == lane.author).then_some(delivery)
+        });
         Ok(own.filter_map(|d| d.input.packet()).collect())
     }
 

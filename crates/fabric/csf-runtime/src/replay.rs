@@ -2,7 +2,7 @@
 //!
 //! The journal is read once in position order. A source packet waits in a window until it was delivered; a delivery runs its component
 //! at the recorded stamp; an effect must equal the oldest output the component made for that lane, header and payload, bit for bit.
-//! No clock is read. Reference for the idea: Schneider, "Implementing Fault-Tolerant Services Using the State Machine Approach" (1990).
+//! Where the journal tells that the node changed its configuration, the replay does ([`crate::runs`]). No clock is read. Reference for the idea: Schneider, "Implementing Fault-Tolerant Services Using the State Machine Approach" (1990).
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,8 +15,9 @@ use csf_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::exec::{Parts, Timers, handle};
-use crate::topology::Topology;
+use crate::exec::{Parts, Timers, hand_over, handle};
+use crate::runs::{Begins, Chapter, chapters};
+use crate::topology::{ComponentNode, Topology};
 use crate::{Catalogue, Delivery, Input, Outcome};
 
 /// Packets read from the journal at once.
@@ -99,13 +100,12 @@ pub struct Resumption {
     pub recorded: BTreeMap<(String, String), u64>,
 }
 
-/// Replays a journal through `topology`, up to and including `until`. `progress` gets the position from time to time.
+/// Replays a journal under the configurations it tells of, up to and including `until`. `progress` gets the position from time to time.
 ///
 /// # Errors
 /// [`ReplayError`]. A difference is not an error; it is in the report.
 pub fn replay(
     reader: &mut dyn JournalReader,
-    topology: &Topology,
     catalogue: &Catalogue,
     until: Option<Stamp>,
     progress: &mut dyn FnMut(u64),
@@ -114,26 +114,32 @@ pub fn replay(
         progress(position);
         true
     };
-    replay_while(reader, topology, catalogue, until, &mut goes_on).map(|whole| whole.expect("nothing ended it"))
+    replay_while(reader, catalogue, until, None, &mut goes_on).map(|whole| whole.expect("nothing ended it"))
 }
 
-/// [`replay`] that ends early, with `None`, when `goes_on` says no at some position.
+/// [`replay`] that ends early, with `None`, when `goes_on` says no at some position. With `then`, its components go on under that
+/// configuration.
 pub(crate) fn replay_while(
     reader: &mut dyn JournalReader,
-    topology: &Topology,
     catalogue: &Catalogue,
     until: Option<Stamp>,
+    then: Option<&Topology>,
     goes_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Option<Resumption>, ReplayError> {
     let lanes: BTreeMap<LaneId, LaneInfo> = reader.lanes()?.into_iter().map(|l| (l.id, l)).collect();
-    let mut engine = Engine::new(lanes, topology, catalogue);
+    let is_wanted = |stamp: Stamp| until.is_none_or(|until| stamp <= until);
+    let mut chapters = chapters(reader)?.into_iter().filter(|chapter| is_wanted(chapter.stamp)).peekable();
+    let mut engine = Engine::new(lanes, catalogue);
     let mut from_position = 1;
     loop {
         let packets = reader.scan(&Scan { from_position, limit: CHUNK, lanes: Vec::new() })?;
         let Some(last) = packets.last() else { break };
         from_position = last.position + 1;
         for packet in packets {
-            if until.is_none_or(|until| packet.header.stamp <= until) {
+            while let Some(chapter) = chapters.next_if(|chapter| chapter.position < packet.position) {
+                engine.begin(&chapter, reader)?;
+            }
+            if is_wanted(packet.header.stamp) {
                 engine.take(packet)?;
             }
         }
@@ -141,18 +147,29 @@ pub(crate) fn replay_while(
             return Ok(None);
         }
     }
+    for chapter in chapters {
+        engine.begin(&chapter, reader)?;
+    }
+    if let Some(topology) = then {
+        let chapter = Chapter::start(topology, u32::MAX, "", engine.newest);
+        engine.reconfigure(topology.clone(), &chapter);
+    }
     engine.finish().map(Some)
 }
 
 struct Engine<'a> {
     lanes: BTreeMap<LaneId, LaneInfo>,
     catalogue: &'a Catalogue,
-    topology: &'a Topology,
+    topology: Option<Topology>,
     players: Vec<Player>,
+    /// Players by their numbers in the delivery log.
+    by_number: BTreeMap<u16, usize>,
     /// Decoded packets not yet delivered to all their readers.
     window: BTreeMap<LaneId, VecDeque<(Header, AnyPayload)>>,
     /// Components that read a topic.
     readers: BTreeMap<String, Vec<usize>>,
+    /// Where each lane goes on.
+    ends: BTreeMap<LaneId, u64>,
     books: Books,
     report: ReplayReport,
     newest: Stamp,
@@ -175,41 +192,114 @@ struct Player {
     timers: Timers,
     ports: Vec<&'static str>,
     outputs: Vec<(String, Box<dyn EffectWriter>)>,
-    incarnation: u32,
+    /// The start whose lanes the outputs are; `None` before the first delivery under a configuration.
+    incarnation: Option<u32>,
     /// Next sequence this component has not been given, by lane.
     seen: BTreeMap<LaneId, u64>,
 }
 
 impl<'a> Engine<'a> {
-    fn new(lanes: BTreeMap<LaneId, LaneInfo>, topology: &'a Topology, catalogue: &'a Catalogue) -> Self {
-        let mut readers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        let mut players = Vec::new();
-        for (index, node) in topology.components.iter().enumerate() {
-            for topic in &node.settings.reads {
-                readers.entry(topic.value.clone()).or_default().push(index);
-            }
-            players.push(Player {
-                name: node.settings.name.value.clone(),
-                component: (node.factory)(),
-                timers: Timers::default(),
-                ports: node.kind.writes.iter().map(|p| p.port).collect(),
-                outputs: Vec::new(),
-                incarnation: 0,
-                seen: BTreeMap::new(),
-            });
-        }
+    fn new(lanes: BTreeMap<LaneId, LaneInfo>, catalogue: &'a Catalogue) -> Self {
         Self {
             lanes,
             catalogue,
-            topology,
-            players,
+            topology: None,
+            players: Vec::new(),
+            by_number: BTreeMap::new(),
             window: BTreeMap::new(),
-            readers,
+            readers: BTreeMap::new(),
+            ends: BTreeMap::new(),
             books: Books::default(),
             report: ReplayReport::default(),
             newest: Stamp::ZERO,
             recorded: BTreeMap::new(),
         }
+    }
+
+    /// Goes on under the configuration of a chapter.
+    fn begin(&mut self, chapter: &Chapter, reader: &mut dyn JournalReader) -> Result<(), ReplayError> {
+        let topology = chapter.topology(self.catalogue)?;
+        for begins in chapter.begins.values() {
+            self.fetch(begins, reader)?;
+        }
+        self.reconfigure(topology, chapter);
+        Ok(())
+    }
+
+    /// Brings back what was read before a component was known to want it: it began to read while others published.
+    fn fetch(&mut self, begins: &Begins, reader: &mut dyn JournalReader) -> Result<(), ReplayError> {
+        for (id, begin) in begins {
+            let Some(lane) = self.lanes.get(id).cloned() else { continue };
+            let window = self.window.get(id).and_then(|window| window.front());
+            let end = window.map_or(self.ends.get(id).copied().unwrap_or(0), |(header, _)| header.id.seq);
+            for seq in (*begin..end).rev() {
+                let Some(packet) = reader.packet(id.message(seq))? else { break };
+                let payload = self.decode(&lane, &packet)?;
+                self.window.entry(*id).or_default().push_front((packet.header, payload));
+            }
+        }
+        Ok(())
+    }
+
+    fn reconfigure(&mut self, topology: Topology, chapter: &Chapter) {
+        let before = self.topology.take();
+        let mut old: BTreeMap<String, Player> = self.players.drain(..).map(|p| (p.name.clone(), p)).collect();
+        self.readers.clear();
+        for (index, node) in topology.components.iter().enumerate() {
+            for topic in &node.settings.reads {
+                self.readers.entry(topic.value.clone()).or_default().push(index);
+            }
+            let name = &node.settings.name.value;
+            let was = before.as_ref().and_then(|before| before.component(name));
+            let reads_newly = |topic: &str| was.is_none_or(|was| !was.settings.reads.iter().any(|t| t.value == topic));
+            let (component, timers, mut seen) = match (was, old.remove(name)) {
+                (Some(was), Some(player)) => {
+                    let (component, timers) = match was.settings.is_same_machine(&node.settings) {
+                        true => (player.component, player.timers),
+                        false => hand_over(player.component.as_ref(), player.timers, was, node),
+                    };
+                    (component, timers, player.seen)
+                }
+                _ => ((node.factory)(), Timers::default(), BTreeMap::new()),
+            };
+            let begins = chapter.begins.get(name);
+            for (id, lane) in self.lanes.iter().filter(|(_, lane)| {
+                node.settings.reads.iter().any(|t| t.value == lane.topic) && reads_newly(&lane.topic)
+            }) {
+                let is_over = chapter.is_start || id.incarnation < chapter.incarnation;
+                let begin = match begins.and_then(|begins| begins.get(id)) {
+                    Some(begin) => *begin,
+                    None if is_over => self.ends.get(id).copied().unwrap_or(0),
+                    // Opened since: from its first packet on.
+                    None => 0,
+                };
+                debug_assert_eq!(lane.id, *id);
+                seen.insert(*id, begin);
+            }
+            self.players.push(Player {
+                name: name.clone(),
+                component,
+                timers,
+                ports: node.kind.writes.iter().map(|p| p.port).collect(),
+                outputs: Vec::new(),
+                incarnation: None,
+                seen,
+            });
+        }
+        for service in &topology.services {
+            let name = &service.settings.name.value;
+            let was = before.as_ref().and_then(|before| before.service(name));
+            if was.is_some_and(|was| !was.settings.is_same_source(&service.settings)) {
+                self.recorded.retain(|(author, _), _| author != name);
+            }
+        }
+        let numbers = chapter.components.iter().filter_map(|(number, name)| {
+            Some((*number, topology.components.iter().position(|c| c.settings.name.value == *name)?))
+        });
+        self.by_number = numbers.collect();
+        let (lanes, readers) = (&self.lanes, &self.readers);
+        self.window.retain(|id, _| lanes.get(id).is_some_and(|lane| readers.contains_key(&lane.topic)));
+        self.topology = Some(topology);
     }
 
     fn message(&self, lane: &LaneInfo) -> Result<MessageType, ReplayError> {
@@ -222,6 +312,7 @@ impl<'a> Engine<'a> {
         self.report.packets += 1;
         self.newest = self.newest.max(packet.header.stamp);
         let id = packet.header.id.lane;
+        self.ends.insert(id, packet.header.id.seq + 1);
         let lane =
             self.lanes.get(&id).cloned().ok_or_else(|| ReplayError::Mismatch {
                 reason: format!("lane {id} is not described in the journal"),
@@ -252,10 +343,10 @@ impl<'a> Engine<'a> {
             return Err(ReplayError::Mismatch { reason: format!("packet {} is no delivery", packet.header.id) });
         };
         self.report.deliveries += 1;
-        let index = usize::from(delivery.component);
-        if index >= self.players.len() {
-            return Err(ReplayError::Mismatch { reason: format!("there is no component number {index}") });
-        }
+        let number = delivery.component;
+        let index = *self.by_number.get(&number).ok_or_else(|| ReplayError::Mismatch {
+            reason: format!("there is no component number {number} at position {}", packet.position),
+        })?;
         self.open_outputs(index, packet.header.id.lane.incarnation)?;
         let at = packet.header.stamp;
         let outcome = match delivery.input {
@@ -274,7 +365,7 @@ impl<'a> Engine<'a> {
             });
         }
         if outcome == Outcome::Panic {
-            self.players[index].component = (self.topology.components[index].factory)();
+            self.players[index].component = (self.node(index)?.factory)();
             self.players[index].timers = Timers::default();
         }
         Ok(())
@@ -323,6 +414,11 @@ impl<'a> Engine<'a> {
         Ok(handled.outcome)
     }
 
+    fn node(&self, index: usize) -> Result<&ComponentNode, ReplayError> {
+        let found = self.topology.as_ref().and_then(|topology| topology.components.get(index));
+        found.ok_or_else(|| ReplayError::Mismatch { reason: format!("there is no component number {index}") })
+    }
+
     /// Forgets packets that every reader was given.
     fn trim(&mut self, topic: &str, lane: LaneId) {
         let readers = self.readers.get(topic).map_or(&[][..], Vec::as_slice);
@@ -336,10 +432,10 @@ impl<'a> Engine<'a> {
 
     /// Points a component's outputs at the lanes of the start that is being replayed.
     fn open_outputs(&mut self, index: usize, incarnation: u32) -> Result<(), ReplayError> {
-        if self.players[index].incarnation == incarnation {
+        if self.players[index].incarnation == Some(incarnation) {
             return Ok(());
         }
-        let node = &self.topology.components[index];
+        let node = self.node(index)?;
         let name = &node.settings.name.value;
         let mut outputs: Vec<(String, Box<dyn EffectWriter>)> = Vec::new();
         for (port, topic) in &node.settings.writes {
@@ -362,7 +458,7 @@ impl<'a> Engine<'a> {
             outputs.push((port.clone(), Box::new(writer)));
         }
         self.players[index].outputs = outputs;
-        self.players[index].incarnation = incarnation;
+        self.players[index].incarnation = Some(incarnation);
         Ok(())
     }
 
@@ -436,8 +532,7 @@ impl<'a> Engine<'a> {
         index: usize,
         lost: &BTreeMap<LaneId, VecDeque<(Header, Vec<u8>)>>,
     ) -> Result<Vec<(LaneInfo, Header, AnyPayload)>, ReplayError> {
-        let reads: BTreeSet<&str> =
-            self.topology.components[index].settings.reads.iter().map(|t| t.value.as_str()).collect();
+        let reads: BTreeSet<&str> = self.node(index)?.settings.reads.iter().map(|t| t.value.as_str()).collect();
         let mut packets = Vec::new();
         for (id, lane) in self.lanes.iter().filter(|(_, l)| reads.contains(l.topic.as_str())) {
             let from = self.players[index].seen.get(id).copied().unwrap_or(0);

@@ -341,17 +341,13 @@ fn parse_id(text: &str) -> Result<MessageId, Refusal> {
 
 async fn packet(State(api): State<Api>, Path(text): Path<String>) -> Answer {
     let id = parse_id(&text)?;
-    let found = api
-        .ask(move |node, reader| Provenance::new(reader, node.catalogue(), node.component_names())?.packet(id))
-        .await?;
+    let found = api.ask(move |node, reader| Provenance::new(reader, node.catalogue())?.packet(id)).await?;
     json_answer(&found.ok_or_else(|| Refusal::unknown_packet(&text))?)
 }
 
 async fn why(State(api): State<Api>, Path(text): Path<String>, Query(depth): Query<Depth>) -> Answer {
     let (id, depth) = (parse_id(&text)?, depth.get()?);
-    let found = api
-        .ask(move |node, reader| Provenance::new(reader, node.catalogue(), node.component_names())?.why(id, depth))
-        .await?;
+    let found = api.ask(move |node, reader| Provenance::new(reader, node.catalogue())?.why(id, depth)).await?;
     json_answer(&found.ok_or_else(|| Refusal::unknown_packet(&text))?)
 }
 
@@ -359,7 +355,7 @@ async fn trace(State(api): State<Api>, Path(text): Path<String>, Query(depth): Q
     let (id, depth) = (parse_id(&text)?, depth.get()?);
     let found = api
         .ask(move |node, reader| {
-            let mut provenance = Provenance::new(reader, node.catalogue(), node.component_names())?;
+            let mut provenance = Provenance::new(reader, node.catalogue())?;
             let Some(why) = provenance.why(id, depth)? else { return Ok(None) };
             let effects = provenance.effects(id, depth.min(4), MOST_EFFECTS)?;
             Ok(Some(json!({ "why": why, "effects": effects })))

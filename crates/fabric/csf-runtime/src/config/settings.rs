@@ -83,6 +83,22 @@ pub struct ComponentSettings {
     pub options: Item,
 }
 
+impl ComponentSettings {
+    /// Whether the other is the same state machine, wherever it is connected.
+    #[must_use]
+    pub fn is_same_machine(&self, other: &Self) -> bool {
+        self.kind.value == other.kind.value && self.options.value() == other.options.value()
+    }
+}
+
+impl ServiceSettings {
+    /// Whether the other goes on where this one was: a source keeps its place under its name, also with other options.
+    #[must_use]
+    pub fn is_same_source(&self, other: &Self) -> bool {
+        self.kind.value == other.kind.value
+    }
+}
+
 /// `[topic."NAME"]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicSettings {
@@ -107,6 +123,8 @@ pub struct Settings {
     pub topics: BTreeMap<String, TopicSettings>,
     /// Supervisors of services, by name.
     pub supervisors: Vec<SupervisorSettings>,
+    /// All of it as TOML, for the journal: what reads it again comes to equal settings.
+    pub text: String,
 }
 
 const NODE_KEYS: [&str; 3] = ["name", "listen", "journal"];
@@ -136,6 +154,7 @@ impl Reader {
             components: Vec::new(),
             topics: BTreeMap::new(),
             supervisors: Vec::new(),
+            text: toml::to_string(&root.value()).expect("what was read from TOML has a TOML form"),
         };
         for (name, item) in self.entries(root.at(["supervisor"])) {
             settings.supervisors.push(self.supervisor(&name, &item));

@@ -10,6 +10,7 @@ use csf_core::{Attributes, Component, Context, EffectSink, Fault, MessageId, Sta
 
 use super::Timers;
 use crate::Outcome;
+use crate::topology::ComponentNode;
 
 /// The parts of a runner that a handler call touches.
 pub(crate) struct Parts<'a> {
@@ -61,6 +62,21 @@ pub(crate) fn handle(
         output.rollback();
     }
     Handled { outcome, effects: 0, fault, touched: 0 }
+}
+
+/// What goes on after an instance whose options changed: with its state and timers where the new one takes them over, else anew. Live and
+/// in replay alike.
+pub(crate) fn hand_over(
+    old: &dyn Component,
+    timers: Timers,
+    was: &ComponentNode,
+    node: &ComponentNode,
+) -> (Box<dyn Component>, Timers) {
+    let mut new = (node.factory)();
+    // A component is a stranger's code, and its panic here must not be the node's.
+    let took = was.kind.name == node.kind.name
+        && catch_unwind(AssertUnwindSafe(|| new.take_over(&old.snapshot()))).unwrap_or(false);
+    if took { (new, timers) } else { ((node.factory)(), Timers::default()) }
 }
 
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -11,7 +11,7 @@ mod watermark;
 mod worker;
 
 pub use dispatcher::{ComponentObserver, Dispatcher, DispatcherHandle, Runner, Timers};
-pub(crate) use handler::{Parts, handle, panic_text};
+pub(crate) use handler::{Parts, hand_over, handle, panic_text};
 pub use latency::{Latency, LatencySummary};
 pub use paths::{ComponentPaths, PathLatencies};
 pub use recorder::{Recorder, RecorderHandle};

@@ -42,8 +42,6 @@ pub struct BootOptions {
     pub world: World,
     /// The checked configuration.
     pub topology: Topology,
-    /// The configuration as resolved, stored in the journal for replay.
-    pub config_text: String,
     /// What the packs brought.
     pub catalogue: Arc<Catalogue>,
     /// Physical time.
@@ -235,7 +233,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
     } else {
         format!("new journal in {}", options.directory.display())
     };
-    announce_run(journal.as_mut(), &options.config_text, &options.build_id, &topology, clock.as_ref())?;
+    announce_run(journal.as_mut(), &options.build_id, &topology, clock.as_ref())?;
     plan.done(4, "data", detail)?;
     plan.done(5, "security", "API on loopback with a token; audit and policy are not in this build")?;
 

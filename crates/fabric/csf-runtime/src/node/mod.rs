@@ -40,4 +40,3 @@ pub use probes::Readiness;
 pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 pub use state::StateProof;
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};
-pub use wiring::RUN_STREAM;

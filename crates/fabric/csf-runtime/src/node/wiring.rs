@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Start, TopicError, TopicSpec};
-use csf_core::port::{Batch, ExpectedVersion, Journal, JournalError, LaneBatch, LaneKind, NewEvent, TimeSource};
+use csf_core::port::{Batch, Journal, JournalError, LaneBatch, LaneKind, TimeSource};
 use csf_core::{LaneId, Stamp};
 
 use super::boot::{BootError, now_ns};
@@ -21,14 +21,12 @@ use super::tree::TreeWatch;
 use crate::exec::{ComponentObserver, ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
 use crate::persist::calculate_checksum;
 use crate::replay::{Resumption, replay_while};
+use crate::runs::Chapter;
 use crate::topology::{Graph, Topology};
 use crate::{Catalogue, DELIVERY_TOPIC, Delivery, World};
 
 /// Slots of a delivery log.
 const DELIVERY_CAPACITY: usize = 8192;
-
-/// Stream of the node's starts.
-pub const RUN_STREAM: &str = "csf.run";
 
 /// What a node is made of.
 pub(super) struct Assembly {
@@ -126,7 +124,7 @@ pub(super) fn resume(
 ) -> Result<Resumption, BootError> {
     let mut reader = journal.reader()?;
     let mut goes_on = |_| interrupt.urgency() == Urgency::None;
-    let whole = replay_while(reader.as_mut(), topology, catalogue, None, &mut goes_on)?;
+    let whole = replay_while(reader.as_mut(), catalogue, None, Some(topology), &mut goes_on)?;
     let resumption = whole.ok_or(BootError::Interrupted { phase: 4, name: "data" })?;
     if let Some(difference) = &resumption.report.first_difference {
         let (id, topic, what) = (difference.id.clone(), difference.topic.clone(), difference.what.clone());
@@ -146,25 +144,12 @@ pub(super) fn resume(
 
 pub(super) fn announce_run(
     journal: &mut dyn Journal,
-    config: &str,
     build_id: &str,
     topology: &Topology,
     clock: &dyn TimeSource,
 ) -> Result<(), JournalError> {
-    let components: Vec<&str> = topology.components.iter().map(|c| c.settings.name.value.as_str()).collect();
-    let event = NewEvent {
-        stream: RUN_STREAM.to_owned(),
-        expected: ExpectedVersion::Any,
-        kind: "started".to_owned(),
-        stamp: Stamp(now_ns(clock)),
-        data: serde_json::json!({
-            "incarnation": journal.incarnation(),
-            "build_id": build_id,
-            "components": components,
-            "config": config,
-        }),
-    };
-    journal.append(&Batch { events: vec![event], ..Batch::default() }).map(|_| ())
+    let chapter = Chapter::start(topology, journal.incarnation(), build_id, Stamp(now_ns(clock)));
+    journal.append(&Batch { events: vec![chapter.event()], ..Batch::default() }).map(|_| ())
 }
 
 struct Wiring {

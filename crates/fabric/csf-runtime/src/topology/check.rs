@@ -83,6 +83,23 @@ impl Topology {
         if problems.is_empty() { Ok(self) } else { Err(problems) }
     }
 
+    /// Components in order.
+    pub fn component_names(&self) -> impl Iterator<Item = String> {
+        self.components.iter().map(|c| c.settings.name.value.clone())
+    }
+
+    /// A component by name.
+    #[must_use]
+    pub fn component(&self, name: &str) -> Option<&ComponentNode> {
+        self.components.iter().find(|c| c.settings.name.value == name)
+    }
+
+    /// A service by name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&ServiceNode> {
+        self.services.iter().find(|s| s.settings.name.value == name)
+    }
+
     /// Who writes a topic.
     pub fn writers<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a str> {
         let services = self.services.iter().map(|s| (&s.settings.name.value, &s.settings.writes));

@@ -11,7 +11,7 @@ use csf_runtime::replay::{ReplayReport, replay};
 use csf_sim::MemoryStore;
 use serde_json::json;
 
-use crate::world::{SMALL, catalogue, check, options, start};
+use crate::world::{SMALL, catalogue, options, start};
 
 fn counting(count: i64) -> String {
     SMALL.replace("type = \"test.counter\"", &format!("type = \"test.counter\"\ncount = {count}"))
@@ -36,8 +36,8 @@ fn last_sum(node: &Node) -> Option<i64> {
     (message.to_json)(payload.as_ref()).unwrap()["sum"].as_i64()
 }
 
-fn prove(text: &str, store: &MemoryStore) -> ReplayReport {
-    replay(store.reader().as_mut(), &check(text).unwrap(), &catalogue(), None, &mut |_| ()).unwrap().report
+fn prove(store: &MemoryStore) -> ReplayReport {
+    replay(store.reader().as_mut(), &catalogue(), None, &mut |_| ()).unwrap().report
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +104,7 @@ async fn replay_repeats_faults_panics_and_timers_bit_for_bit() {
     sorted.sort_unstable();
     assert_eq!(sorted, [5, 7, 11, 15, 1007]);
     node.shutdown().await;
-    let report = prove(SMALL, &store);
+    let report = prove(&store);
     assert_eq!((report.deliveries, report.compared, report.equal), (8, 5, 5));
     assert_eq!(report.first_difference, None);
 }
@@ -117,7 +117,7 @@ async fn replay_shows_the_first_difference_of_a_component_that_lies() {
     publish(&node, 1);
     publish(&node, 2);
     node.shutdown().await;
-    let report = prove(&text, &store);
+    let report = prove(&store);
     let difference = report.first_difference.unwrap();
     assert_eq!((difference.what.as_str(), difference.author.as_str()), ("payload", "adder"));
     assert!(difference.recorded["sum"].as_i64() < difference.replayed["sum"].as_i64());
@@ -135,7 +135,7 @@ async fn a_second_start_goes_on_where_the_first_one_ended() {
     sum_becomes(&node, 190).await;
     assert_eq!(node.report().incarnation, 2);
     node.shutdown().await;
-    let report = prove(SMALL, &store);
+    let report = prove(&store);
     assert_eq!((report.compared, report.equal), (20, 20));
 }
 
@@ -150,7 +150,7 @@ async fn why_leads_from_a_sum_to_its_number_and_what_came_between() {
     node.settle().await;
     let sum = node.feed().last_values().remove("s").unwrap().packet.header.id;
     let mut reader = node.reader().unwrap();
-    let mut provenance = Provenance::new(reader.as_mut(), node.catalogue(), node.component_names()).unwrap();
+    let mut provenance = Provenance::new(reader.as_mut(), node.catalogue()).unwrap();
     let why = provenance.why(sum, 3).unwrap().unwrap();
     assert_eq!(why.packet.payload["sum"], 11);
     assert_eq!(why.packet.author, "adder");
@@ -188,7 +188,7 @@ async fn a_full_journal_stops_nothing_that_is_durable_and_recovers() {
     assert_eq!(last_sum(&node), Some(3));
     assert_eq!(node.feed().failure(), None);
     node.shutdown().await;
-    assert_eq!(prove(SMALL, &store).equal, 2);
+    assert_eq!(prove(&store).equal, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -235,7 +235,6 @@ pub(crate) fn options_in(world: csf_runtime::World, text: &str, store: &MemorySt
     let (write, read) = (store.clone(), store.clone());
     BootOptions {
         topology: check(text).unwrap(),
-        config_text: text.to_owned(),
         catalogue: catalogue(),
         clock_report: None,
         process_start: Stamp(clock.now_ns().unwrap().as_nanos()),

@@ -161,6 +161,11 @@ impl Component for Watch {
         self.state = state;
         Ok(())
     }
+
+    /// The state is what was seen; the options are not in it.
+    fn take_over(&mut self, snapshot: &[u8]) -> bool {
+        self.restore(snapshot).is_ok()
+    }
 }
 
 fn anomaly(topic: &str, field: &Field, value: f64, judged: Judgement, notice: &Notice) -> Anomaly {

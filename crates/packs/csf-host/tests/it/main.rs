@@ -44,7 +44,6 @@ async fn start(config: &str, store: &MemoryStore) -> Arc<Node> {
     let (writer, reader) = (store.clone(), store.clone());
     let options = BootOptions {
         topology: check(config).expect("the configuration is sound"),
-        config_text: config.to_owned(),
         catalogue: Arc::new(catalogue()),
         clock_report: None,
         process_start: Stamp(clock.now_ns().expect("it can be read").as_nanos()),
@@ -99,7 +98,7 @@ async fn this_machine_is_published_and_its_recording_replays_bit_for_bit() {
         assert!(disk.filesystem_total_bytes >= disk.filesystem_free_bytes && !disk.device.is_empty(), "{disk:?}");
     }
     node.shutdown().await;
-    let report = replay(store.reader().as_mut(), node.topology(), node.catalogue(), None, &mut |_| ()).unwrap().report;
+    let report = replay(store.reader().as_mut(), node.catalogue(), None, &mut |_| ()).unwrap().report;
     assert!(report.deliveries >= 5, "{report:?}");
     assert_eq!((report.equal, report.first_difference), (report.compared, None));
 }
