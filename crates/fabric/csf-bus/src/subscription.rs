@@ -317,8 +317,8 @@ impl Subscription {
         &self.intake
     }
 
-    /// Leaves all lanes.
-    pub(crate) fn detach(&mut self) {
+    /// Reads no topic any more: what was not read is passed over, and producers no longer wait for this reader.
+    pub fn detach(&mut self) {
         for topic in self.topics.drain(..) {
             topic.unsubscribe(&self.intake);
         }

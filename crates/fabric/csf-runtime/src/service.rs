@@ -70,7 +70,7 @@ impl ServiceContext {
         self.bus.publisher::<T>(topic, &self.name, LaneKind::Source).map(Some)
     }
 
-    /// Packets this service had recorded on `port` in earlier starts on the same journal: where to go on.
+    /// Packets this service published on `port` before this instance, in earlier starts on the same journal too: where to go on.
     #[must_use]
     pub fn recorded(&self, port: &str) -> u64 {
         self.writes.get(port).and_then(|topic| self.recorded.get(topic)).copied().unwrap_or(0)

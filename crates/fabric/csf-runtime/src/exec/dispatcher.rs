@@ -4,14 +4,15 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use csf_bus::{Doorbell, EffectWriter, Subscription};
 use csf_core::port::{TimeSource, within};
 use csf_core::{Component, Header, Stamp, TimerId};
 use csf_time::Hlc;
+use tokio::sync::oneshot;
 
 use super::paths::ComponentPaths;
 use super::stats::{ComponentStats, RunState};
@@ -59,6 +60,15 @@ pub struct Runner {
     pub recent_restarts: Vec<Stamp>,
     /// Hears of faults and restarts.
     pub observer: ComponentObserver,
+    /// Whether it is given nothing for now.
+    pub is_paused: bool,
+}
+
+impl Runner {
+    /// Whether it may be given something.
+    pub(super) fn is_open(&self) -> bool {
+        !self.is_paused && self.stats.state() != RunState::Failed
+    }
 }
 
 /// A component's timers, by due time.
@@ -92,11 +102,16 @@ pub struct DispatcherHandle {
     worker: Worker,
 }
 
+/// What somebody wants done with the runners between two rounds.
+type Job = Box<dyn FnOnce(&mut Vec<Runner>) + Send>;
+
 struct Shared {
     bell: Arc<Doorbell>,
     stop: AtomicBool,
     is_nudged: AtomicBool,
     idle_rounds: AtomicU64,
+    jobs: Mutex<Vec<Job>>,
+    has_jobs: AtomicBool,
 }
 
 impl DispatcherHandle {
@@ -110,6 +125,24 @@ impl DispatcherHandle {
     pub fn nudge(&self) {
         self.shared.is_nudged.store(true, Ordering::Release);
         self.shared.bell.ring();
+    }
+
+    /// Does something with the runners between two rounds, on the dispatcher; `None` when it has ended. A job that was asked for is done
+    /// also when nobody waits for its answer any more.
+    pub async fn between_rounds<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Vec<Runner>) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |runners| drop(answer.send(job(runners))));
+        self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+        self.shared.has_jobs.store(true, Ordering::Release);
+        self.shared.bell.ring();
+        tokio::select! {
+            biased;
+            answer = answered => answer.ok(),
+            () = self.worker.ended() => None,
+        }
     }
 
     /// Handles what is there, then ends. A second call does nothing.
@@ -152,6 +185,8 @@ impl Dispatcher {
             stop: AtomicBool::new(false),
             is_nudged: AtomicBool::new(false),
             idle_rounds: AtomicU64::new(0),
+            jobs: Mutex::default(),
+            has_jobs: AtomicBool::new(false),
         });
         let dispatcher = Self { runners, log, hlc, clock, shared: shared.clone(), spin_ns };
         let worker = Worker::start(name, dispatcher, world)?;
@@ -184,14 +219,15 @@ impl Dispatcher {
 
     /// Until something is due, at the latest.
     fn nap(&self, now: Stamp) -> Duration {
-        let next = self.runners.iter().filter_map(|r| r.timers.next()).map(|(at, _)| at).min();
+        let next = self.runners.iter().filter(|r| r.is_open()).filter_map(|r| r.timers.next()).map(|(at, _)| at).min();
         next.map_or(NAP, |at| Duration::from_nanos(at.since(now)).min(NAP))
     }
 
     fn has_reason(shared: &Shared, runners: &mut [Runner]) -> bool {
         shared.stop.load(Ordering::Acquire)
+            || shared.has_jobs.load(Ordering::Acquire)
             || shared.is_nudged.swap(false, Ordering::AcqRel)
-            || runners.iter_mut().any(|r| r.input.peek().is_some())
+            || runners.iter_mut().any(|r| r.is_open() && r.input.peek().is_some())
     }
 
     fn park(&mut self, now: Stamp) {
@@ -200,11 +236,23 @@ impl Dispatcher {
         shared.bell.wait(nap, || Self::has_reason(shared, runners));
     }
 
+    #[cold]
+    fn do_jobs(&mut self) {
+        self.shared.has_jobs.store(false, Ordering::SeqCst);
+        let jobs = std::mem::take(&mut *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+        for job in jobs {
+            job(&mut self.runners);
+        }
+    }
+
     /// One turn for every component; true when anything was handled.
     fn round(&mut self) -> bool {
+        if self.shared.has_jobs.load(Ordering::Acquire) {
+            self.do_jobs();
+        }
         let Self { runners, log, hlc, clock, .. } = self;
         let mut is_busy = false;
-        for runner in runners {
+        for runner in runners.iter_mut().filter(|runner| runner.is_open()) {
             is_busy |= Turn::new(runner, log.as_mut(), hlc, clock.as_ref()).run();
         }
         is_busy

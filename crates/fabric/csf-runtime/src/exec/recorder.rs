@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use csf_bus::{Doorbell, LaneReader, Subscription};
+use csf_bus::{Doorbell, LaneReader, Start, Subscription, Topic};
 use csf_core::port::{Batch, Journal, JournalError, LaneBatch, LaneInfo, LaneKind, NewEvent, StoredPacket, within};
 use csf_core::{Header, LaneId, MessageType, Stamp};
 use tokio::sync::oneshot;
@@ -47,6 +47,15 @@ struct Shared {
     bell: Arc<Doorbell>,
     stop: AtomicBool,
     events: Mutex<Vec<EventRequest>>,
+    orders: Mutex<Vec<Order>>,
+}
+
+/// More to record.
+struct Order {
+    topics: Vec<Arc<Topic>>,
+    /// Delivery lanes by author of the effects.
+    delivery_of: Vec<(String, LaneId)>,
+    done: oneshot::Sender<()>,
 }
 
 /// Talks to the recorder.
@@ -94,7 +103,8 @@ impl Recorder {
     ) -> std::io::Result<RecorderHandle> {
         let feed = Arc::new(DurableFeed::new(journal.position()));
         let bell = subscription.doorbell().clone();
-        let shared = Arc::new(Shared { bell, stop: AtomicBool::new(false), events: Mutex::default() });
+        let shared =
+            Arc::new(Shared { bell, stop: AtomicBool::new(false), events: Mutex::default(), orders: Mutex::default() });
         let recorder = Self {
             journal,
             subscription,
@@ -131,7 +141,21 @@ impl Recorder {
 
     fn has_reason(shared: &Shared, subscription: &mut Subscription) -> bool {
         let has_events = !shared.events.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        has_events || shared.stop.load(Ordering::Acquire) || subscription.lanes().iter_mut().any(|l| l.peek().is_some())
+        let has_orders = !shared.orders.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        has_events
+            || has_orders
+            || shared.stop.load(Ordering::Acquire)
+            || subscription.lanes().iter_mut().any(|l| l.peek().is_some())
+    }
+
+    fn take_orders(&mut self) {
+        let orders = std::mem::take(&mut *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner));
+        for Order { topics, delivery_of, done } in orders {
+            self.delivery_of.extend(delivery_of);
+            topics.iter().for_each(|topic| self.subscription.add_topic(topic, Start::Earliest));
+            // Who asked and went away asked all the same.
+            let _ = done.send(());
+        }
     }
 
     /// Copies what the lanes hold now. Delivery logs last: an effect seen here has its delivery in the log by then.
@@ -366,6 +390,22 @@ impl RecorderHandle {
         receiver.await.map_err(|_| "the recorder has stopped".to_owned())?
     }
 
+    /// Records more topics, from the oldest packet they hold; `delivery_of` adds delivery lanes by the authors whose effects they cover.
+    /// Back when all of it holds.
+    ///
+    /// # Errors
+    /// When the recorder has stopped.
+    pub async fn record(&self, topics: Vec<Arc<Topic>>, delivery_of: Vec<(String, LaneId)>) -> Result<(), String> {
+        let (done, receiver) = oneshot::channel();
+        self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner).push(Order { topics, delivery_of, done });
+        self.shared.bell.ring();
+        tokio::select! {
+            biased;
+            done = receiver => done.map_err(|_| "the recorder has stopped".to_owned()),
+            () = self.worker.ended() => Err("the recorder has stopped".to_owned()),
+        }
+    }
+
     /// Writes everything that was published before the call, then ends. A second call does nothing.
     pub async fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -379,6 +419,7 @@ impl Work for Recorder {
         self.subscription.allow_sleep();
         loop {
             let is_stopping = self.shared.stop.load(Ordering::Acquire);
+            self.take_orders();
             self.collect();
             match self.write(is_stopping) {
                 Next::Turn => {}
@@ -397,6 +438,7 @@ impl Work for Recorder {
         let mut rng = world.rng();
         loop {
             let is_stopping = self.shared.stop.load(Ordering::Acquire);
+            self.take_orders();
             // Beside a thread others run between any two lanes. Some collections show it; all would only cost steps.
             let is_slow = rng.next_u64().is_multiple_of(8);
             for deliveries in [false, true] {
@@ -425,7 +467,7 @@ impl Work for Recorder {
 
 #[cfg(test)]
 mod tests {
-    use csf_bus::{BusConfig, Interest, PhaseCoherenceBus, Start, TopicSpec};
+    use csf_bus::{BusConfig, Interest, PhaseCoherenceBus, TopicSpec};
     use csf_core::{Attributes, Message};
     use csf_sim::MemoryJournal;
     use schemars::JsonSchema;
@@ -453,7 +495,12 @@ mod tests {
             messages: types.into_iter().map(|t| (t.full_name(), t)).collect(),
             lanes: BTreeMap::new(),
             feed: Arc::new(DurableFeed::new(0)),
-            shared: Arc::new(Shared { bell, stop: AtomicBool::new(false), events: Mutex::default() }),
+            shared: Arc::new(Shared {
+                bell,
+                stop: AtomicBool::new(false),
+                events: Mutex::default(),
+                orders: Mutex::default(),
+            }),
             events: Vec::new(),
             delivery_of: BTreeMap::new(),
             plant: None,

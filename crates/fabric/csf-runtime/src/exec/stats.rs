@@ -62,8 +62,10 @@ pub struct ComponentStats {
     pub published: AtomicU64,
     /// Deliveries that ended in a fault or panic.
     pub faults: AtomicU64,
-    /// Times it was made anew.
+    /// Times it was made anew after a failure.
     pub restarts: AtomicU64,
+    /// Instances made, by the start, by restarts and by changes of its configuration.
+    pub instances: AtomicU64,
     /// Packets waiting.
     pub queue: AtomicU64,
     /// Packets that came after their deadline.
@@ -82,6 +84,7 @@ impl Default for ComponentStats {
             published: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            instances: AtomicU64::new(1),
             queue: AtomicU64::new(0),
             late: AtomicU64::new(0),
             latency: Latency::default(),
@@ -100,6 +103,11 @@ impl ComponentStats {
 
     pub(crate) fn set_state(&self, state: RunState) {
         self.state.set(state);
+    }
+
+    /// For its dispatcher.
+    pub(crate) fn add_instance(&self) {
+        bump(&self.instances, 1);
     }
 
     /// Touches the word only when it changes, so that an idle dispatcher leaves its readers alone.
@@ -142,8 +150,9 @@ impl ComponentStats {
 pub struct ServiceStats {
     state: StateCell,
     progress_millionths: AtomicU64,
-    pub(crate) starts: AtomicU64,
-    /// Times it was started again.
+    /// Instances started.
+    pub starts: AtomicU64,
+    /// Times it was started again after a failure.
     pub restarts: AtomicU64,
     last_error: Mutex<String>,
 }

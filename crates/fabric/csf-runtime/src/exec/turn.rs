@@ -240,18 +240,22 @@ fn fail(runner: &mut Runner, fault: &str, outcome: Outcome, at: Stamp) {
     if outcome != Outcome::Panic {
         return;
     }
+    runner.component = (runner.factory)();
+    runner.timers = Timers::default();
     let window = u64::try_from(runner.restart.within.as_nanos()).unwrap_or(u64::MAX);
     runner.recent_restarts.retain(|r| at.since(*r) < window);
     if runner.recent_restarts.len() >= runner.restart.at_most as usize {
         tracing::error!(component = runner.name, "restart budget is spent; the component is given up");
         runner.stats.set_state(RunState::Failed);
+        // Nobody may have to wait for what it does not read any more.
+        runner.input.detach();
+        runner.backlog.clear();
         (runner.observer)(&runner.name, "budget_spent", "it stays down; the other components go on");
         return;
     }
     runner.recent_restarts.push(at);
-    runner.component = (runner.factory)();
-    runner.timers = Timers::default();
     bump(&runner.stats.restarts, 1);
+    runner.stats.add_instance();
     (runner.observer)(&runner.name, "started", "from its factory");
 }
 

@@ -280,8 +280,8 @@ async fn launch(
     plan.done(7, "transport", if attached > 0 { "HTTP API and console" } else { "none" })?;
     let conduct = Conduct { timer: &*node.world.timer, limits: LifeLimits::default(), interrupt: &node.interrupt };
     node.hub.start_all(conduct, |id| tracing::debug!(subsystem = id, "started")).await?;
-    plan.done(8, "supervision tree", format!("{} components on their dispatchers", node.component_stats.len()))?;
-    plan.done(9, "application services", format!("{} services", node.service_stats.len()))?;
+    plan.done(8, "supervision tree", format!("{} components on their dispatchers", node.live().components.len()))?;
+    plan.done(9, "application services", format!("{} services", node.live().services.len()))?;
     let health = node.health().await;
     let detail = format!("{} checks, {:?}", health.components.len(), health.overall_status).to_lowercase();
     plan.done(10, "health verification", detail)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use csf_bus::{EdgePublisher, PhaseCoherenceBus, TemporalViolation, TopicError, TopicTraffic};
 use csf_core::port::{BusHealthCheck, JournalError, JournalReader, TemporalMetrics, TimeSource};
@@ -14,12 +14,15 @@ use serde::{Deserialize, Serialize};
 use super::boot::Phase;
 use super::hub::CoordinationHub;
 use super::interrupt::{Interrupt, Urgency};
+use super::live::{Desk, Live, LiveComponent};
 use super::monitor::HealthMonitor;
+use super::reload::Reloads;
+use super::services::ServiceSubsystem;
 use super::state::Replayed;
 use super::stop::Ending;
 use super::tree::TreeWatch;
 use crate::exec::{
-    ComponentStats, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
+    ComponentObserver, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
     ServiceStats,
 };
 use crate::replay::ReplayReport;
@@ -54,15 +57,16 @@ pub struct BusReport {
 /// A node. Made by [`super::boot`]; shared by the API and the command line.
 pub struct Node {
     pub(super) bus: PhaseCoherenceBus,
-    pub(super) topology: Topology,
+    pub(super) live: RwLock<Arc<Live>>,
     pub(super) catalogue: Arc<Catalogue>,
-    pub(super) graph: Graph,
     pub(super) hub: CoordinationHub,
     pub(super) recorder: RecorderHandle,
     pub(super) clock_report: Option<ClockReporter>,
-    pub(super) dispatchers: Mutex<Vec<DispatcherHandle>>,
-    pub(super) component_stats: Vec<Arc<ComponentStats>>,
-    pub(super) service_stats: Vec<Arc<ServiceStats>>,
+    pub(super) dispatchers: Mutex<Vec<Arc<DispatcherHandle>>>,
+    pub(super) desks: Vec<Desk>,
+    pub(super) observer: ComponentObserver,
+    pub(super) services: OnceLock<Arc<ServiceSubsystem>>,
+    pub(super) reloads: Reloads,
     pub(super) tree: Arc<TreeWatch>,
     pub(super) paths: Arc<PathLatencies>,
     pub(super) open_reader: ReaderFactory,
@@ -196,8 +200,10 @@ pub struct ComponentReport {
     pub published: u64,
     /// Failed deliveries.
     pub faults: u64,
-    /// Times made anew.
+    /// Times made anew after a failure.
     pub restarts: u64,
+    /// Which instance this is, from 1: restarts and changes of its configuration make new ones.
+    pub incarnation: u64,
     /// Packets waiting.
     pub queue: u64,
     /// Packets that came after their deadline.
@@ -242,10 +248,14 @@ impl Node {
         &self.bus
     }
 
-    /// What it runs.
+    /// What it runs now.
     #[must_use]
-    pub fn topology(&self) -> &Topology {
-        &self.topology
+    pub fn topology(&self) -> Arc<Topology> {
+        self.live().topology.clone()
+    }
+
+    pub(super) fn live(&self) -> Arc<Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Everything the packs brought.
@@ -256,8 +266,8 @@ impl Node {
 
     /// The laid-out component graph.
     #[must_use]
-    pub fn graph(&self) -> &Graph {
-        &self.graph
+    pub fn graph(&self) -> Arc<Graph> {
+        self.live().graph.clone()
     }
 
     /// Subsystems.
@@ -292,12 +302,6 @@ impl Node {
         &self.directory
     }
 
-    /// Component names by number in the delivery log.
-    #[must_use]
-    pub fn component_names(&self) -> Vec<String> {
-        self.topology.components.iter().map(|c| c.settings.name.value.clone()).collect()
-    }
-
     /// Life.
     #[must_use]
     pub fn state(&self) -> NodeState {
@@ -319,6 +323,9 @@ impl Node {
     /// When the node starts or stops, the topic is unknown, the payload does not fit, or the bus is full.
     pub fn publish_json(&self, topic: &str, payload: serde_json::Value) -> Result<(MessageId, Stamp), PublishError> {
         let _work = self.ending.gate.enter().ok_or_else(|| PublishError::NotAccepting { state: self.state() })?;
+        if !self.live().topology.topics.contains_key(topic) {
+            return Err(TopicError::Unknown { name: topic.to_owned() }.into());
+        }
         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         let edge = match edges.get_mut(topic) {
             Some(edge) => edge,
@@ -336,7 +343,7 @@ impl Node {
     pub fn report(&self) -> NodeReport {
         let bytes = self.reader().and_then(|mut r| r.size()).map_or(0, |s| s.bytes);
         NodeReport {
-            name: self.topology.settings.node.name.clone(),
+            name: self.live().topology.settings.node.name.clone(),
             node_id: self.bus.config().node,
             incarnation: self.bus.config().incarnation,
             build_id: self.build_id.clone(),
@@ -360,10 +367,11 @@ impl Node {
     pub fn topics(&self) -> Vec<TopicReport> {
         let rates = self.rates();
         let last = self.feed().last_values();
+        let topology = self.topology();
         self.bus
             .topics()
             .iter()
-            .filter(|t| t.spec().name != crate::DELIVERY_TOPIC)
+            .filter(|t| topology.topics.contains_key(&t.spec().name))
             .map(|topic| {
                 let spec = topic.spec();
                 TopicReport {
@@ -374,8 +382,8 @@ impl Node {
                     rate_hz: rates.get(&format!("topic {}", spec.name)).copied().unwrap_or(0.0),
                     last_stamp: last.get(&spec.name).map(|p| p.packet.header.stamp.to_string()),
                     recorded: spec.recorded,
-                    writers: self.topology.writers(&spec.name).map(str::to_owned).collect(),
-                    readers: self.topology.readers(&spec.name).map(str::to_owned).collect(),
+                    writers: topology.writers(&spec.name).map(str::to_owned).collect(),
+                    readers: topology.readers(&spec.name).map(str::to_owned).collect(),
                 }
             })
             .collect()
@@ -385,7 +393,8 @@ impl Node {
     #[must_use]
     pub fn components(&self) -> Vec<ComponentReport> {
         let rates = self.rates();
-        let services = self.topology.services.iter().zip(&self.service_stats).map(|(service, stats)| {
+        let live = self.live();
+        let services = live.services().map(|(service, stats)| {
             let name = &service.settings.name.value;
             let published = self.published_by(name);
             ComponentReport {
@@ -400,6 +409,7 @@ impl Node {
                 published,
                 faults: 0,
                 restarts: stats.restarts.load(Ordering::Relaxed),
+                incarnation: stats.starts.load(Ordering::Relaxed),
                 queue: 0,
                 deadline_misses: 0,
                 rate_hz: rates.get(&format!("service {name}")).copied().unwrap_or(0.0),
@@ -408,7 +418,7 @@ impl Node {
                 last_failure: stats.last_error(),
             }
         });
-        let components = self.topology.components.iter().zip(&self.component_stats).map(|(component, stats)| {
+        let components = live.components().map(|(component, LiveComponent { stats, .. })| {
             let name = &component.settings.name.value;
             ComponentReport {
                 name: name.clone(),
@@ -422,6 +432,7 @@ impl Node {
                 published: stats.published.load(Ordering::Relaxed),
                 faults: stats.faults.load(Ordering::Relaxed),
                 restarts: stats.restarts.load(Ordering::Relaxed),
+                incarnation: stats.instances.load(Ordering::Relaxed),
                 queue: stats.queue.load(Ordering::Relaxed),
                 deadline_misses: stats.late.load(Ordering::Relaxed),
                 rate_hz: rates.get(&format!("component {name}")).copied().unwrap_or(0.0),
@@ -478,19 +489,18 @@ impl Node {
 
     /// A service's state and progress.
     #[must_use]
-    pub fn service(&self, name: &str) -> Option<&Arc<ServiceStats>> {
-        let index = self.topology.services.iter().position(|s| s.settings.name.value == name)?;
-        self.service_stats.get(index)
+    pub fn service(&self, name: &str) -> Option<Arc<ServiceStats>> {
+        self.live().service(name).map(|(_, stats)| stats.clone())
     }
 
     /// Waits until everything published so far is handled, and everything that followed from it is durable. Streams that go on do
     /// not keep it waiting. Cancel safe.
     pub async fn settle(&self) {
         // Two idle rounds: the second began after the first saw that nothing was left.
-        let rounds: Vec<u64> = self.with_dispatchers(|d| d.iter().map(DispatcherHandle::idle_rounds).collect());
+        let rounds: Vec<u64> = self.with_dispatchers(|d| d.iter().map(|d| d.idle_rounds()).collect());
         loop {
             let done = self.with_dispatchers(|d| {
-                d.iter().for_each(DispatcherHandle::nudge);
+                d.iter().for_each(|d| d.nudge());
                 d.iter().zip(&rounds).all(|(d, before)| d.idle_rounds() >= before + 2)
             });
             if done {
@@ -511,7 +521,7 @@ impl Node {
         }
     }
 
-    fn with_dispatchers<R>(&self, f: impl FnOnce(&[DispatcherHandle]) -> R) -> R {
+    fn with_dispatchers<R>(&self, f: impl FnOnce(&[Arc<DispatcherHandle>]) -> R) -> R {
         f(&self.dispatchers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -520,11 +530,12 @@ impl Node {
         for topic in self.bus.topics() {
             counts.insert(format!("topic {}", topic.spec().name), topic.packets());
         }
-        for service in &self.topology.services {
+        let live = self.live();
+        for service in &live.topology.services {
             let name = &service.settings.name.value;
             counts.insert(format!("service {name}"), self.published_by(name));
         }
-        for (component, stats) in self.topology.components.iter().zip(&self.component_stats) {
+        for (component, LiveComponent { stats, .. }) in live.components() {
             let handled = stats.handled.load(Ordering::Relaxed);
             counts.insert(format!("component {}", component.settings.name.value), handled);
         }

@@ -9,9 +9,11 @@ mod hub;
 mod initialization;
 mod interrupt;
 mod last_will;
+mod live;
 mod monitor;
 mod preflight;
 mod probes;
+mod reload;
 mod services;
 mod shutdown;
 mod state;
@@ -37,6 +39,10 @@ pub use interrupt::{Interrupt, Urgency};
 pub use monitor::{FnCheck, HealthChange, HealthCheck, HealthMonitor, LogAlerts, NotificationService};
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
 pub use probes::Readiness;
+pub use reload::{
+    ConfigurationReport, ConfigurationSource, KeyChange, PlanAction, PlanStep, ReloadError, ReloadOutcome, ReloadPlan,
+    ReloadReport,
+};
 pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 pub use state::StateProof;
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};

@@ -145,6 +145,11 @@ impl HealthMonitor {
         lock(&self.checks).push(Arc::new(Slot { check, is_busy: AtomicBool::new(false) }));
     }
 
+    /// Removes the checks of this name; a look that is under way ends as it began.
+    pub fn forget(&self, name: &str) {
+        lock(&self.checks).retain(|slot| slot.check.name() != name);
+    }
+
     /// Adds somebody who hears of changes.
     pub fn notify(&self, alerts: Arc<dyn NotificationService>) {
         lock(&self.alerts).push(alerts);

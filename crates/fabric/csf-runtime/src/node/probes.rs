@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::handle::{Node, NodeState};
 use super::health::{HealthCriticality, HealthResult, Status, SystemHealthReport};
 use super::hub::HealthStatus;
-use super::monitor::{FnCheck, HealthMonitor, LogAlerts};
+use super::live::LiveComponent;
+use super::monitor::{FnCheck, HealthCheck, HealthMonitor, LogAlerts};
 use crate::exec::RunState;
 
 /// Time between two looks at a node's parts.
@@ -82,23 +83,37 @@ impl Node {
             };
             self.monitor.register_health_check(Arc::new(FnCheck::new(name, HealthCriticality::Critical, look)));
         }
+        self.watch_parts();
+    }
+
+    /// One check for every component and service that there is now, and for no other.
+    pub(super) fn watch_parts(&self) {
         let result = |state, failure: &dyn Fn() -> String| match state {
             RunState::Failed => HealthResult::Unhealthy(failure()),
             RunState::Restarting => HealthResult::Degraded(failure()),
             _ => HealthResult::Healthy,
         };
-        for (service, stats) in self.topology.services.iter().zip(&self.service_stats) {
+        let live = self.live();
+        let mut checks: Vec<Arc<dyn HealthCheck>> = Vec::new();
+        for (service, stats) in live.services() {
             let stats = stats.clone();
             let look = move || result(stats.state(), &|| stats.last_error());
-            let check = FnCheck::new(service.settings.name.value.clone(), HealthCriticality::NonCritical, look);
-            self.monitor.register_health_check(Arc::new(check));
+            let name = service.settings.name.value.clone();
+            checks.push(Arc::new(FnCheck::new(name, HealthCriticality::NonCritical, look)));
         }
-        for (component, stats) in self.topology.components.iter().zip(&self.component_stats) {
+        for (component, LiveComponent { stats, .. }) in live.components() {
             let stats = stats.clone();
             let look = move || result(stats.state(), &|| stats.last_fault());
-            let check = FnCheck::new(component.settings.name.value.clone(), HealthCriticality::NonCritical, look);
-            self.monitor.register_health_check(Arc::new(check));
+            let name = component.settings.name.value.clone();
+            checks.push(Arc::new(FnCheck::new(name, HealthCriticality::NonCritical, look)));
         }
+        let mut watched = self.reloads.watched();
+        let names: Vec<String> = checks.iter().map(|check| check.name().to_owned()).collect();
+        watched.iter().filter(|name| !names.contains(name)).for_each(|name| self.monitor.forget(name));
+        for check in checks.into_iter().filter(|check| !watched.iter().any(|name| name == check.name())) {
+            self.monitor.register_health_check(check);
+        }
+        *watched = names;
     }
 
     /// Looks every second until the node begins to stop.

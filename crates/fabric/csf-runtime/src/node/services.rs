@@ -3,7 +3,7 @@
 //! The root `services` has one supervisor below it per `[supervisor.NAME]`, and one per service that names none. One whose budget is
 //! spent stays down and the node goes on without its services, unless it says `when_spent = "stop_node"`: then the root ends too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -11,14 +11,15 @@ use tokio::sync::watch;
 
 use super::handle::Node;
 use super::hub::{CoordinationHub, HealthStatus, Subsystem, SubsystemError};
+use super::live::Live;
+use super::reload::ServiceTurnover;
 use super::subsystems::gone;
-use super::tree::TreeWatch;
 use crate::config::{RestartSettings, ServiceSettings, WhenSpent};
 use crate::exec::{RunState, ServiceStats};
 use crate::service::{BoxFuture, ServiceContext, ServiceError};
 use crate::supervise::{
     Backoff, ChildContext, ChildSpec, Env, ExitReason, Flags, ProcessRef, Report, ReportKind, Restart, Shutdown,
-    Strategy, Supervisor,
+    Strategy, Supervisor, SupervisorError, SupervisorRef,
 };
 use crate::topology::{ServiceNode, Topology};
 
@@ -37,6 +38,12 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Whether the other deals with failures alike.
+    pub(super) fn has_same_rules(&self, other: &Self) -> bool {
+        let rules = |group: &Self| (group.strategy, group.budget, group.backoff, group.when_spent);
+        rules(self) == rules(other)
+    }
+
     fn flags(&self) -> Flags {
         Flags {
             strategy: self.strategy,
@@ -89,16 +96,24 @@ fn group_name(settings: &ServiceSettings) -> &str {
     settings.supervisor.as_ref().map_or(&settings.name.value, |s| &s.value)
 }
 
+/// What the supervisors below the root start, by group; read at each of their starts.
+type Specs = Arc<Mutex<BTreeMap<String, Vec<ChildSpec>>>>;
+
 /// Runs the services under their supervisors.
 pub(super) struct ServiceSubsystem {
-    pub(super) node: Weak<Node>,
-    pub(super) recorded: BTreeMap<(String, String), u64>,
+    node: Weak<Node>,
+    /// Packets by author and topic that earlier starts recorded.
+    recorded: Mutex<BTreeMap<(String, String), u64>>,
+    /// Packets of this start by author and topic that a service of another type published under the same name.
+    origins: Mutex<BTreeMap<(String, String), u64>>,
     root: Mutex<Option<Root>>,
+    specs: Specs,
 }
 
 /// The root supervisor as the task that waits for its end shows it.
 #[derive(Clone)]
 struct Root {
+    supervisor: SupervisorRef,
     process: ProcessRef,
     ended: watch::Receiver<bool>,
     is_stopping: Arc<AtomicBool>,
@@ -106,37 +121,159 @@ struct Root {
 
 impl ServiceSubsystem {
     pub(super) fn new(node: Weak<Node>, recorded: BTreeMap<(String, String), u64>) -> Self {
-        Self { node, recorded, root: Mutex::default() }
+        Self {
+            node,
+            recorded: Mutex::new(recorded),
+            origins: Mutex::default(),
+            root: Mutex::default(),
+            specs: Specs::default(),
+        }
     }
 
     fn root(&self) -> MutexGuard<'_, Option<Root>> {
         self.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spec(&self, node: &Arc<Node>, index: usize) -> ChildSpec {
-        let service = node.topology.services[index].clone();
+    fn specs(&self) -> MutexGuard<'_, BTreeMap<String, Vec<ChildSpec>>> {
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spec(&self, node: &Node, service: &ServiceNode, stats: &Arc<ServiceStats>) -> ChildSpec {
         let settings = &service.settings;
         let name = settings.name.value.clone();
         let writes: BTreeMap<String, String> =
             settings.writes.iter().map(|(p, t)| (p.clone(), t.value.clone())).collect();
-        let recorded: BTreeMap<String, u64> =
-            self.recorded.iter().filter(|((a, _), _)| *a == name).map(|((_, t), n)| (t.clone(), *n)).collect();
-        let (recorded, bus, stats) = (Arc::new(recorded), node.bus.clone(), node.service_stats[index].clone());
+        let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |places: &BTreeMap<(String, String), u64>, topic: &String| {
+            places.get(&(name.clone(), topic.clone())).copied().unwrap_or(0)
+        };
+        let earlier: BTreeMap<String, (u64, u64)> =
+            writes.values().map(|topic| (topic.clone(), (of(&recorded, topic), of(&origins, topic)))).collect();
+        let (bus, stats) = (node.bus.clone(), stats.clone());
         let (policy, stop_within) = (settings.restart.policy, settings.stop_within);
+        let (id, service) = (name.clone(), service.clone());
         let work = move |child: ChildContext| {
+            // An instance goes on where the one before it was, in this start or an earlier one.
+            let so_far = |topic: &str| bus.topic(topic).map_or(0, |t| t.packets_by(&name));
+            let place = |(topic, (recorded, origin)): (&String, &(u64, u64))| {
+                (topic.clone(), recorded + so_far(topic).saturating_sub(*origin))
+            };
             let cx = ServiceContext {
                 name: name.clone(),
                 bus: bus.clone(),
                 writes: writes.clone(),
-                recorded: recorded.clone(),
+                recorded: Arc::new(earlier.iter().map(place).collect()),
                 progress: stats.clone(),
                 child: Arc::new(child),
             };
             run_service(service.clone(), stats.clone(), cx)
         };
-        ChildSpec::task(node.topology.services[index].settings.name.value.as_str(), work)
-            .restart(policy)
-            .shutdown(Shutdown::Within(stop_within))
+        ChildSpec::task(id, work).restart(policy).shutdown(Shutdown::Within(stop_within))
+    }
+
+    /// The supervisor of a group, which starts what the table says at each of its starts.
+    fn group_spec(&self, group: &Group) -> ChildSpec {
+        let (specs, name) = (self.specs.clone(), group.name.clone());
+        let members = move || {
+            let specs = specs.lock().unwrap_or_else(PoisonError::into_inner);
+            specs.get(&name).cloned().unwrap_or_default()
+        };
+        let spec = ChildSpec::supervisor(group.name.as_str(), group.flags(), members);
+        match group.when_spent {
+            WhenSpent::GiveUp => spec.restart(Restart::Temporary),
+            WhenSpent::StopNode => spec,
+        }
+    }
+
+    /// Fills the table for a configuration; the groups, in start order.
+    fn plan(&self, node: &Node, live: &Live) -> Vec<Group> {
+        let groups = groups(&live.topology);
+        let members = |group: &Group| {
+            let spec = |index: &usize| self.spec(node, &live.topology.services[*index], &live.services[*index]);
+            (group.name.clone(), group.services.iter().map(spec).collect())
+        };
+        *self.specs() = groups.iter().map(members).collect();
+        groups
+    }
+
+    /// Stops what ends under a new configuration. What does not run any more has ended.
+    pub(super) async fn end(&self, turnover: &ServiceTurnover) {
+        let Some(root) = self.root().clone() else { return };
+        for (group, name) in turnover.stopped.iter().rev() {
+            if let Some(supervisor) = below(&root, group).await {
+                drop_child(&supervisor, name).await;
+            }
+        }
+        for group in turnover.groups_stopped.iter().rev() {
+            drop_child(&root.supervisor, group).await;
+        }
+    }
+
+    /// Starts what begins under the new configuration.
+    pub(super) async fn begin(&self, was: &Live, live: &Live, turnover: &ServiceTurnover) {
+        if turnover.is_empty() {
+            return;
+        }
+        if let Some(node) = self.node.upgrade() {
+            let replaced = turnover.replaced(&was.topology, &live.topology);
+            let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+            for topic in node.bus.topics() {
+                for name in &replaced {
+                    origins.insert((name.clone(), topic.spec().name.clone()), topic.packets_by(name));
+                }
+            }
+            let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            recorded.retain(|(author, _), _| !replaced.contains(author));
+        }
+        self.start(live, &turnover.groups_started, &turnover.started).await;
+    }
+
+    /// Starts again what was stopped for a configuration that did not come.
+    pub(super) async fn take_back(&self, live: &Live, turnover: &ServiceTurnover) {
+        self.start(live, &turnover.groups_stopped, &turnover.stopped).await;
+    }
+
+    async fn start(&self, live: &Live, new_groups: &[String], new_members: &[(String, String)]) {
+        let (Some(node), Some(root)) = (self.node.upgrade(), self.root().clone()) else { return };
+        let groups = self.plan(&node, live);
+        for group in &groups {
+            let mut is_new = new_groups.contains(&group.name);
+            let members = new_members.iter().filter(|(of, _)| *of == group.name);
+            if !is_new && let Some(supervisor) = below(&root, &group.name).await {
+                for (_, name) in members {
+                    let spec =
+                        self.specs().get(&group.name).and_then(|specs| specs.iter().find(|s| *s.id == **name).cloned());
+                    if let Some(spec) = spec {
+                        tell(name, supervisor.start_child(spec).await);
+                    }
+                }
+                continue;
+            }
+            // A supervisor that had given up begins again with the change of one of its services.
+            is_new |= new_members.iter().any(|(of, _)| *of == group.name);
+            if is_new {
+                tell(&group.name, root.supervisor.start_child(self.group_spec(group)).await);
+            }
+        }
+    }
+}
+
+/// The supervisor of a group, while it runs.
+async fn below(root: &Root, group: &str) -> Option<SupervisorRef> {
+    let children = root.supervisor.which_children().await.ok()?;
+    children.into_iter().find(|child| *child.id == *group)?.supervisor
+}
+
+async fn drop_child(supervisor: &SupervisorRef, name: &str) {
+    // One that is not there any more needs neither.
+    let _ = supervisor.terminate_child(name).await;
+    let _ = supervisor.delete_child(name).await;
+}
+
+fn tell<T>(name: &str, outcome: Result<T, SupervisorError>) {
+    if let Err(error) = outcome {
+        tracing::error!(name, %error, "not started under the new configuration");
     }
 }
 
@@ -171,9 +308,9 @@ async fn run_service(service: ServiceNode, stats: Arc<ServiceStats>, cx: Service
 }
 
 /// Keeps the services' statistics from what their supervisors report.
-fn note(stats: &BTreeMap<String, Arc<ServiceStats>>, groups: &BTreeMap<String, BTreeSet<String>>, report: &Report) {
+fn note(live: &Live, report: &Report) {
     let (child, kind) = (&*report.child, &report.kind);
-    let Some(own) = stats.get(child).filter(|_| &*report.supervisor != ROOT) else {
+    let Some((_, own)) = live.service(child).filter(|_| &*report.supervisor != ROOT) else {
         return;
     };
     match kind {
@@ -198,8 +335,8 @@ fn note(stats: &BTreeMap<String, Arc<ServiceStats>>, groups: &BTreeMap<String, B
         ReportKind::BudgetSpent { restarts } => {
             tracing::error!(service = child, restarts, "restart budget is spent; the service is given up");
             let group = report.supervisor.rsplit('/').next().unwrap_or_default();
-            for name in groups.get(group).into_iter().flatten() {
-                if let Some(stats) = stats.get(name).filter(|s| s.state() != RunState::Finished) {
+            for (_, stats) in live.services().filter(|(service, _)| group_name(&service.settings) == group) {
+                if stats.state() != RunState::Finished {
                     stats.set_state(RunState::Failed);
                 }
             }
@@ -211,7 +348,8 @@ fn note(stats: &BTreeMap<String, Arc<ServiceStats>>, groups: &BTreeMap<String, B
 /// gave up.
 fn watch_root(node: &Arc<Node>, mut root: Supervisor) -> Root {
     let (sender, ended) = watch::channel(false);
-    let watched = Root { process: root.process(), ended, is_stopping: Arc::default() };
+    let supervisor = root.reference().clone();
+    let watched = Root { supervisor, process: root.process(), ended, is_stopping: Arc::default() };
     let (node_of, is_stopping) = (Arc::downgrade(node), watched.is_stopping.clone());
     node.world.spawn.spawn(Box::pin(async move {
         root.ended().await;
@@ -241,26 +379,15 @@ impl Subsystem for ServiceSubsystem {
     fn start(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
             let node = self.node.upgrade().ok_or_else(gone)?;
-            let names = |i: &usize| node.topology.services[*i].settings.name.value.clone();
-            let stats: BTreeMap<String, Arc<ServiceStats>> =
-                (0..node.topology.services.len()).map(|i| (names(&i), node.service_stats[i].clone())).collect();
-            let groups = groups(&node.topology);
-            let members: BTreeMap<String, BTreeSet<String>> =
-                groups.iter().map(|g| (g.name.clone(), g.services.iter().map(names).collect())).collect();
-            let tree: Arc<TreeWatch> = node.tree.clone();
-            let world = &node.world;
+            let (world, tree, of) = (&node.world, node.tree.clone(), self.node.clone());
             let env = Env::new(world.timer.clone(), world.spawn.clone(), world.rng()).observed_by(move |report| {
                 tree.note(report);
-                note(&stats, &members, report);
-            });
-            let children = groups.into_iter().map(|group| {
-                let specs: Vec<ChildSpec> = group.services.iter().map(|&index| self.spec(&node, index)).collect();
-                let spec = ChildSpec::supervisor(group.name.as_str(), group.flags(), move || specs.clone());
-                match group.when_spent {
-                    WhenSpent::GiveUp => spec.restart(Restart::Temporary),
-                    WhenSpent::StopNode => spec,
+                if let Some(node) = of.upgrade() {
+                    note(&node.live(), report);
                 }
             });
+            let groups = self.plan(&node, &node.live());
+            let children = groups.iter().map(|group| self.group_spec(group));
             let flags = Flags { intensity: 0, ..Flags::default() };
             let root = Supervisor::start(ROOT, flags, children.collect(), env).await;
             let root = root.map_err(|e| SubsystemError { code: "CSF-0209", message: format!("services: {e}") })?;
@@ -278,7 +405,7 @@ impl Subsystem for ServiceSubsystem {
             let _ = root.ended.clone().wait_for(|ended| *ended).await;
             if let Some(node) = self.node.upgrade() {
                 let has_work = |s: &&Arc<ServiceStats>| matches!(s.state(), RunState::Running | RunState::Restarting);
-                node.service_stats.iter().filter(has_work).for_each(|s| s.set_state(RunState::Stopped));
+                node.live().services.iter().filter(has_work).for_each(|s| s.set_state(RunState::Stopped));
             }
             Ok(())
         })

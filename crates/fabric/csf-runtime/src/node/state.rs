@@ -42,10 +42,7 @@ impl Node {
     /// # Errors
     /// [`PersistenceError`] when the newest set cannot be read; the next one is written all the same.
     pub fn keep_state(&self, persistence: Arc<StatePersistence>) -> Result<Option<StateProof>, PersistenceError> {
-        let names = self.component_names();
-        for (name, stats) in names.iter().zip(&self.component_stats) {
-            persistence.register(Arc::new(ComponentState { name: name.clone(), stats: stats.clone() }));
-        }
+        let names: Vec<String> = self.topology().component_names().collect();
         let newest = persistence.read_newest();
         *self.ending.persistence.lock().unwrap_or_else(PoisonError::into_inner) = Some(persistence);
         let Some((report, states)) = newest? else { return Ok(None) };
@@ -66,6 +63,10 @@ impl Node {
     pub(super) fn persist_state(&self) -> Result<Option<String>, PersistenceError> {
         let persistence = self.ending.persistence.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(persistence) = persistence else { return Ok(None) };
+        for (node, component) in self.live().components() {
+            let (name, stats) = (node.settings.name.value.clone(), component.stats.clone());
+            persistence.register(Arc::new(ComponentState { name, stats }));
+        }
         let packets = self.feed().last_values();
         let newest = packets.values().map(|p| p.packet.header.stamp).max().unwrap_or_default();
         persistence.register(Arc::new(Newest(newest.max(self.replayed.newest))));

@@ -94,7 +94,7 @@ impl Subsystem for DispatcherSubsystem {
                     &node.world,
                 )
                 .map_err(|e| SubsystemError { code: "CSF-0209", message: format!("no thread for components: {e}") })?;
-                node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+                node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(handle));
             }
             Ok(())
         })

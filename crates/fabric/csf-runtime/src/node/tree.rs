@@ -10,6 +10,7 @@ use csf_core::port::TimeSource;
 use serde::{Deserialize, Serialize};
 
 use super::handle::Node;
+use super::live::{Live, LiveComponent};
 use super::services::{ROOT, groups};
 use crate::config::WhenSpent;
 use crate::exec::RunState;
@@ -144,13 +145,11 @@ impl Node {
     /// The supervision tree.
     #[must_use]
     pub fn supervision(&self) -> TreeReport {
-        let services: Vec<TreeNode> = groups(&self.topology).iter().map(|group| self.group(group)).collect();
-        let components: Vec<TreeNode> = self
-            .topology
-            .components
-            .iter()
-            .zip(&self.component_stats)
-            .map(|(component, stats)| TreeNode {
+        let live = self.live();
+        let services: Vec<TreeNode> = groups(&live.topology).iter().map(|group| self.group(&live, group)).collect();
+        let components: Vec<TreeNode> = live
+            .components()
+            .map(|(component, LiveComponent { stats, .. })| TreeNode {
                 name: component.settings.name.value.clone(),
                 kind: "component".to_owned(),
                 state: stats.state(),
@@ -169,42 +168,42 @@ impl Node {
             supervisor("components", Strategy::OneForOne, components),
             supervisor(ROOT, Strategy::OneForOne, services),
         ];
-        let root = supervisor(&self.topology.settings.node.name, Strategy::OneForOne, children);
+        let root = supervisor(&live.topology.settings.node.name, Strategy::OneForOne, children);
         let history = self.tree.events.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         TreeReport { root, history }
     }
 
     /// A service that has a supervisor of its own is shown as one line with that supervisor's budget.
-    fn group(&self, group: &super::services::Group) -> TreeNode {
+    fn group(&self, live: &Live, group: &super::services::Group) -> TreeNode {
         let budget = BudgetReport {
             at_most: group.budget.at_most,
             within_ms: u64::try_from(group.budget.within.as_millis()).unwrap_or(u64::MAX),
             stops_node: group.when_spent == WhenSpent::StopNode,
         };
         if let [index] = group.services[..]
-            && self.topology.services[index].settings.supervisor.is_none()
+            && live.topology.services[index].settings.supervisor.is_none()
         {
-            return TreeNode { budget: Some(budget), ..self.service_node(index) };
+            return TreeNode { budget: Some(budget), ..service_node(live, index) };
         }
-        let children = group.services.iter().map(|&index| self.service_node(index)).collect();
+        let children = group.services.iter().map(|&index| service_node(live, index)).collect();
         let mut node = supervisor(&group.name, group.strategy, children);
         node.restarts = self.tree.restarts(&format!("{ROOT}/{}", group.name));
         node.budget = Some(budget);
         node
     }
+}
 
-    fn service_node(&self, index: usize) -> TreeNode {
-        let stats = &self.service_stats[index];
-        TreeNode {
-            name: self.topology.services[index].settings.name.value.clone(),
-            kind: "service".to_owned(),
-            state: stats.state(),
-            restarts: stats.restarts.load(Ordering::Relaxed),
-            last_failure: stats.last_error(),
-            strategy: None,
-            budget: None,
-            children: Vec::new(),
-        }
+fn service_node(live: &Live, index: usize) -> TreeNode {
+    let stats = &live.services[index];
+    TreeNode {
+        name: live.topology.services[index].settings.name.value.clone(),
+        kind: "service".to_owned(),
+        state: stats.state(),
+        restarts: stats.restarts.load(Ordering::Relaxed),
+        last_failure: stats.last_error(),
+        strategy: None,
+        budget: None,
+        children: Vec::new(),
     }
 }
 

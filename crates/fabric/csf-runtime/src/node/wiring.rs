@@ -1,10 +1,12 @@
 //! From a checked topology and an open journal to a node that is wired but does not run yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Start, TopicError, TopicSpec};
+use csf_bus::{
+    BusConfig, Doorbell, EffectWriter, Interest, Order, PhaseCoherenceBus, Start, Subscription, TopicError, TopicSpec,
+};
 use csf_core::port::{Batch, Journal, JournalError, LaneBatch, LaneKind, TimeSource};
 use csf_core::{LaneId, Stamp};
 
@@ -12,17 +14,19 @@ use super::boot::{BootError, now_ns};
 use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
 use super::hub::{CoordinationHub, Subsystem};
 use super::interrupt::{Interrupt, Urgency};
+use super::live::{Desk, Live, LiveComponent};
 use super::monitor::HealthMonitor;
+use super::reload::Reloads;
 use super::services::ServiceSubsystem;
 use super::state::Replayed;
 use super::stop::Ending;
 use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem};
 use super::tree::TreeWatch;
-use crate::exec::{ComponentObserver, ComponentPaths, ComponentStats, PathLatencies, Recorder, Runner, ServiceStats};
+use crate::exec::{ComponentObserver, ComponentPaths, PathLatencies, Recorder, Runner, Timers};
 use crate::persist::calculate_checksum;
 use crate::replay::{Resumption, replay_while};
 use crate::runs::Chapter;
-use crate::topology::{Graph, Topology};
+use crate::topology::{ComponentNode, Topology};
 use crate::{Catalogue, DELIVERY_TOPIC, Delivery, World};
 
 /// Slots of a delivery log.
@@ -69,19 +73,21 @@ impl Assembly {
         let tree = Arc::new(TreeWatch::new(clock.clone()));
         let watch = tree.clone();
         let observer: ComponentObserver = Arc::new(move |name, what, detail| watch.note_component(name, what, detail));
-        let wiring = wire(&bus, &topology, resumption, observer, world.workers.cores())?;
+        let wiring = wire(&bus, &topology, resumption, &observer, world.workers.cores())?;
+        let service_stats = topology.services.iter().map(|_| Arc::default()).collect();
         let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of, &world)?;
         let monitor = HealthMonitor::new(world.timer.clone(), world.spawn.clone(), clock.clone());
         let node = Arc::new(Node {
             given_up: Mutex::default(),
-            graph: Graph::of(&topology),
             hub: CoordinationHub::default(),
             recorder,
             clock_report: self.clock_report,
             dispatchers: Mutex::default(),
-            component_stats: wiring.stats,
+            desks: wiring.desks,
+            observer,
+            services: OnceLock::new(),
+            reloads: Reloads::default(),
             tree,
-            service_stats: topology.services.iter().map(|_| Arc::new(ServiceStats::default())).collect(),
             paths: wiring.paths,
             open_reader: self.open_reader,
             directory: self.directory,
@@ -98,10 +104,13 @@ impl Assembly {
             replayed,
             monitor: Arc::new(monitor),
             world,
+            live: RwLock::new(Arc::new(Live::new(topology, wiring.components, service_stats, 0))),
             bus,
-            topology,
             catalogue,
         });
+        let services = Arc::new(ServiceSubsystem::new(Arc::downgrade(&node), sources));
+        // Set once, here: the cell is fresh.
+        let _ = node.services.set(services.clone());
         let subsystems: Vec<Arc<dyn Subsystem>> = vec![
             Arc::new(RecorderSubsystem { node: Arc::downgrade(&node) }),
             Arc::new(DispatcherSubsystem {
@@ -109,7 +118,7 @@ impl Assembly {
                 plans: Mutex::new(wiring.plans),
                 spin_ns: self.spin_ns,
             }),
-            Arc::new(ServiceSubsystem::new(Arc::downgrade(&node), sources)),
+            services,
         ];
         Ok((node, subsystems))
     }
@@ -154,7 +163,8 @@ pub(super) fn announce_run(
 
 struct Wiring {
     plans: Vec<DispatcherPlan>,
-    stats: Vec<Arc<ComponentStats>>,
+    desks: Vec<Desk>,
+    components: Vec<LiveComponent>,
     paths: Arc<PathLatencies>,
     delivery_of: BTreeMap<String, LaneId>,
 }
@@ -164,58 +174,91 @@ fn wire(
     bus: &PhaseCoherenceBus,
     topology: &Topology,
     resumption: Resumption,
-    observer: ComponentObserver,
+    observer: &ComponentObserver,
     cores: usize,
 ) -> Result<Wiring, TopicError> {
     let threads = cores.saturating_sub(1).clamp(1, topology.components.len().max(1));
-    let mut plans = Vec::new();
-    let mut delivery_of = BTreeMap::new();
+    let (mut plans, mut desks) = (Vec::new(), Vec::new());
+    let (mut components, mut delivery_of) = (Vec::new(), BTreeMap::new());
     for number in 0..threads {
         let name = format!("csf-dispatch-{number}");
         let log = bus.publisher::<Delivery>(DELIVERY_TOPIC, &name, LaneKind::Delivery)?;
-        plans.push(DispatcherPlan {
-            name,
-            runners: Vec::new(),
-            log: Box::new(log),
-            bell: Arc::new(Doorbell::default()),
-        });
+        let bell = Arc::<Doorbell>::default();
+        desks.push(Desk { log: log.info().id, bell: bell.clone() });
+        plans.push(DispatcherPlan { name, runners: Vec::new(), log: Box::new(log), bell });
     }
-    let (mut stats, paths) = (Vec::new(), Arc::new(PathLatencies::default()));
-    for (index, (node, replayed)) in topology.components.iter().zip(resumption.components).enumerate() {
-        let plan = &mut plans[index % threads];
-        let settings = &node.settings;
-        let name = settings.name.value.clone();
-        let reads: Vec<&str> = settings.reads.iter().map(|t| t.value.as_str()).collect();
-        let input = bus.subscribe_any(
-            &reads,
-            Interest::new().start(Start::Earliest).order(Order::Stamp).label(&name),
-            plan.bell.clone(),
-        )?;
-        let mut outputs = Vec::new();
-        for (port, topic) in &settings.writes {
-            if let Some(output) = node.kind.writes.iter().find(|o| o.port == port) {
-                outputs.push((port.clone(), (output.open)(bus, &topic.value, &name)?));
-            }
-        }
-        let own = Arc::new(ComponentStats::default());
-        delivery_of.insert(name.clone(), plan.log.info().id);
-        plan.runners.push(Runner {
-            index: u16::try_from(index).unwrap_or(u16::MAX),
-            name,
+    let paths = Arc::<PathLatencies>::default();
+    for ((index, node), replayed) in (0..).zip(&topology.components).zip(resumption.components) {
+        let dispatcher = usize::from(index) % threads;
+        let place = LiveComponent { number: index, dispatcher, stats: Arc::default() };
+        let input = open_input(bus, node, Start::Earliest, &desks[dispatcher])?;
+        let outputs = open_outputs(bus, node, |_| true)?;
+        delivery_of.insert(node.settings.name.value.clone(), desks[dispatcher].log);
+        let new = Runner::new(node, &place, input, outputs, &paths, observer);
+        plans[dispatcher].runners.push(Runner {
             component: replayed.component,
+            timers: replayed.timers,
+            backlog: replayed.undelivered.into(),
+            ..new
+        });
+        components.push(place);
+    }
+    Ok(Wiring { plans, desks, components, paths, delivery_of })
+}
+
+/// What a component reads, as one stream in the order of stamps.
+pub(super) fn open_input(
+    bus: &PhaseCoherenceBus,
+    node: &ComponentNode,
+    start: Start,
+    desk: &Desk,
+) -> Result<Subscription, TopicError> {
+    let reads: Vec<&str> = node.settings.reads.iter().map(|t| t.value.as_str()).collect();
+    let interest = Interest::new().start(start).order(Order::Stamp).label(&node.settings.name.value);
+    bus.subscribe_any(&reads, interest, desk.bell.clone())
+}
+
+/// Lanes for the outputs whose topics are wanted, by port.
+pub(super) fn open_outputs(
+    bus: &PhaseCoherenceBus,
+    node: &ComponentNode,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, Box<dyn EffectWriter>)>, TopicError> {
+    let mut outputs = Vec::new();
+    for (port, topic) in node.settings.writes.iter().filter(|(_, topic)| is_wanted(&topic.value)) {
+        if let Some(output) = node.kind.writes.iter().find(|o| o.port == port) {
+            outputs.push((port.clone(), (output.open)(bus, &topic.value, &node.settings.name.value)?));
+        }
+    }
+    Ok(outputs)
+}
+
+impl Runner {
+    /// A fresh component in its place.
+    pub(in crate::node) fn new(
+        node: &ComponentNode,
+        place: &LiveComponent,
+        input: Subscription,
+        outputs: Vec<(String, Box<dyn EffectWriter>)>,
+        paths: &Arc<PathLatencies>,
+        observer: &ComponentObserver,
+    ) -> Self {
+        Self {
+            index: place.number,
+            name: node.settings.name.value.clone(),
+            component: (node.factory)(),
             factory: node.factory.clone(),
             input,
             ports: node.kind.writes.iter().map(|p| p.port).collect(),
             outputs,
-            timers: replayed.timers,
-            restart: settings.restart,
-            stats: own.clone(),
+            timers: Timers::default(),
+            restart: node.settings.restart,
+            stats: place.stats.clone(),
             paths: ComponentPaths::new(paths.clone()),
-            backlog: replayed.undelivered.into(),
+            backlog: VecDeque::new(),
             recent_restarts: Vec::new(),
             observer: observer.clone(),
-        });
-        stats.push(own);
+            is_paused: false,
+        }
     }
-    Ok(Wiring { plans, stats, paths, delivery_of })
 }

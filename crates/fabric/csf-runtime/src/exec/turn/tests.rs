@@ -114,6 +114,7 @@ impl Bench {
             backlog: std::collections::VecDeque::new(),
             recent_restarts: Vec::new(),
             observer: std::sync::Arc::new(|_, _, _| {}),
+            is_paused: false,
         };
         let counting = Arc::new(Counting { clock, readings: AtomicU64::new(0) });
         Self {

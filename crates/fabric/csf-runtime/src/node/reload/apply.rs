@@ -1,0 +1,272 @@
+//! Carrying a plan out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+
+use csf_bus::{EffectWriter, Start, Topic, TopicError};
+use csf_core::{LaneId, MessageId, Stamp};
+
+use super::plan::ReloadPlan;
+use super::turnover::{Altered, ServiceTurnover, Turnover};
+use super::{ReloadError, ReloadReport};
+use crate::DELIVERY_TOPIC;
+use crate::exec::{ComponentPaths, DispatcherHandle, RunState, Runner, hand_over};
+use crate::node::handle::Node;
+use crate::node::live::{Live, LiveComponent};
+use crate::node::wiring::{open_input, open_outputs};
+use crate::runs::{Begins, Chapter};
+use crate::topology::{ComponentNode, Topology};
+
+/// What is done to a dispatcher's runners, in order.
+type Job = Box<dyn FnOnce(&mut Vec<Runner>) + Send>;
+
+/// Components prepared to go on, by dispatcher.
+type Jobs = BTreeMap<usize, Vec<Job>>;
+
+impl Node {
+    pub(super) async fn apply(&self, to: Topology) -> Result<ReloadReport, ReloadError> {
+        let began = self.now_ns();
+        let live = self.live();
+        let turnover = Turnover::between(&live, &to);
+        let services = ServiceTurnover::between(&live.topology, &to);
+        let plan = ReloadPlan::between(&live.topology, &to, &turnover, &services).map_err(ReloadError::NeedsStart)?;
+        if plan.steps.is_empty() {
+            return Ok(ReloadReport { generation: live.generation, plan, ms: 0.0, pause_ms: 0.0 });
+        }
+        let next = self.lay_out(&live, &turnover, to);
+        self.declare(&next).await?;
+        let runner = self.services.get();
+        if let Some(runner) = runner {
+            runner.end(&services).await;
+        }
+        let paused = self.now_ns();
+        let outcome = self.turn_over(&live, &next, &turnover, &services.ending).await;
+        let resumed = self.now_ns();
+        if outcome.is_ok() {
+            *self.live.write().unwrap_or_else(PoisonError::into_inner) = next.clone();
+            self.watch_parts();
+        }
+        if let Some(runner) = runner {
+            match &outcome {
+                Ok(()) => runner.begin(&live, &next, &services).await,
+                Err(_) => runner.take_back(&live, &services).await,
+            }
+        }
+        outcome?;
+        let ms = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e6;
+        let pause_ms = if turnover.is_empty() { 0.0 } else { ms(paused, resumed) };
+        Ok(ReloadReport { generation: next.generation, plan, ms: ms(began, self.now_ns()), pause_ms })
+    }
+
+    /// Who does what under the new configuration. Numbers that nobody has are given out anew: all their deliveries are in the journal
+    /// before the chapter that does.
+    fn lay_out(&self, live: &Live, turnover: &Turnover, to: Topology) -> Arc<Live> {
+        let stays = |name: &str| live.component(name).map(|(_, place)| place.clone());
+        let mut taken: BTreeSet<u16> = BTreeSet::new();
+        let mut load = vec![0_usize; self.desks.len()];
+        for place in to.component_names().filter_map(|name| stays(&name)) {
+            taken.insert(place.number);
+            load[place.dispatcher] += 1;
+        }
+        let mut free = (0..u16::MAX).filter(|number| !taken.contains(number));
+        let places = to.component_names().map(|name| {
+            stays(&name).unwrap_or_else(|| {
+                let dispatcher = (0..load.len()).min_by_key(|at| load[*at]).unwrap_or(0);
+                load[dispatcher] += 1;
+                LiveComponent { number: free.next().unwrap_or(u16::MAX), dispatcher, stats: Arc::default() }
+            })
+        });
+        let places = places.collect();
+        let services = to.services.iter().map(|service| {
+            live.service(&service.settings.name.value).map_or_else(Arc::default, |(_, stats)| stats.clone())
+        });
+        debug_assert!(turnover.added.iter().all(|name| stays(name).is_none()));
+        let services = services.collect();
+        Arc::new(Live::new(to, places, services, live.generation + 1))
+    }
+
+    /// New topics, recorded before anybody writes them.
+    async fn declare(&self, next: &Live) -> Result<(), ReloadError> {
+        let mut topics: Vec<Arc<Topic>> = Vec::new();
+        for spec in next.topology.topics.values() {
+            let topic = self.bus.declare(spec.clone())?;
+            if spec.recorded {
+                topics.push(topic);
+            }
+        }
+        let delivery_of =
+            next.components().map(|(node, place)| (node.settings.name.value.clone(), self.desks[place.dispatcher].log));
+        self.recorder.record(topics, delivery_of.collect()).await.map_err(|reason| ReloadError::Journal { reason })
+    }
+
+    /// Takes the touched components from the old configuration to the new one.
+    async fn turn_over(
+        &self,
+        live: &Live,
+        next: &Arc<Live>,
+        turnover: &Turnover,
+        stopped: &BTreeSet<String>,
+    ) -> Result<(), ReloadError> {
+        let touched: BTreeSet<String> =
+            turnover.removed.iter().chain(turnover.altered.iter().map(|altered| &altered.name)).cloned().collect();
+        self.set_paused(&touched, true).await?;
+        let prepared = self.prepare(live, next, turnover, stopped).await;
+        let jobs = match prepared {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                self.set_paused(&touched, false).await?;
+                return Err(error);
+            }
+        };
+        for (at, jobs) in jobs {
+            let job = move |runners: &mut Vec<Runner>| jobs.into_iter().for_each(|job| job(runners));
+            self.dispatcher(at)?.between_rounds(job).await.ok_or(ReloadError::DispatcherGone)?;
+        }
+        Ok(())
+    }
+
+    fn dispatcher(&self, at: usize) -> Result<Arc<DispatcherHandle>, ReloadError> {
+        let dispatchers = self.dispatchers.lock().unwrap_or_else(PoisonError::into_inner);
+        dispatchers.get(at).cloned().ok_or(ReloadError::DispatcherGone)
+    }
+
+    async fn set_paused(&self, names: &BTreeSet<String>, is_paused: bool) -> Result<(), ReloadError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        for at in 0..self.desks.len() {
+            let names = names.clone();
+            let job = move |runners: &mut Vec<Runner>| {
+                runners.iter_mut().filter(|r| names.contains(&r.name)).for_each(|r| r.is_paused = is_paused);
+            };
+            self.dispatcher(at)?.between_rounds(job).await.ok_or(ReloadError::DispatcherGone)?;
+        }
+        Ok(())
+    }
+
+    /// Opens what the components will need, makes everything before durable, and journals the change.
+    async fn prepare(
+        &self,
+        live: &Live,
+        next: &Arc<Live>,
+        turnover: &Turnover,
+        stopped: &BTreeSet<String>,
+    ) -> Result<Jobs, ReloadError> {
+        self.make_durable(live, stopped).await?;
+        let mut begins: BTreeMap<String, Begins> = BTreeMap::new();
+        let mut jobs = Jobs::new();
+        for name in &turnover.removed {
+            let Some((_, place)) = live.component(name) else { continue };
+            let name = name.clone();
+            jobs.entry(place.dispatcher).or_default().push(Box::new(move |runners| {
+                runners.retain(|runner| runner.name != name);
+            }));
+        }
+        for altered in &turnover.altered {
+            begins.insert(altered.name.clone(), self.begins(&altered.reads_newly)?);
+            let (Some((was, place)), Some((node, _))) = (live.component(&altered.name), next.component(&altered.name))
+            else {
+                continue;
+            };
+            jobs.entry(place.dispatcher).or_default().push(self.alteration(was, node, altered)?);
+        }
+        for name in &turnover.added {
+            let Some((node, place)) = next.component(name) else { continue };
+            let reads: Vec<String> = node.settings.reads.iter().map(|topic| topic.value.clone()).collect();
+            begins.insert(name.clone(), self.begins(&reads)?);
+            jobs.entry(place.dispatcher).or_default().push(self.addition(node, place)?);
+        }
+        begins.retain(|_, lanes| !lanes.is_empty());
+        let chapter = Chapter {
+            position: 0,
+            stamp: Stamp(self.now_ns()),
+            incarnation: self.bus.config().incarnation,
+            build_id: self.build_id.clone(),
+            config: next.topology.settings.text.clone(),
+            components: next.numbers(),
+            is_start: false,
+            begins,
+        };
+        let journaled = self.recorder.append(chapter.event()).await;
+        journaled.map_err(|reason| ReloadError::Journal { reason })?;
+        Ok(jobs)
+    }
+
+    /// Waits until all deliveries so far, and all that the stopped services published, are durable.
+    async fn make_durable(&self, live: &Live, stopped: &BTreeSet<String>) -> Result<(), ReloadError> {
+        let mut last: Vec<MessageId> = Vec::new();
+        let mut add = |committed: Vec<(LaneId, u64)>| {
+            last.extend(committed.into_iter().filter(|(_, count)| *count > 0).map(|(lane, n)| lane.message(n - 1)));
+        };
+        add(self.bus.topic(DELIVERY_TOPIC)?.committed());
+        let writes = stopped.iter().filter_map(|name| live.service(name)).flat_map(|(s, _)| s.settings.writes.values());
+        let topics: BTreeSet<&str> = writes.map(|topic| topic.value.as_str()).collect();
+        for topic in topics {
+            add(self.bus.topic(topic)?.committed());
+        }
+        for id in last {
+            self.feed().durable(id).await.map_err(|reason| ReloadError::Journal { reason })?;
+        }
+        Ok(())
+    }
+
+    /// Where the lanes of these topics are now.
+    fn begins(&self, topics: &[String]) -> Result<Begins, TopicError> {
+        let mut begins = Begins::new();
+        for topic in topics {
+            begins.extend(self.bus.topic(topic)?.committed());
+        }
+        Ok(begins)
+    }
+
+    fn addition(&self, node: &ComponentNode, place: &LiveComponent) -> Result<Job, TopicError> {
+        let input = open_input(&self.bus, node, Start::Now, &self.desks[place.dispatcher])?;
+        let outputs = open_outputs(&self.bus, node, |_| true)?;
+        let mut runner = Runner::new(node, place, input, outputs, &self.paths, &self.observer);
+        Ok(Box::new(move |runners| {
+            runner.input.allow_sleep();
+            runner.stats.set_state(RunState::Running);
+            (runner.observer)(&runner.name, "started", "by a change of the configuration");
+            runners.push(runner);
+        }))
+    }
+
+    fn alteration(&self, was: &ComponentNode, node: &ComponentNode, altered: &Altered) -> Result<Job, TopicError> {
+        let written: BTreeSet<String> = was.settings.writes.values().map(|topic| topic.value.clone()).collect();
+        let mut opened = open_outputs(&self.bus, node, |topic| !written.contains(topic))?;
+        let reads: Vec<Arc<Topic>> =
+            altered.reads_newly.iter().map(|topic| self.bus.topic(topic)).collect::<Result<_, _>>()?;
+        let (was, node, leaves) = (was.clone(), node.clone(), altered.leaves.clone());
+        let (is_same_machine, is_connected_otherwise) = (altered.is_same_machine, altered.is_connected_otherwise);
+        let paths = self.paths.clone();
+        Ok(Box::new(move |runners| {
+            let Some(runner) = runners.iter_mut().find(|r| r.name == node.settings.name.value) else { return };
+            leaves.iter().for_each(|topic| runner.input.remove_topic(topic));
+            runner.backlog.retain(|(lane, ..)| !leaves.contains(&lane.topic));
+            reads.iter().for_each(|topic| runner.input.add_topic(topic, Start::Now));
+            runner.input.allow_sleep();
+            if is_connected_otherwise {
+                let mut held: Vec<(String, Box<dyn EffectWriter>)> = std::mem::take(&mut runner.outputs);
+                held.append(&mut opened);
+                for (port, topic) in &node.settings.writes {
+                    if let Some(at) = held.iter().position(|(_, writer)| writer.info().topic == topic.value) {
+                        runner.outputs.push((port.clone(), held.swap_remove(at).1));
+                    }
+                }
+                runner.paths = ComponentPaths::new(paths);
+            }
+            if !is_same_machine {
+                let timers = std::mem::take(&mut runner.timers);
+                (runner.component, runner.timers) = hand_over(runner.component.as_ref(), timers, &was, &node);
+                runner.stats.add_instance();
+                (runner.observer)(&runner.name, "started", "by a change of its options");
+            }
+            runner.factory = node.factory.clone();
+            runner.ports = node.kind.writes.iter().map(|p| p.port).collect();
+            runner.restart = node.settings.restart;
+            runner.recent_restarts.clear();
+            runner.stats.set_state(RunState::Running);
+            runner.is_paused = false;
+        }))
+    }
+}
