@@ -33,7 +33,8 @@ impl Summary {
     /// Figures of the main run.
     pub(crate) fn new(node: &Node, flown: &Flown) -> Self {
         let mut fields = Map::new();
-        let options = node.topology().services.iter().find(|s| s.settings.name.value == "flight");
+        let topology = node.topology();
+        let options = topology.service("flight");
         let path = options.and_then(|s| s.settings.options.at(["path"])?.text()).unwrap_or_default();
         fields.insert("flight".to_owned(), json!(Path::new(path).file_name().map(|n| n.to_string_lossy())));
         fields.insert("complete".to_owned(), json!(flown.is_complete));

@@ -188,7 +188,7 @@ async fn components(State(api): State<Api>) -> Answer {
 }
 
 async fn graph(State(api): State<Api>) -> Answer {
-    json_answer(api.node.graph())
+    json_answer(&*api.node.graph())
 }
 
 async fn latencies(State(api): State<Api>) -> Answer {

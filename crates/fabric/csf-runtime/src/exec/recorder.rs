@@ -229,8 +229,7 @@ impl Recorder {
 
     /// How many pending packets of each lane form a causally closed set: the fix-point of removing what is not covered.
     fn closed_cut(&self) -> BTreeMap<LaneId, usize> {
-        let mut cut: BTreeMap<LaneId, usize> =
-            self.lanes.iter().map(|(id, s)| (*id, s.pending.len().min(BATCH))).collect();
+        let mut cut: BTreeMap<LaneId, usize> = self.lanes.iter().map(|(id, s)| (*id, s.cut_at_most())).collect();
         if self.plant == Some(Plant::OpenCut) {
             return cut;
         }
@@ -334,6 +333,13 @@ impl LaneState {
             recorded: 0,
             pending: VecDeque::new(),
         })
+    }
+
+    /// Packets that one batch may take. A full list may not be all: then its last delivery waits, and with it every effect from there on,
+    /// since the next delivery is not known.
+    fn cut_at_most(&self) -> usize {
+        let is_cut_short = self.info.kind == LaneKind::Delivery && self.pending.len() >= BATCH;
+        if is_cut_short { BATCH - 1 } else { self.pending.len().min(BATCH) }
     }
 
     fn take(&mut self, reader: &mut LaneReader) {
@@ -505,6 +511,33 @@ mod tests {
             delivery_of: BTreeMap::new(),
             plant: None,
         }
+    }
+
+    #[test]
+    fn an_effect_waits_for_its_delivery_also_behind_a_full_list_of_them() {
+        let clock = csf_time::SystemClock::detect().unwrap();
+        let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
+        bus.declare(TopicSpec::new::<Number>("n")).unwrap();
+        bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC).capacity(4 * BATCH)).unwrap();
+        let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher", LaneKind::Delivery).unwrap();
+        let mut effects = bus.publisher::<Number>("n", "component", LaneKind::Effect).unwrap();
+        let mut recorder = recorder(&bus);
+        recorder.delivery_of = [("component".to_owned(), log.info().id)].into();
+        let deliveries = BATCH + 10;
+        for number in 0..deliveries {
+            let input = Input::Timer(csf_core::TimerId(u16::try_from(number % 100).unwrap()));
+            let delivery = Delivery { component: 0, input, outcome: crate::Outcome::Done };
+            log.try_publish(delivery, Attributes::default()).unwrap();
+        }
+        effects.observe(log.last_stamp());
+        effects.try_publish(Number(1), Attributes::default()).unwrap();
+        let effect = effects.info().id;
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), BATCH - 1);
+        assert_eq!(recorder.feed.durable_seq(effect), 0, "its delivery is not in the journal");
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), deliveries - (BATCH - 1) + 1);
+        assert_eq!(recorder.feed.durable_seq(effect), 1);
     }
 
     #[test]
