@@ -11,6 +11,7 @@ mod new_pack;
 mod otp;
 mod repeat;
 mod shots;
+mod storm;
 mod test;
 mod tidy;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Some("chaos") => chaos::run(rest),
         Some("otp") => otp::run(rest),
         Some("repeat") => repeat::run(rest),
+        Some("reload-storm") => storm::run(rest),
         Some("new-pack") => new_pack::run(rest),
         _ => {
             println!(
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
                  crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
                  chaos [--only NAME] [--seed S] [--rounds N] [--json]   faults of network, parts and resources: recovery, losses\n  \
                  otp [--scenarios N] [--seed S] [--only N] [--json]   our supervisors beside Erlang/OTP's\n  \
+                 reload-storm [--changes N] [--seed S] [--rate N] [--json]   random changes of a node's configuration under load\n  \
                  repeat [--times N] [--seed S]   the unit tests N (50) times under random scheduling\n  \
                  new-pack NAME             a working pack: crate, registration, test"
             );

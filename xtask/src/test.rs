@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::exec::{self, command, output};
-use crate::{asm, chaos, new_pack, otp, repeat, shots, tidy};
+use crate::{asm, chaos, new_pack, otp, repeat, shots, storm, tidy};
 
 struct Step {
     name: &'static str,
@@ -19,7 +19,7 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
@@ -32,6 +32,7 @@ const STEPS: [Step; 17] = [
     Step { name: "tsan", work: tsan },
     Step { name: "otp", work: otp_differential },
     Step { name: "simulation", work: simulation },
+    Step { name: "reload storm", work: reload_storm },
     Step { name: "chaos", work: chaotic },
     Step { name: "examples", work: examples },
     Step { name: "projects", work: projects },
@@ -190,6 +191,12 @@ fn simulation() -> Result<Counts, String> {
         return Err("seed 7 gave two traces".to_owned());
     }
     Ok(Counts { passed: 4, skipped: 0 })
+}
+
+/// A third of `cargo xtask reload-storm`.
+fn reload_storm() -> Result<Counts, String> {
+    print!("{}", storm::storm(&["--changes", "350", "--rate", "3500", "--seed", "1"])?);
+    Ok(ONE)
 }
 
 /// Tests that passed, by libtest's own words.

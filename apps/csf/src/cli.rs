@@ -102,6 +102,9 @@ pub(crate) struct Up {
     /// Journal directory; an existing one is continued
     #[arg(long, value_name = "DIR")]
     pub(crate) journal: Option<PathBuf>,
+    /// Read the configuration again when its files change; SIGHUP does it at any time
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// Persist the components' state at the stop, sealed with the last of these keys: NAME=file:PATH or NAME=env:VARIABLE
     #[arg(long = "state-key", value_name = "KEY", env = "CSF_STATE_KEYS", value_delimiter = ',')]
     pub(crate) state_keys: Vec<String>,
@@ -386,6 +389,17 @@ pub(crate) enum ConfigAction {
     Show(ConfigShow),
     /// Print the JSON Schema of every component and service type's options
     Schema,
+    /// Let a running node read its configuration again
+    Reload(ConfigReload),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigReload {
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -75,6 +75,14 @@ impl Client {
         self.answer(response.map_err(|e| self.unreachable(&e))?)
     }
 
+    /// Sends a JSON document; the answer and its status, whatever that is.
+    pub(crate) fn post_any(&self, path: &str, body: &Value) -> Result<(ureq::http::StatusCode, Value), Failure> {
+        let response = self.agent.post(self.url(path)).header("authorization", self.bearer()).send_json(body);
+        let mut response = response.map_err(|e| self.unreachable(&e))?;
+        let value = response.body_mut().with_config().limit(256 << 20).read_json().map_err(|e| self.unreachable(&e))?;
+        Ok((response.status(), value))
+    }
+
     fn answer(&self, mut response: ureq::http::Response<ureq::Body>) -> Result<Value, Failure> {
         let is_error = !response.status().is_success();
         let status = response.status();

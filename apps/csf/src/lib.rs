@@ -15,6 +15,7 @@ mod interrupts;
 mod node;
 mod packs;
 mod paths;
+mod reload;
 mod sim;
 mod summary;
 

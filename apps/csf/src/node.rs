@@ -22,28 +22,31 @@ use crate::{demo, paths};
 /// traffic that is dense enough to matter and costs nothing noticeable when it is not.
 const SPIN_NS: u64 = 50_000;
 
+/// The files of a command's configuration, in the order of their layers.
+fn files(args: &ConfigArgs) -> Vec<PathBuf> {
+    let default = PathBuf::from("csf.toml");
+    let file = args.config.clone().or_else(|| (!args.demo && default.exists()).then_some(default));
+    let beside = |file: &PathBuf| Some(file.with_extension(format!("{}.toml", args.environment.as_ref()?)));
+    let environment = file.as_ref().and_then(beside).filter(|beside| beside.exists());
+    file.into_iter().chain(environment).collect()
+}
+
+/// What the files say now; those that cannot be read are left out.
+pub(crate) fn layer_texts(args: &ConfigArgs) -> Vec<String> {
+    files(args).iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect()
+}
+
 /// The layers of a command's configuration, merged.
 pub(crate) fn load(args: &ConfigArgs) -> Result<Item, Failure> {
     let base = if args.demo { demo::CONFIG } else { "" };
     let mut layers = Layers::new(base);
-    let named = args.config.clone();
-    let default = PathBuf::from("csf.toml");
-    let file = named.clone().or_else(|| (!args.demo && default.exists()).then_some(default));
-    match file {
-        Some(file) => {
-            add_file(&mut layers, &file)?;
-            if let Some(environment) = &args.environment {
-                let beside = file.with_extension(format!("{environment}.toml"));
-                if beside.exists() {
-                    add_file(&mut layers, &beside)?;
-                }
-            }
-        }
-        None if args.demo => {}
-        None => {
-            let message = "there is no csf.toml here; write one, name one with --config, or try `csf up --demo`";
-            return Err(Failure::new("CSF-0101", message));
-        }
+    let files = files(args);
+    if files.is_empty() && !args.demo {
+        let message = "there is no csf.toml here; write one, name one with --config, or try `csf up --demo`";
+        return Err(Failure::new("CSF-0101", message));
+    }
+    for file in &files {
+        add_file(&mut layers, file)?;
     }
     layers.add_pairs("environment", &environment_layer(std::env::vars()));
     layers.add_pairs("flags", &flag_pairs(&args.set)?);

@@ -12,6 +12,7 @@ pub(crate) fn run(action: ConfigAction) -> Outcome {
     match action {
         ConfigAction::Show(args) => show(&args),
         ConfigAction::Schema => schema(),
+        ConfigAction::Reload(args) => super::reload::run(&args),
     }
 }
 

@@ -8,6 +8,7 @@ mod export;
 mod follow;
 mod new;
 mod publish;
+mod reload;
 mod replay;
 mod sim;
 mod status;

@@ -25,7 +25,7 @@ use crate::client::NodeFile;
 use crate::diagnostic::Failure;
 use crate::node::{self, Start};
 use crate::summary::{Flown, Summary};
-use crate::{demo, fault, interrupts, packs, paths};
+use crate::{demo, fault, interrupts, packs, paths, reload};
 
 /// Runs of the flight that `speed_factor` is the median of.
 const TIMED_RUNS: usize = 5;
@@ -131,6 +131,8 @@ impl Session {
             .or(configured)
             .unwrap_or_else(|| paths::state_directory().join("journal").join(&settings.node.name));
         let running = self.boot(&item, directory, Some(self.listen(&item)?), true, self.process_start).await?;
+        running.node.set_configuration_source(reload::source(&self.args.config, &self.catalogue));
+        reload::attend(&running.node, &self.args.config, self.args.watch, running.tells)?;
         self.announce(&running);
         self.until_told(Duration::ZERO).await;
         let node = running.node.clone();

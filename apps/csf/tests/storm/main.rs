@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use csf_core::Stamp;
 use csf_core::port::{Journal, JournalReader, Rng, TimeSource};
@@ -107,6 +107,10 @@ impl Storm {
         self.folder.join("csf.toml")
     }
 
+    fn now(&self) -> Stamp {
+        Stamp(self.clock.now_ns().map_or(0, |t| t.as_nanos()))
+    }
+
     async fn start(&self) -> Result<Arc<Node>, String> {
         let journal = self.folder.join("journal");
         let (write, of) = (journal.clone(), journal.clone());
@@ -116,7 +120,7 @@ impl Storm {
             catalogue: self.catalogue.clone(),
             clock: self.clock.clone(),
             clock_report: None,
-            process_start: Stamp(self.clock.now_ns().map_or(0, |t| t.as_nanos())),
+            process_start: self.now(),
             directory: journal,
             open_journal: Box::new(move || {
                 Ok(Box::new(SqliteJournal::open(&write, &JournalOptions::default())?) as Box<dyn Journal>)
@@ -155,7 +159,7 @@ impl Storm {
         self.write(&plan.text())?;
         let node = self.start().await?;
         let mut tally = Tally::default();
-        let began = Instant::now();
+        let began = self.now();
         for number in 1..=options.changes {
             if number % 5 == 0 {
                 self.spoil(&node, &plan, &mut rng, &mut tally).await?;
@@ -165,7 +169,7 @@ impl Storm {
                 eprintln!("{number} of {} changes", options.changes);
             }
         }
-        let seconds = began.elapsed().as_secs_f64();
+        let seconds = self.now().since(began) as f64 / 1e9;
         node.settle().await;
         node.shutdown().await;
         drop(node);

@@ -5,6 +5,7 @@
 
 mod access;
 mod answer;
+mod configuration;
 mod console;
 mod filter;
 mod front;

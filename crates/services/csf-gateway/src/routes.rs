@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::access::Access;
 use crate::answer::{Answer, Refusal, json_answer};
-use crate::{console, subscribe};
+use crate::{configuration, console, subscribe};
 
 /// Largest request body, bytes.
 const MOST_BODY: usize = 1 << 20;
@@ -92,6 +92,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/subscribe", get(subscribe::subscribe))
         .route("/api/v1/components", get(components))
         .route("/api/v1/supervision", get(supervision))
+        .route("/api/v1/configuration", get(configuration::show))
+        .route("/api/v1/configuration/reload", axum::routing::post(configuration::reload))
         .route("/api/v1/graph", get(graph))
         .route("/api/v1/latencies", get(latencies))
         .route("/api/v1/bus", get(bus))

@@ -30,6 +30,9 @@ const NAP: Duration = Duration::from_millis(250);
 /// Hears what happens to a component outside its work: its name, what (`fault`, `terminated`, `started`, `budget_spent`), in words.
 pub type ComponentObserver = Arc<dyn Fn(&str, &str, &str) + Send + Sync>;
 
+/// Output ports and their lanes.
+pub type Outputs = Vec<(String, Box<dyn EffectWriter>)>;
+
 /// A component with everything it needs to run.
 pub struct Runner {
     /// Its number in the delivery log.
@@ -45,7 +48,7 @@ pub struct Runner {
     /// Output ports of its type, connected or not.
     pub ports: Vec<&'static str>,
     /// Output port → lane.
-    pub outputs: Vec<(String, Box<dyn EffectWriter>)>,
+    pub outputs: Outputs,
     /// Timers set and not yet due.
     pub timers: Timers,
     /// Restart budget.

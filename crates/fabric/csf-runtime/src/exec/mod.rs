@@ -10,7 +10,7 @@ mod turn;
 mod watermark;
 mod worker;
 
-pub use dispatcher::{ComponentObserver, Dispatcher, DispatcherHandle, Runner, Timers};
+pub use dispatcher::{ComponentObserver, Dispatcher, DispatcherHandle, Outputs, Runner, Timers};
 pub(crate) use handler::{Parts, hand_over, handle, panic_text};
 pub use latency::{Latency, LatencySummary};
 pub use paths::{ComponentPaths, PathLatencies};

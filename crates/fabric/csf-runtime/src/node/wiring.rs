@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-use csf_bus::{
-    BusConfig, Doorbell, EffectWriter, Interest, Order, PhaseCoherenceBus, Start, Subscription, TopicError, TopicSpec,
-};
+use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Start, Subscription, TopicError, TopicSpec};
 use csf_core::port::{Batch, Journal, JournalError, LaneBatch, LaneKind, TimeSource};
 use csf_core::{LaneId, Stamp};
 
@@ -22,7 +20,7 @@ use super::state::Replayed;
 use super::stop::Ending;
 use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem};
 use super::tree::TreeWatch;
-use crate::exec::{ComponentObserver, ComponentPaths, PathLatencies, Recorder, Runner, Timers};
+use crate::exec::{ComponentObserver, ComponentPaths, Outputs, PathLatencies, Recorder, Runner, Timers};
 use crate::persist::calculate_checksum;
 use crate::replay::{Resumption, replay_while};
 use crate::runs::Chapter;
@@ -223,8 +221,8 @@ pub(super) fn open_outputs(
     bus: &PhaseCoherenceBus,
     node: &ComponentNode,
     is_wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<(String, Box<dyn EffectWriter>)>, TopicError> {
-    let mut outputs = Vec::new();
+) -> Result<Outputs, TopicError> {
+    let mut outputs = Outputs::new();
     for (port, topic) in node.settings.writes.iter().filter(|(_, topic)| is_wanted(&topic.value)) {
         if let Some(output) = node.kind.writes.iter().find(|o| o.port == port) {
             outputs.push((port.clone(), (output.open)(bus, &topic.value, &node.settings.name.value)?));
@@ -239,7 +237,7 @@ impl Runner {
         node: &ComponentNode,
         place: &LiveComponent,
         input: Subscription,
-        outputs: Vec<(String, Box<dyn EffectWriter>)>,
+        outputs: Outputs,
         paths: &Arc<PathLatencies>,
         observer: &ComponentObserver,
     ) -> Self {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
-use csf_bus::{EffectWriter, Start, Topic, TopicError};
+use csf_bus::{Start, Topic, TopicError};
 use csf_core::{LaneId, MessageId, Stamp};
 
 use super::plan::ReloadPlan;
@@ -246,7 +246,7 @@ impl Node {
             reads.iter().for_each(|topic| runner.input.add_topic(topic, Start::Now));
             runner.input.allow_sleep();
             if is_connected_otherwise {
-                let mut held: Vec<(String, Box<dyn EffectWriter>)> = std::mem::take(&mut runner.outputs);
+                let mut held = std::mem::take(&mut runner.outputs);
                 held.append(&mut opened);
                 for (port, topic) in &node.settings.writes {
                     if let Some(at) = held.iter().position(|(_, writer)| writer.info().topic == topic.value) {
