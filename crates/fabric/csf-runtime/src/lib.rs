@@ -20,6 +20,7 @@ pub mod integrate;
 pub mod node;
 pub mod persist;
 pub mod provenance;
+pub mod registry;
 pub mod replay;
 pub mod supervise;
 pub mod topology;
