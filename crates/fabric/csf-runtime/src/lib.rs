@@ -24,6 +24,7 @@ pub mod registry;
 pub mod replay;
 pub mod supervise;
 pub mod topology;
+pub mod tune;
 
 pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};
 pub use os_rng::OsRng;
