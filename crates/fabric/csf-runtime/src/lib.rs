@@ -22,6 +22,7 @@ pub mod persist;
 pub mod provenance;
 pub mod registry;
 pub mod replay;
+pub mod requirement;
 pub mod supervise;
 pub mod topology;
 pub mod tune;
