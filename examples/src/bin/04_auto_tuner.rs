@@ -137,7 +137,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let given = Given::default();
     let reader = Reader { bus, clock, packets, setting: Setting::default(), given: given.clone() };
 
-    let limits = EngineLimits { pairs: 21, ..EngineLimits::default() };
+    let limits = EngineLimits { pairs: 11, ..EngineLimits::default() };
     let engine = OptimizationEngine::new(Arc::new(TokioWorld::current()), OsRng, limits);
     let mut tuner = PerformanceAutoTuner::new(engine);
     let batch = Knob::new("batch_packets", 1..=BATCH_MAX, Step::Times(4))?;
@@ -145,7 +145,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let metric = Metric::maximize("million packets per second");
     tuner.register_component("reader", Box::new(reader), metric, vec![(batch, 1), (nap, 0)])?;
 
-    println!("{ROUNDS} rounds of {packets} packets, {} pairs of measurements for each change\n", limits.pairs);
+    println!("{ROUNDS} rounds of {packets} packets, {} pairs for each change\n", limits.pairs);
     let report = tuner.optimize_performance("reader").await?;
     report.trials.iter().for_each(|trial| println!("{trial}"));
     let rolled_back = report.trials.iter().filter(|trial| !trial.is_kept()).count();

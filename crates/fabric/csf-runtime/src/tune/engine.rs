@@ -43,7 +43,7 @@ pub trait Tunable: Send {
 /// How carefully is measured and how long is searched.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EngineLimits {
-    /// Pairs of measurements per trial, at least 3.
+    /// Pairs per trial, at least 3, of two measurements on either side.
     pub pairs: usize,
     /// Trials on the tuning load per run.
     pub trials_max: usize,
@@ -191,7 +191,7 @@ impl OptimizationEngine {
         Ok(Trial { at: self.timer.now(), load, from, to, measured, gain, needed, outcome })
     }
 
-    /// In pairs, whose order alternates: before, after; after, before; ...
+    /// In pairs of two measurements each: before, after, after, before, so that a drift that is linear over the four cancels out exactly.
     async fn measure_pairs(
         &self,
         component: &mut dyn Tunable,
@@ -200,17 +200,17 @@ impl OptimizationEngine {
         load: Load,
         measured: &mut Comparison,
     ) -> Result<(), Failure> {
-        for pair in 0..self.limits.pairs.max(3) {
+        for _ in 0..self.limits.pairs.max(3) {
             let (mut before, mut after) = (0.0, 0.0);
-            for turn in [pair % 2, (pair + 1) % 2] {
-                if turn == 0 {
-                    component.update_parameters(from).map_err(Failure::OfSettingInForce)?;
-                    before = self.measure(component, load).await.map_err(Failure::OfSettingInForce)?;
-                } else {
+            for is_trial in [false, true, true, false] {
+                if is_trial {
                     let refused = |reason| Failure::OfTrial(Outcome::Refused(reason));
                     component.update_parameters(to).map_err(refused)?;
                     let missing = |reason| Failure::OfTrial(Outcome::NotMeasured(reason));
-                    after = self.measure(component, load).await.map_err(missing)?;
+                    after += self.measure(component, load).await.map_err(missing)? / 2.0;
+                } else {
+                    component.update_parameters(from).map_err(Failure::OfSettingInForce)?;
+                    before += self.measure(component, load).await.map_err(Failure::OfSettingInForce)? / 2.0;
                 }
             }
             measured.before.push(before);

@@ -181,6 +181,31 @@ fn noise_is_no_improvement() {
     assert!(moved <= 10, "{moved} of 200 runs kept a change of nothing");
 }
 
+/// A machine that gets faster with every measurement makes nothing look better than it is.
+#[test]
+fn a_steady_drift_is_no_improvement() {
+    struct Warming(f64);
+    impl Tunable for Warming {
+        fn update_parameters(&mut self, _: &Parameters) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn measure(&mut self, _: Load) -> BoxFuture<'_, Result<f64, String>> {
+            self.0 += 1.0;
+            Box::pin(std::future::ready(Ok(self.0)))
+        }
+    }
+    for metric in [Metric::maximize("per_s"), Metric::minimize("ns")] {
+        let world = SimExecutor::new(1);
+        let limits = EngineLimits { gain_share_min: 0.0, ..EngineLimits::default() };
+        let engine = OptimizationEngine::new(Arc::new(world.clone()), SeededRng::new(1), limits);
+        let mut tuner = PerformanceAutoTuner::new(engine);
+        tuner.register_component("x", Box::new(Warming(0.0)), metric, two_knobs()).unwrap();
+        let report = world.block_on(tuner.optimize_performance("x")).unwrap().unwrap();
+        assert!(report.trials.iter().all(|trial| trial.gain == 0.0 && !trial.is_kept()), "{:?}", report.trials);
+    }
+}
+
 #[test]
 fn a_refused_or_hanging_setting_is_rolled_back_and_the_search_goes_on() {
     let larger_is_better = |values: &[u64], _| values[0] as f64;
