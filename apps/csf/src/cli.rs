@@ -353,6 +353,22 @@ pub(crate) struct Bench {
     /// Share by which a row may be worse than the budget that is saved
     #[arg(long, value_name = "SHARE", default_value_t = 0.25, value_parser = parse_tolerance, requires = "save_budget")]
     pub(crate) tolerance: f64,
+    /// Say whether the bus keeps the performance requirements of this environment
+    #[arg(long, value_enum, value_name = "ENVIRONMENT")]
+    pub(crate) env: Option<EnvironmentName>,
+    /// Fail when the bus breaks a requirement of the environment
+    #[arg(long, requires = "env")]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EnvironmentName {
+    /// 10 µs, 10,000 packets per second
+    Development,
+    /// 5 µs, 100,000 packets per second
+    Staging,
+    /// 1 µs, 1,000,000 packets per second
+    Production,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -8,6 +8,7 @@ mod budget;
 mod channel;
 mod clock;
 mod cpu;
+mod environment;
 mod experiment;
 mod fabric;
 mod floor;
@@ -23,6 +24,7 @@ mod table;
 mod throughput;
 
 pub(crate) use budget::Budget;
+pub(crate) use environment::judge;
 pub(crate) use experiment::{Effort, Experiment};
 pub(crate) use fabric::experiments as fabric;
 pub(crate) use machine::Machine;

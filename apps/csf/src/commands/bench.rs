@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use csf_runtime::requirement::{Judgement, PerformanceRequirements};
 use serde_json::json;
 
 use super::{Outcome, print_json};
 use crate::bench::{self, Budget, Effort, Machine, Row};
-use crate::cli::{Bench, BenchName};
+use crate::cli::{Bench, BenchName, EnvironmentName};
 use crate::diagnostic::Failure;
 
 /// Rounds of a full run.
@@ -61,10 +62,28 @@ pub(crate) fn run(args: &Bench) -> Outcome {
             .write(path)
             .map_err(|text| Failure::new("CSF-0210", text))?;
     }
+    let broken = args.env.map(|environment| required(args, environment, &rows)).transpose()?.unwrap_or_default();
     match budget.map(|budget| budget.regressions(&rows)) {
         Some(worse) if !worse.is_empty() => Err(Failure::new("CSF-0602", worse.join("\n       "))),
+        _ if args.strict && !broken.is_empty() => Err(Failure::new("CSF-0603", broken.join("\n       "))),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Says how the bus keeps the environment's requirements; returns those that are broken, in words.
+fn required(args: &Bench, environment: EnvironmentName, rows: &[Row]) -> Result<Vec<String>, Failure> {
+    let requirements = match environment {
+        EnvironmentName::Development => PerformanceRequirements::DEVELOPMENT,
+        EnvironmentName::Staging => PerformanceRequirements::STAGING,
+        EnvironmentName::Production => PerformanceRequirements::PRODUCTION,
+    };
+    let judgements = bench::judge(&requirements, rows);
+    if args.json {
+        judgements.iter().try_for_each(|judgement| print_json(&json!(judgement)).map(drop))?;
+    } else {
+        judgements.iter().for_each(|judgement| println!("{judgement}"));
+    }
+    Ok(judgements.iter().filter(|judgement| judgement.is_broken()).map(Judgement::to_string).collect())
 }
 
 fn unusable(text: String) -> Failure {

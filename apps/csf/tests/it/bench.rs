@@ -137,6 +137,35 @@ fn a_regression_beyond_the_budget_fails_and_names_the_row() {
     assert!(failure(&state, &arguments).contains("is no budget"));
 }
 
+/// INT-086: whatever this machine reaches, the exit code follows the rulings, and only with `--strict`.
+#[test]
+fn a_broken_requirement_is_a_report_and_with_strict_a_failure() {
+    let state = Scratch::new();
+    let rulings = |stdout: &[u8]| -> Vec<Value> {
+        let all = lines(std::str::from_utf8(stdout).unwrap());
+        all.into_iter().filter(|line| line.get("ruling").is_some()).collect()
+    };
+    let lenient = run(&state, &["bench", "--quick", "--json", "--env", "production"]);
+    assert!(lenient.status.success());
+    let judged = rulings(&lenient.stdout);
+    let asked: Vec<_> =
+        judged.iter().map(|line| (line["requirement"].as_str().unwrap(), line["limit"].as_f64())).collect();
+    assert_eq!(asked, [("max_latency_us", Some(1.0)), ("min_throughput_msg_per_sec", Some(1e6))]);
+    for line in &judged {
+        assert!(line["path"].as_str().unwrap().contains("latency.task, throughput.single"), "{line}");
+        let (limit, value) = (line["limit"].as_f64().unwrap(), line["figure"]["measured"]["value"].as_f64().unwrap());
+        let is_latency = line["requirement"] == "max_latency_us";
+        let is_broken = if is_latency { value > limit } else { value < limit };
+        assert_eq!(line["ruling"], if is_broken { "broken" } else { "kept" }, "{line}");
+    }
+    let strict = run(&state, &["bench", "--quick", "--json", "--env", "production", "--strict"]);
+    let is_broken = rulings(&strict.stdout).iter().any(|line| line["ruling"] == "broken");
+    assert_eq!(strict.status.code(), Some(i32::from(is_broken)));
+    let told = String::from_utf8(strict.stderr).unwrap();
+    assert_eq!(told.contains("CSF-0603"), is_broken, "{told}");
+    assert!(!run(&state, &["bench", "--strict"]).status.success(), "strict about which environment?");
+}
+
 #[test]
 fn what_can_be_measured_can_be_listed_and_a_wrong_file_is_refused_first() {
     let state = Scratch::new();

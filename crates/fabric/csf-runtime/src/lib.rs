@@ -20,10 +20,13 @@ pub mod integrate;
 pub mod node;
 pub mod persist;
 pub mod provenance;
+pub mod registry;
 pub mod replay;
+pub mod requirement;
 pub mod runs;
 pub mod supervise;
 pub mod topology;
+pub mod tune;
 
 pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};
 pub use os_rng::OsRng;

@@ -4,11 +4,13 @@
 mod event_bus;
 mod execution;
 mod journal;
+mod registry;
 mod rng;
 mod time_source;
 
 pub use event_bus::*;
 pub use execution::*;
 pub use journal::*;
+pub use registry::*;
 pub use rng::*;
 pub use time_source::*;
