@@ -17,6 +17,7 @@ mod shutdown;
 mod state;
 mod stop;
 mod subsystems;
+mod threshold;
 mod tree;
 mod wiring;
 
@@ -39,5 +40,6 @@ pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
 pub use probes::Readiness;
 pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 pub use state::StateProof;
+pub use threshold::{AlertThreshold, Metric, Severity, Side, UnknownMetric};
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};
 pub use wiring::RUN_STREAM;
