@@ -3,6 +3,10 @@
 
 mod event_bus;
 mod harness;
+mod matrix;
+mod node;
+mod orchestrator;
+mod patterns;
 mod supervision;
 
 use std::io::Write;

@@ -17,6 +17,9 @@ use crate::exec::RunState;
 /// Time between two looks at a node's parts.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Reads a figure of a node.
+type Figure = fn(&Node) -> u64;
+
 /// Whether a node takes work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
@@ -104,7 +107,7 @@ impl Node {
 
     /// Figures of the node, for which limits can be set on [`Node::monitor`].
     pub(super) fn register_metrics(self: &Arc<Self>) {
-        let figures: [(&str, fn(&Self) -> u64); 2] = [
+        let figures: [(&str, Figure); 2] = [
             ("journal.bytes", |node| node.report().journal.bytes),
             ("supervision.restarts", |node| restarts(&node.supervision().root)),
         ];
