@@ -69,8 +69,7 @@ pub(crate) fn install(programs: &[&str], packages: &[&str]) -> Result<(), String
     }
     let quiet = |arguments: &[&str]| {
         let mut apt = command("apt-get", arguments);
-        // In run level 1 a package does not start the services it brings: tests start their own.
-        apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
         output(&mut apt).map(|_| ())
     };
     quiet(&["-qq", "update"])?;
