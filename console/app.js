@@ -14,9 +14,10 @@ import { Overview } from './views/overview.js';
 import { Graph } from './views/graph.js';
 import { Topics } from './views/topics.js';
 import { Why } from './views/why.js';
+import { Supervision } from './views/supervision.js';
 import { Node } from './views/node.js';
 
-const PAGES = { overview: Overview, graph: Graph, topics: Topics, why: Why, node: Node };
+const PAGES = { overview: Overview, graph: Graph, topics: Topics, why: Why, supervision: Supervision, node: Node };
 
 function App() {
   useStores(router, page, session);

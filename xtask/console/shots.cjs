@@ -42,6 +42,8 @@ const views = (event) => ({
   "why-start": "why",
   why: `why/${event}`,
   trace: `why/${event}?view=trace`,
+  supervision: "supervision",
+  "supervision-part": `supervision/${encodeURIComponent("demo/services")}`,
   node: "node",
 });
 

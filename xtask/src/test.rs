@@ -19,13 +19,14 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 19] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
     Step { name: "build", work: || exec::build_csf().map(|()| ONE) },
     Step { name: "tests", work: tests },
     Step { name: "repeat", work: repeated },
+    Step { name: "servers", work: on_servers },
     Step { name: "doc tests", work: doc_tests },
     Step { name: "asm", work: hot_path },
     Step { name: "valgrind", work: valgrind },
@@ -106,6 +107,19 @@ fn tests() -> Result<Counts, String> {
 fn repeated() -> Result<Counts, String> {
     let suites = repeat::suites(&["csf-core", "csf-time", "csf-bus"])?;
     repeat::repeat(&suites, 2, 100).map(|passed| Counts { passed, skipped: 0 })
+}
+
+/// The integration tests with PostgreSQL, Redis and NATS; the step before ran them on what is here.
+fn on_servers() -> Result<Counts, String> {
+    // `pg_ctlcluster` comes with the server, `psql` with the client alone too.
+    let programs = ["psql", "pg_ctlcluster", "redis-server", "nats-server"];
+    if let Err(reason) = exec::install(&programs, &["postgresql", "redis-server", "nats-server"]) {
+        println!("skipped: {reason}");
+        return Ok(Counts { passed: 0, skipped: 1 });
+    }
+    let mut test = command("cargo", &["test", "--quiet", "--package", "csf-tests", "--test", "it"]);
+    let text = output(test.env("CSF_TEST_SERVERS", "required"))?;
+    Ok(counted(&text))
 }
 
 fn doc_tests() -> Result<Counts, String> {

@@ -11,6 +11,9 @@ pub(crate) struct Cli {
     /// Say more on stderr (`CSF_LOG=debug` says everything)
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
+    /// Write the log to this file instead of stderr, from the first line of the start on
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

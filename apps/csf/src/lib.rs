@@ -12,6 +12,7 @@ mod demo;
 mod diagnostic;
 mod fault;
 mod interrupts;
+mod logging;
 mod node;
 mod packs;
 mod paths;
@@ -28,28 +29,17 @@ pub use csf_runtime::Pack;
 #[must_use]
 pub fn main_with(own: Vec<Box<dyn Pack>>) -> ExitCode {
     let started = paths::process_start();
+    logging::begin();
     packs::add(own);
     let cli = cli::Cli::parse();
-    start_logging(&cli);
-    match commands::run(cli.command, started) {
+    let outcome = logging::configure(&cli).and_then(|()| commands::run(cli.command, started));
+    // A node that never came to its configuration says here what it said until then.
+    logging::hand_over();
+    match outcome {
         Ok(code) => code,
         Err(failure) => {
             failure.print();
             ExitCode::from(failure.exit_code())
         }
     }
-}
-
-fn start_logging(cli: &cli::Cli) {
-    use tracing_subscriber::EnvFilter;
-    // What goes wrong in a simulation is meant to, and told by its trace.
-    let is_simulation = matches!(cli.command, cli::Command::Sim(_));
-    let default = match (cli.verbose, is_simulation) {
-        (true, _) => "info",
-        (false, true) => "off",
-        (false, false) => "warn",
-    };
-    let filter = EnvFilter::try_from_env("CSF_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    builder.with_ansi(diagnostic::colours()).init();
 }

@@ -16,7 +16,7 @@ use csf_time::SystemClock;
 
 use crate::cli::ConfigArgs;
 use crate::diagnostic::Failure;
-use crate::{demo, paths};
+use crate::{demo, logging, paths};
 
 /// How long an idle dispatcher spins before it parks. A wake costs tens of microseconds, so a spin of that order hides it for
 /// traffic that is dense enough to matter and costs nothing noticeable when it is not.
@@ -35,6 +35,8 @@ fn files(args: &ConfigArgs) -> Vec<PathBuf> {
 pub(crate) fn layer_texts(args: &ConfigArgs) -> Vec<String> {
     files(args).iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect()
 }
+/// The phase of a start in which the log gets its final sink.
+const LOGGING_PHASE: u8 = 3;
 
 /// The layers of a command's configuration, merged.
 pub(crate) fn load(args: &ConfigArgs) -> Result<Item, Failure> {
@@ -55,6 +57,7 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Item, Failure> {
 }
 
 fn add_file(layers: &mut Layers, file: &Path) -> Result<(), Failure> {
+    tracing::info!(file = %file.display(), "reading the configuration");
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::new("CSF-0101", format!("{} cannot be read: {e}", file.display())))?;
     layers.add(&Arc::new(Source { name: file.display().to_string(), text }));
@@ -120,6 +123,7 @@ pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start)
     let topology = check(item, catalogue)?;
     let (write, read) = (start.directory.clone(), start.directory.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut on_phase = start.on_phase;
     let options = BootOptions {
         topology,
         catalogue: catalogue.clone(),
@@ -141,7 +145,13 @@ pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start)
         world: csf_runtime::World::machine(),
         interrupt: start.interrupt,
         attachments: start.attachments,
-        on_phase: start.on_phase,
+        on_phase: Box::new(move |phase| {
+            // Logging comes first of what the configuration is applied to.
+            if phase.number == LOGGING_PHASE {
+                logging::hand_over();
+            }
+            on_phase(phase);
+        }),
     };
     boot(options).await.map_err(|error| match error {
         BootError::Interrupted { phase, name } => Failure::Interrupted { phase, name },

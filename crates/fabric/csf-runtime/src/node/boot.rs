@@ -224,7 +224,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
     plan.done(1, "runtime", world.describe())?;
     let counts = (topology.services.len(), topology.components.len(), topology.topics.len());
     plan.done(2, "configuration", format!("{} services, {} components, {} topics", counts.0, counts.1, counts.2))?;
-    plan.done(3, "logging and metrics", "log to stderr, latencies per path")?;
+    plan.done(3, "logging and metrics", "log lines to their sink, latencies per path")?;
 
     let mut journal = (options.open_journal)()?;
     let resumption = resume(journal.as_mut(), &topology, &catalogue, &interrupt)?;
@@ -277,6 +277,7 @@ async fn launch(
         node.hub.register(attach(node))?;
     }
     node.register_checks();
+    node.register_metrics();
     plan.done(7, "transport", if attached > 0 { "HTTP API and console" } else { "none" })?;
     let conduct = Conduct { timer: &*node.world.timer, limits: LifeLimits::default(), interrupt: &node.interrupt };
     node.hub.start_all(conduct, |id| tracing::debug!(subsystem = id, "started")).await?;

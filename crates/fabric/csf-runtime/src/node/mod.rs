@@ -19,6 +19,7 @@ mod shutdown;
 mod state;
 mod stop;
 mod subsystems;
+mod threshold;
 mod tree;
 mod wiring;
 
@@ -45,4 +46,5 @@ pub use reload::{
 };
 pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 pub use state::StateProof;
+pub use threshold::{AlertThreshold, Metric, Severity, Side, UnknownMetric};
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};

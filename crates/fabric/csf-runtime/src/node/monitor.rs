@@ -1,6 +1,6 @@
 //! Watches the parts of a node: checks in parallel, each with its own limit, and one alert for every change (FRM-070, INT-072).
 //!
-//! A check that hangs delays nobody and is not begun again before it has ended; one that panics is unhealthy with the panic's words.
+//! Beside the checks it watches figures with limits. A check that hangs delays nobody and is not begun again before it has ended; one that panics is unhealthy with the panic's words.
 //! Invariant: an alert goes out exactly when a part's status differs from what the look before found.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::health::{Finding, HealthCriticality, HealthResult, Status, SystemHealthReport, combine};
+use super::threshold::{AlertThreshold, UnknownMetric, Watched};
 use crate::BoxFuture;
 
 /// Longest time one check may take.
@@ -122,6 +123,7 @@ pub struct HealthMonitor {
     spawn: Arc<dyn Spawn>,
     clock: Arc<dyn TimeSource>,
     checks: Mutex<Vec<Arc<Slot>>>,
+    metrics: Mutex<Vec<Watched>>,
     alerts: Mutex<Vec<Arc<dyn NotificationService>>>,
     seen: Mutex<Seen>,
     /// One look at a time, so that a check that is busy is one that hangs.
@@ -136,8 +138,9 @@ impl HealthMonitor {
     /// A monitor without checks.
     #[must_use]
     pub fn new(timer: Arc<dyn Timer>, spawn: Arc<dyn Spawn>, clock: Arc<dyn TimeSource>) -> Self {
-        let (checks, alerts, seen) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { timer, spawn, clock, checks, alerts, seen, looking: tokio::sync::Mutex::default() }
+        let (checks, metrics) = (Mutex::default(), Mutex::default());
+        let (alerts, seen) = (Mutex::default(), Mutex::default());
+        Self { timer, spawn, clock, checks, metrics, alerts, seen, looking: tokio::sync::Mutex::default() }
     }
 
     /// Adds a check.
@@ -148,6 +151,36 @@ impl HealthMonitor {
     /// Removes the checks of this name; a look that is under way ends as it began.
     pub fn forget(&self, name: &str) {
         lock(&self.checks).retain(|slot| slot.check.name() != name);
+    }
+
+    /// Adds a figure, such as `journal.behind_packets`; one of this name that is there already gives way. Without limits it is not watched.
+    pub fn register_metric(&self, name: impl Into<String>, read: impl Fn() -> Option<f64> + Send + Sync + 'static) {
+        let (name, mut metrics) = (name.into(), lock(&self.metrics));
+        let threshold = metrics.iter().find(|m| m.name == name).and_then(|m| m.threshold);
+        metrics.retain(|m| m.name != name);
+        metrics.push(Watched { name, read: Arc::new(read), threshold });
+    }
+
+    /// Sets a figure's limits: from the next look on it is a finding like a check's, with alerts for its changes.
+    ///
+    /// # Errors
+    /// [`UnknownMetric`].
+    pub fn set_alert_threshold(&self, metric: &str, threshold: AlertThreshold) -> Result<(), UnknownMetric> {
+        let mut metrics = lock(&self.metrics);
+        if let Some(watched) = metrics.iter_mut().find(|m| m.name == metric) {
+            watched.threshold = Some(threshold);
+            return Ok(());
+        }
+        let known = metrics.iter().map(|m| format!("`{}`", m.name)).collect::<Vec<_>>().join(", ");
+        let known = if known.is_empty() { "none".to_owned() } else { known };
+        Err(UnknownMetric { name: metric.to_owned(), known })
+    }
+
+    /// Every figure as it is now.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<(String, Option<f64>)> {
+        let figures = lock(&self.metrics).clone();
+        figures.into_iter().map(|m| (m.name, (m.read)())).collect()
     }
 
     /// Adds somebody who hears of changes.
@@ -172,7 +205,9 @@ impl HealthMonitor {
         let _alone = self.looking.lock().await;
         let begun = self.timer.now();
         let slots = lock(&self.checks).clone();
-        let findings = join_all(slots.iter().map(|slot| self.look(slot))).await;
+        let mut findings = join_all(slots.iter().map(|slot| self.look(slot))).await;
+        let figures = lock(&self.metrics).clone();
+        findings.extend(figures.iter().filter_map(Watched::look));
         let at = Stamp(self.clock.now_ns().map_or(0, |t| t.as_nanos())).to_string();
         let report = combine(&findings, at, self.timer.now() - begun);
         for change in self.note(&report) {

@@ -12,10 +12,14 @@ use super::health::{HealthCriticality, HealthResult, Status, SystemHealthReport}
 use super::hub::HealthStatus;
 use super::live::LiveComponent;
 use super::monitor::{FnCheck, HealthCheck, HealthMonitor, LogAlerts};
+use super::tree::TreeNode;
 use crate::exec::RunState;
 
 /// Time between two looks at a node's parts.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Reads a figure of a node.
+type Figure = fn(&Node) -> u64;
 
 /// Whether a node takes work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -116,6 +120,18 @@ impl Node {
         *watched = names;
     }
 
+    /// Figures of the node, for which limits can be set on [`Node::monitor`].
+    pub(super) fn register_metrics(self: &Arc<Self>) {
+        let figures: [(&str, Figure); 2] = [
+            ("journal.bytes", |node| node.report().journal.bytes),
+            ("supervision.restarts", |node| restarts(&node.supervision().root)),
+        ];
+        for (name, read) in figures {
+            let node = Arc::downgrade(self);
+            self.monitor.register_metric(name, move || node.upgrade().map(|node| read(&node) as f64));
+        }
+    }
+
     /// Looks every second until the node begins to stop.
     pub(super) fn watch_health(&self) {
         let mut signal = self.shutdown_signal();
@@ -125,4 +141,8 @@ impl Node {
         };
         self.monitor.start_monitoring(LOOK_EVERY, stop);
     }
+}
+
+fn restarts(node: &TreeNode) -> u64 {
+    node.restarts + node.children.iter().map(restarts).sum::<u64>()
 }

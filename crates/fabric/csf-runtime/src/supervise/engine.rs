@@ -1,6 +1,6 @@
 //! The supervisor's process: one message at a time, by OTP's rules.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -18,8 +18,7 @@ use super::env::Env;
 use super::inbox::{Inbox, Message, Target};
 use super::process::{self, ChildContext, OnEnd, Process, Signals, Start, Starting};
 use super::{
-    AutoShutdown, ChildSpec, ExitReason, Flags, Pid, Report, ReportKind, Restart, Shutdown, SpecError, StartError,
-    Strategy,
+    AutoShutdown, ChildSpec, ExitReason, Flags, Pid, Report, ReportKind, Restart, Shutdown, StartError, Strategy, check,
 };
 use crate::exec::{panic_text, step_back};
 
@@ -435,23 +434,6 @@ impl Engine {
         }
         self.history.push_back(report);
     }
-}
-
-fn check(flags: &Flags, specs: &[ChildSpec]) -> Result<(), SpecError> {
-    if flags.period_s == 0 {
-        return Err(SpecError::NoPeriod);
-    }
-    if flags.strategy == Strategy::SimpleOneForOne && specs.len() != 1 {
-        return Err(SpecError::NotOneTemplate { count: specs.len() });
-    }
-    let mut ids = HashSet::new();
-    for spec in specs {
-        spec.check(flags)?;
-        if !ids.insert(&spec.id) {
-            return Err(SpecError::Duplicate { child: spec.id.to_string() });
-        }
-    }
-    Ok(())
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> StartError {

@@ -27,7 +27,7 @@ pub use env::{Env, Observer};
 pub use process::{Body, ChildContext, Pid, ProcessRef, Start, Starting};
 pub use reason::ExitReason;
 pub use report::{Report, ReportKind};
-pub use spec::{AutoShutdown, ChildSpec, Flags, Restart, Shutdown, SpecError, StartChild, Strategy, Work};
+pub use spec::{AutoShutdown, ChildSpec, Flags, Restart, Shutdown, SpecError, StartChild, Strategy, Work, check};
 pub use supervisor::{
     ChildCount, ChildEntry, ChildState, Gone, StartError, StartedChild, Supervisor, SupervisorError, SupervisorRef,
     Suspension,

@@ -1,5 +1,7 @@
 //! What a supervisor is told: its flags and its children.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +123,13 @@ pub struct ChildSpec {
     pub(super) start: Arc<dyn StartChild>,
 }
 
+impl fmt::Debug for ChildSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, restart, shutdown, work, significant, start: _ } = self;
+        write!(f, "{work:?} {id}: {restart:?}, {shutdown:?}{}", if *significant { ", significant" } else { "" })
+    }
+}
+
 /// OTP's default: a worker has five seconds to stop.
 const WORKER_SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -189,6 +198,27 @@ impl ChildSpec {
         }
         Ok(())
     }
+}
+
+/// Whether a supervisor of these flags would take these children; [`super::Supervisor::start`] asks the same before it starts any.
+///
+/// # Errors
+/// [`SpecError`]: the first contradiction.
+pub fn check(flags: &Flags, specs: &[ChildSpec]) -> Result<(), SpecError> {
+    if flags.period_s == 0 {
+        return Err(SpecError::NoPeriod);
+    }
+    if flags.strategy == Strategy::SimpleOneForOne && specs.len() != 1 {
+        return Err(SpecError::NotOneTemplate { count: specs.len() });
+    }
+    let mut ids = HashSet::new();
+    for spec in specs {
+        spec.check(flags)?;
+        if !ids.insert(&spec.id) {
+            return Err(SpecError::Duplicate { child: spec.id.to_string() });
+        }
+    }
+    Ok(())
 }
 
 /// A specification that contradicts itself.

@@ -138,6 +138,8 @@ pub(super) enum Call {
     Which(Answer<Vec<ChildEntry>>),
     Count(Answer<ChildCount>),
     History(Answer<Vec<Report>>),
+    Spec(Arc<str>, Answer<Result<ChildSpec, SupervisorError>>),
+    InstanceSpec(Pid, Answer<Result<ChildSpec, SupervisorError>>),
     /// Handles nothing until the other end of the channel is gone.
     Suspend(Answer<()>, oneshot::Receiver<()>),
 }
@@ -225,6 +227,22 @@ impl SupervisorRef {
     /// [`Gone`].
     pub async fn count_children(&self) -> Result<ChildCount, Gone> {
         self.ask(Call::Count).await
+    }
+
+    /// A child's specification, as the supervisor will use it for the next start.
+    ///
+    /// # Errors
+    /// [`SupervisorError::NotFound`], [`SupervisorError::Gone`].
+    pub async fn child_spec(&self, id: &str) -> Result<ChildSpec, SupervisorError> {
+        self.ask(|a| Call::Spec(id.into(), a)).await?
+    }
+
+    /// The specification that a dynamic child was started from.
+    ///
+    /// # Errors
+    /// [`SupervisorError::NotFound`] when it is no child of this supervisor, [`SupervisorError::Gone`].
+    pub async fn instance_spec(&self, pid: Pid) -> Result<ChildSpec, SupervisorError> {
+        self.ask(|a| Call::InstanceSpec(pid, a)).await?
     }
 
     /// The newest reports, oldest first.
@@ -349,6 +367,8 @@ impl Engine {
             Call::Which(answer) => drop(answer.send(self.which())),
             Call::Count(answer) => drop(answer.send(self.count())),
             Call::History(answer) => drop(answer.send(self.history.iter().cloned().collect())),
+            Call::Spec(id, answer) => drop(answer.send(self.spec_of(&id))),
+            Call::InstanceSpec(pid, answer) => drop(answer.send(self.spec_of_instance(pid))),
             Call::Suspend(answer, released) => {
                 if answer.send(()).is_ok() {
                     let _ = released.await;
@@ -420,6 +440,16 @@ impl Engine {
         let place = self.idle(id)?;
         self.children.remove(place);
         Ok(())
+    }
+
+    fn spec_of(&self, id: &str) -> Result<ChildSpec, SupervisorError> {
+        let child = self.children.place_of(id).and_then(|place| self.children.get(place));
+        child.map(|c| c.spec.clone()).ok_or(SupervisorError::NotFound)
+    }
+
+    fn spec_of_instance(&self, pid: Pid) -> Result<ChildSpec, SupervisorError> {
+        let dynamic = self.dynamic.as_ref().filter(|d| d.instances.contains_key(&pid));
+        dynamic.map(|d| d.template.clone()).ok_or(SupervisorError::NotFound)
     }
 
     fn named(&self, id: &str) -> Result<u64, SupervisorError> {

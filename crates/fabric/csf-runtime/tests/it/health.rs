@@ -7,7 +7,8 @@ use std::time::Duration;
 use csf_core::port::{TimeSource, Timer};
 use csf_runtime::BoxFuture;
 use csf_runtime::node::{
-    FnCheck, HealthChange, HealthCheck, HealthCriticality, HealthMonitor, HealthResult, NotificationService, Status,
+    AlertThreshold, FnCheck, HealthChange, HealthCheck, HealthCriticality, HealthMonitor, HealthResult,
+    NotificationService, Status,
 };
 use csf_sim::SimExecutor;
 use csf_time::SystemClock;
@@ -154,4 +155,77 @@ fn the_newest_sixty_four_changes_are_kept() {
     }
     let history = monitor.history();
     assert_eq!((history.len(), history.last().unwrap().message.as_str()), (64, "199"));
+}
+
+/// A figure that the test moves.
+fn figure(monitor: &HealthMonitor, name: &str) -> Arc<Mutex<Option<f64>>> {
+    let value = Arc::new(Mutex::new(None));
+    let read = value.clone();
+    monitor.register_metric(name, move || *read.lock().unwrap());
+    value
+}
+
+#[test]
+fn a_figure_beyond_its_threshold_raises_one_alert_and_another_when_it_is_back() {
+    let world = SimExecutor::new(1);
+    let (monitor, sent) = monitor(&world, || Ok(()));
+    let lag = figure(&monitor, "journal.lag");
+    let look = || world.block_on(monitor.check_system_health()).unwrap();
+    *lag.lock().unwrap() = Some(1e9);
+    assert_eq!(look().components.len(), 0, "without limits it is not watched");
+    monitor.set_alert_threshold("journal.lag", AlertThreshold::above(100.0, 1_000.0)).unwrap();
+    let expected = [
+        (None, Status::Healthy, ""),
+        (Some(100.0), Status::Healthy, ""),
+        (Some(101.0), Status::Degraded, "101 is above 100"),
+        (Some(150.0), Status::Degraded, "150 is above 100"),
+        (Some(5_000.0), Status::Unhealthy, "5000 is above 1000"),
+        (Some(3.0), Status::Healthy, ""),
+    ];
+    for (value, status, message) in expected {
+        *lag.lock().unwrap() = value;
+        let report = look();
+        assert_eq!((report.components[0].status, report.components[0].message.as_str()), (status, message));
+        // The node goes on without what is not critical.
+        let overall = if status == Status::Healthy { Status::Healthy } else { Status::Degraded };
+        assert_eq!(report.overall_status, overall);
+    }
+    let told: Vec<_> = sent.lock().unwrap().iter().map(|(_, from, to)| (*from, *to)).collect();
+    let (well, degraded, ill) = (Status::Healthy, Status::Degraded, Status::Unhealthy);
+    assert_eq!(told, [(well, degraded), (degraded, ill), (ill, well)]);
+}
+
+#[test]
+fn a_critical_figure_makes_the_node_unhealthy_and_one_that_panics_is_reported_while_the_rest_run() {
+    let world = SimExecutor::new(1);
+    let (monitor, _) = monitor(&world, || Ok(()));
+    let power = figure(&monitor, "battery.volts");
+    monitor.register_metric("broken", || panic!("no sensor"));
+    add(&monitor, "well", || HealthResult::Healthy);
+    let critical = AlertThreshold { criticality: HealthCriticality::Critical, ..AlertThreshold::below(11.0, 10.0) };
+    monitor.set_alert_threshold("battery.volts", critical).unwrap();
+    monitor.set_alert_threshold("broken", AlertThreshold::above(1.0, 2.0)).unwrap();
+    *power.lock().unwrap() = Some(9.5);
+    let report = world.block_on(monitor.check_system_health()).unwrap();
+    assert_eq!(
+        (report.overall_status, report.critical_failures),
+        (Status::Unhealthy, vec!["battery.volts".to_owned()])
+    );
+    let found: Vec<_> = report.components.iter().map(|c| (c.name.as_str(), c.status, c.message.as_str())).collect();
+    let expected = [
+        ("well", Status::Healthy, ""),
+        ("battery.volts", Status::Unhealthy, "9.5 is below 10"),
+        ("broken", Status::Unhealthy, "the figure panicked: no sensor"),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_threshold_for_a_figure_that_is_not_there_is_refused_with_those_that_are() {
+    let world = SimExecutor::new(1);
+    let (monitor, _) = monitor(&world, || Ok(()));
+    let refused = || monitor.set_alert_threshold("lag", AlertThreshold::above(1.0, 2.0)).unwrap_err().to_string();
+    assert_eq!(refused(), "no figure is called `lag`; the node has none");
+    let _lag = figure(&monitor, "journal.lag");
+    assert_eq!(refused(), "no figure is called `lag`; the node has `journal.lag`");
 }

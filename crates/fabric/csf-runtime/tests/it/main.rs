@@ -5,6 +5,7 @@ mod config;
 mod health;
 mod hub;
 mod node;
+mod otp_suite;
 mod services;
 mod shutdown;
 mod simulated;

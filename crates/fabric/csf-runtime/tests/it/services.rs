@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use csf_runtime::exec::RunState;
-use csf_runtime::node::{HealthStatus, Node, TreeNode, TreeReport};
+use csf_runtime::node::{AlertThreshold, HealthStatus, Node, Status, TreeNode, TreeReport};
 use csf_sim::MemoryStore;
 
 use crate::world::{check, start};
@@ -135,4 +135,21 @@ fn what_is_wrong_with_supervision_is_said_with_its_place() {
         let found = problems.iter().any(|p| p.code == code && p.message.contains(message));
         assert!(found, "{text}: {problems:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_beyond_a_threshold_degrade_the_node_and_say_how_many() {
+    let text = config("failures = 2\nrestart = { backoff = false }");
+    let node = start(&text, &MemoryStore::default()).await.unwrap();
+    until(&node, |t| service(t, "flaky").restarts == 2).await;
+    until(&node, |t| service(t, "flaky").state == RunState::Running).await;
+    let figures: Vec<String> = node.monitor().metrics().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(figures, ["journal.bytes", "supervision.restarts"]);
+    for (warning, status, message) in [(2.0, Status::Healthy, ""), (1.0, Status::Degraded, "2 is above 1")] {
+        node.monitor().set_alert_threshold("supervision.restarts", AlertThreshold::above(warning, 100.0)).unwrap();
+        let report = node.health().await;
+        let found = report.components.iter().find(|c| c.name == "supervision.restarts").unwrap();
+        assert_eq!((found.status, found.message.as_str()), (status, message));
+    }
+    node.shutdown().await;
 }

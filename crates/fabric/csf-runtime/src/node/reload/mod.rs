@@ -83,6 +83,10 @@ pub struct ConfigurationReport {
     pub text: String,
 }
 
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A reload that did not happen: the old configuration stays in force.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -97,10 +101,10 @@ pub enum ReloadError {
     #[error("this node's configuration comes from no file that could be read again")]
     NoSource,
     /// It is not a configuration this node can run.
-    #[error("the configuration has {} problems; the old one stays in force", .0.len())]
+    #[error("the configuration has {}; the old one stays in force", count(.0.len(), "problem"))]
     Invalid(Vec<Problem>),
     /// It is one, but not for a running node.
-    #[error("{} changes need a new start of the node; the old configuration stays in force", .0.len())]
+    #[error("{} that only a new start of the node can take; the old configuration stays in force", count(.0.len(), "change"))]
     NeedsStart(Vec<Problem>),
     /// The change cannot be made durable.
     #[error("the journal did not take the change: {reason}; the old configuration stays in force")]
@@ -222,7 +226,7 @@ impl Node {
 
     /// The event of a refusal (FRM-064). Best effort: a journal that refuses writes is told of by itself.
     async fn tell_refusal(&self, error: &ReloadError) {
-        tracing::warn!(code = error.code(), %error, "configuration not changed");
+        tracing::info!(code = error.code(), %error, "configuration not changed");
         self.remember(None, Some(format!("[{}] {error}", error.code())));
         let problems: Vec<_> = error.problems().iter().map(|p| serde_json::json!([p.code, p.message])).collect();
         let event = NewEvent {
