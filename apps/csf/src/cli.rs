@@ -129,7 +129,8 @@ pub(crate) struct Sim {
     /// Virtual time of a run, such as 20s
     #[arg(long = "for", value_name = "TIME", default_value = "20s", value_parser = parse_time)]
     pub(crate) span: std::time::Duration,
-    /// What goes wrong: a list of loss, delay, reorder, partition, crash, torn-write, disk-full, clock-jump, skew; all, or none
+    /// What goes wrong: a list of loss, delay, reorder, partition, crash, torn-write, disk-full, slow-disk, clock-jump,
+    /// skew, service-crash, reload; all, or none
     #[arg(long, value_name = "LIST", default_value = "all", value_parser = crate::sim::Faults::parse)]
     pub(crate) faults: crate::sim::Faults,
     /// Print what happens, line by line, and a digest of everything

@@ -15,6 +15,7 @@ use crate::{demo, node, packs, sim};
 const PROGRESS_EVERY: u64 = 100;
 
 pub(crate) fn run(args: &Sim) -> Outcome {
+    csf_bus::prefer_symmetric_fences();
     let scenario = scenario(args)?;
     let seeds: Vec<u64> = match (args.seed, args.seeds) {
         (Some(seed), _) => vec![seed],
@@ -40,13 +41,15 @@ pub(crate) fn run(args: &Sim) -> Outcome {
             "seeds": runs.len(), "broken": broken.len(), "virtual_s": virtual_s, "wall_s": wall_s,
             "speed_factor": virtual_s / wall_s, "steps": sum(|r| r.steps), "packets": sum(|r| r.packets),
             "acknowledged": sum(|r| r.acknowledged), "crashes": sum(|r| r.crashes), "torn_writes": sum(|r| r.torn),
-            "lost_messages": sum(|r| r.lost_messages), "service_restarts": sum(|r| r.service_restarts),
+            "lost_messages": sum(|r| r.lost_messages), "reloads": sum(|r| r.reloads), "refused_reloads": sum(|r| r.refused_reloads),
+            "service_restarts": sum(|r| r.service_restarts),
             "first_broken": broken.first().map(|r| json!({ "seed": r.seed, "violations": r.violations, "repeat": repeat(args, r.seed) })),
             "run": (runs.len() == 1).then(|| &runs[0]),
         }))?;
     } else {
         println!(
-            "{} seeds, {} steps, {} packets: {} acknowledged, {} crashes ({} in a write), {} messages lost",
+            "{} seeds, {} steps, {} packets: {} acknowledged, {} crashes ({} in a write), {} messages lost, {} restarts of services, \
+             {} reloads and {} refused",
             runs.len(),
             sum(|r| r.steps),
             sum(|r| r.packets),
@@ -54,6 +57,9 @@ pub(crate) fn run(args: &Sim) -> Outcome {
             sum(|r| r.crashes),
             sum(|r| r.torn),
             sum(|r| r.lost_messages),
+            sum(|r| r.service_restarts),
+            sum(|r| r.reloads),
+            sum(|r| r.refused_reloads),
         );
         println!("{virtual_s:.0} s of virtual time in {wall_s:.1} s: {:.0} times real time", virtual_s / wall_s);
         match broken.first() {

@@ -25,17 +25,23 @@ pub(crate) enum Fault {
     TornWrite,
     /// For a while the disk is full.
     DiskFull,
+    /// For a while every commit takes long, up to a second.
+    SlowDisk,
     /// The clock is set forward or back, up to five seconds.
     ClockJump,
     /// The clock runs too fast or too slow, up to 500 ppm.
     Skew,
+    /// Services end with an error or a panic.
+    ServiceCrash,
+    /// The configuration of the running node is changed, and changes it must refuse are tried.
+    Reload,
 }
 
 /// The faults of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults(pub(crate) BTreeSet<Fault>);
 
-const NAMES: [(&str, Fault); 9] = [
+const NAMES: [(&str, Fault); 12] = [
     ("loss", Fault::Loss),
     ("delay", Fault::Delay),
     ("reorder", Fault::Reorder),
@@ -43,15 +49,18 @@ const NAMES: [(&str, Fault); 9] = [
     ("crash", Fault::Crash),
     ("torn-write", Fault::TornWrite),
     ("disk-full", Fault::DiskFull),
+    ("slow-disk", Fault::SlowDisk),
     ("clock-jump", Fault::ClockJump),
     ("skew", Fault::Skew),
+    ("service-crash", Fault::ServiceCrash),
+    ("reload", Fault::Reload),
 ];
 
 /// Steps between two crashes, at most: a life of the demo takes some ten thousand a second.
 const STEPS_BETWEEN_CRASHES: u64 = 60_000;
-const MOST_CRASHES: u64 = 3;
+pub(super) const MOST_CRASHES: u64 = 3;
 
-fn milliseconds(rng: &mut SeededRng, from: u64, to: u64) -> Duration {
+pub(super) fn milliseconds(rng: &mut SeededRng, from: u64, to: u64) -> Duration {
     Duration::from_millis(from + rng.below(to - from))
 }
 
@@ -127,7 +136,7 @@ impl Faults {
 /// Changes the world at random moments, for ever.
 pub(super) async fn weather(machine: &Machine, scenario: &Scenario, life: u64) {
     let mut rng = machine.rng.stream(100 + life);
-    let kinds = [Fault::Partition, Fault::TornWrite, Fault::DiskFull, Fault::ClockJump];
+    let kinds = [Fault::Partition, Fault::TornWrite, Fault::DiskFull, Fault::SlowDisk, Fault::ClockJump];
     let kinds: Vec<Fault> = kinds.into_iter().filter(|f| scenario.faults.has(*f)).collect();
     if kinds.is_empty() {
         return std::future::pending().await;
@@ -154,6 +163,14 @@ pub(super) async fn weather(machine: &Machine, scenario: &Scenario, life: u64) {
                 machine.world.sleep(milliseconds(&mut rng, 10, 2_000)).await;
                 machine.disk.set_next(NextWrite::Works);
                 machine.notebook.line("disk has room");
+            }
+            Fault::SlowDisk => {
+                let takes = milliseconds(&mut rng, 5, 1_000);
+                machine.notebook.line(format_args!("a commit takes {} ms", takes.as_millis()));
+                machine.disk.set_commit_time(takes);
+                machine.world.sleep(milliseconds(&mut rng, 100, 4_000)).await;
+                machine.disk.set_commit_time(Duration::ZERO);
+                machine.notebook.line("the disk is fast");
             }
             Fault::ClockJump => {
                 let by_ms = rng.below(10_001) as i64 - 5_000;

@@ -6,8 +6,13 @@
 
 mod client;
 mod faults;
+mod fragile;
 mod invariants;
+mod reload;
+#[cfg(test)]
+mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +23,12 @@ use csf_runtime::topology::Topology;
 use csf_runtime::{Catalogue, Plant, World};
 use csf_sim::{SeededRng, SimClock, SimDisk, SimExecutor};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
+use faults::Fault;
 pub(crate) use faults::Faults;
+use fragile::Doom;
+use reload::{ConfigFile, Editor};
 
 /// Virtual wall clock at the start of a run: 2026-01-01, so that stamps look like stamps.
 const EPOCH_NS: u64 = 1_767_225_600_000_000_000;
@@ -63,6 +72,9 @@ pub(crate) struct Run {
     pub(crate) torn: u64,
     pub(crate) service_restarts: u64,
     pub(crate) lost_messages: u64,
+    /// Changes of the configuration that were carried out.
+    pub(crate) reloads: u64,
+    pub(crate) refused_reloads: u64,
     /// What did not hold; empty when all did.
     pub(crate) violations: Vec<String>,
     /// What happened, a line each.
@@ -85,9 +97,18 @@ struct Books {
 struct Notebook {
     world: SimExecutor,
     books: Arc<Mutex<Books>>,
+    /// The step before which the machine crashes.
+    crash_at: Arc<AtomicU64>,
 }
 
 impl Notebook {
+    /// Lets the machine crash after so many more steps, unless it does before or has crashed often enough.
+    fn crash_within(&self, steps: u64) {
+        if self.books().run.crashes < faults::MOST_CRASHES {
+            self.crash_at.fetch_min(self.world.polls() + steps, Ordering::Relaxed);
+        }
+    }
+
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,15 +126,19 @@ struct Machine {
     clock: Arc<SimClock>,
     notebook: Notebook,
     rng: SeededRng,
+    file: Arc<Mutex<ConfigFile>>,
+    doom: Option<Doom>,
 }
 
 /// Runs `scenario` from `seed`.
 pub(crate) fn run(scenario: &Scenario, seed: u64) -> Run {
     let world = SimExecutor::new(seed);
     let rng = SeededRng::new(seed).stream(1);
-    let notebook = Notebook { world: world.clone(), books: Arc::default() };
+    let notebook = Notebook { world: world.clone(), books: Arc::default(), crash_at: Arc::default() };
     let clock = SimClock::new(&world, EPOCH_NS, scenario.faults.drift_ppb(&rng));
-    let machine = Machine { world, disk: SimDisk::new(), clock, notebook, rng };
+    let file = Arc::new(Mutex::new(ConfigFile::new(&scenario.topology)));
+    let doom = scenario.faults.has(Fault::ServiceCrash).then(|| Doom::new(&notebook, seed));
+    let machine = Machine { world, disk: SimDisk::new(), clock, notebook, rng, file, doom };
     machine.disk.set_lying(scenario.plant == Some(Planted::LyingDisk));
     machine.live(scenario);
     let Machine { world, disk, notebook, .. } = &machine;
@@ -126,7 +151,7 @@ pub(crate) fn run(scenario: &Scenario, seed: u64) -> Run {
     run.steps = world.polls();
     run.acknowledged = acknowledged.len() as u64;
     run.packets = found.packets;
-    run.digest = invariants::digest(&run.trace, found.digest);
+    run.digest = invariants::Digest::over(found.digest, &run.trace);
     run
 }
 
@@ -135,12 +160,15 @@ impl Machine {
     fn live(&self, scenario: &Scenario) {
         let mut crashes = scenario.faults.crashes(&self.rng);
         for number in 1u64.. {
-            let crash_at = crashes.next().map(|steps| self.world.polls() + steps);
+            let crash_at = crashes.next().map_or(u64::MAX, |steps| self.world.polls() + steps);
+            self.notebook.crash_at.store(crash_at, Ordering::Relaxed);
             let life = self.life(scenario, number);
             let is_due = || {
                 let torn = self.disk.take_crash();
-                self.notebook.books().run.torn += u64::from(torn);
-                torn || crash_at.is_some_and(|at| self.world.polls() >= at)
+                if torn {
+                    self.notebook.books().run.torn += 1;
+                }
+                torn || self.world.polls() >= self.notebook.crash_at.load(Ordering::Relaxed)
             };
             match self.world.block_on_until(life, is_due) {
                 Ok(Some(Ok(()))) => return,
@@ -162,6 +190,7 @@ impl Machine {
         self.notebook.books().run.crashes += 1;
         self.world.drop_tasks();
         self.disk.set_next(csf_sim::NextWrite::Works);
+        self.disk.set_commit_time(Duration::ZERO);
         let down = scenario.faults.downtime(&self.rng, self.notebook.books().run.crashes);
         // Nothing else runs while the machine is down.
         let _ = self.world.block_on(self.world.sleep(down));
@@ -176,10 +205,28 @@ impl Machine {
             let client = client::Client::new(self, &node, scenario, n, end);
             csf_core::port::Spawn::spawn(&self.world, Box::pin(client.run()));
         }
+        let edited = scenario.faults.has(Fault::Reload).then(|| {
+            let editor = Editor::new(self, &node, scenario, number, end);
+            let (done, edited) = oneshot::channel();
+            csf_core::port::Spawn::spawn(
+                &self.world,
+                Box::pin(async move {
+                    editor.run().await;
+                    // Nobody waits any more after a crash.
+                    let _ = done.send(());
+                }),
+            );
+            edited
+        });
         let weather = faults::weather(self, scenario, number);
         csf_core::port::within(&self.world, left, weather).await;
         self.disk.set_next(csf_sim::NextWrite::Works);
+        self.disk.set_commit_time(Duration::ZERO);
         self.notebook.books().is_partitioned = false;
+        // A change that has begun comes to its end, one way or the other.
+        if let Some(edited) = edited {
+            let _ = edited.await;
+        }
         self.world.sleep(REST).await;
         self.stop(&node).await;
         Ok(())
@@ -193,7 +240,7 @@ impl Machine {
         let tree = node.supervision();
         let mut books = self.notebook.books();
         books.run.service_restarts += invariants::restarts(&tree.root);
-        books.run.violations.extend(invariants::budgets(&tree.root));
+        books.run.violations.extend(invariants::budgets(&tree.root, self.world.now()));
         let orphans = self.world.tasks();
         if orphans > 0 {
             books.run.violations.push(format!("{orphans} tasks outlive the node"));
@@ -206,10 +253,14 @@ impl Machine {
         let (seed, disk, reader) = (self.rng.seed(), self.disk.clone(), self.disk.clone());
         let rng = move || Box::new(SeededRng::new(seed).stream(1_000 + number)) as Box<dyn csf_core::port::Rng>;
         let mut world = World::simulated(self.world.clone(), rng);
+        let commits = self.disk.clone();
+        world.commit_time = Some(Arc::new(move || commits.commit_time()));
         world.plant = (scenario.plant == Some(Planted::OpenCut)).then_some(Plant::OpenCut);
+        let mut topology = self.file.lock().unwrap_or_else(PoisonError::into_inner).topology().clone();
+        self.doom.iter().for_each(|doom| doom.befall(&mut topology));
         BootOptions {
             world,
-            topology: scenario.topology.clone(),
+            topology,
             catalogue: scenario.catalogue.clone(),
             clock_report: None,
             clock: self.clock.clone(),

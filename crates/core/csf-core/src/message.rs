@@ -134,6 +134,7 @@ impl MessageType {
             schema: || schemars::schema_for!(T).to_value(),
             encode: |value, out| {
                 let value = downcast::<T>(value)?;
+                out.reserve(room_for::<T>());
                 let filled = postcard::to_extend(value, std::mem::take(out)).map_err(|e| decode_error::<T>(0, &e))?;
                 *out = filled;
                 Ok(())
@@ -141,7 +142,7 @@ impl MessageType {
             encode_option: |value| {
                 let slot = value.downcast_mut::<Option<T>>().and_then(Option::take);
                 let value = slot.ok_or(CodecError::WrongType { name: T::NAME, version: T::VERSION })?;
-                postcard::to_stdvec(&value).map_err(|e| decode_error::<T>(0, &e))
+                postcard::to_extend(&value, Vec::with_capacity(room_for::<T>())).map_err(|e| decode_error::<T>(0, &e))
             },
             decode: |bytes| {
                 let (value, rest) =
@@ -165,6 +166,12 @@ impl MessageType {
     pub fn full_name(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
+}
+
+/// Bytes to make room for at once before a `T` is encoded, so that a usual one needs one allocation: numbers rarely take more than in
+/// memory, and what lies behind a pointer is not known.
+const fn room_for<T>() -> usize {
+    if size_of::<T>() < 256 { size_of::<T>() } else { 256 }
 }
 
 fn opaque<T>() -> CodecError {

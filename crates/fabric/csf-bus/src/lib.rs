@@ -70,7 +70,7 @@ pub use matcher::{Instructions, Matcher};
 pub use merge::Order;
 pub use monitor::{DEAD_LETTERS_MAX, DeadLetter, DeliveryTimes, TemporalViolation, ViolationKind};
 pub use publisher::{EdgeError, EdgePublisher, EffectWriter, Publisher};
-pub use ring::{Policy, Start};
+pub use ring::{Policy, Start, prefer_symmetric_fences};
 pub use subscriber::Subscriber;
 pub use subscription::Subscription;
 pub use topic::{EdgeOpener, Topic, TopicSpec};

@@ -126,7 +126,7 @@ pub(crate) fn replay_while(
     then: Option<&Topology>,
     goes_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Option<Resumption>, ReplayError> {
-    let lanes: BTreeMap<LaneId, LaneInfo> = reader.lanes()?.into_iter().map(|l| (l.id, l)).collect();
+    let lanes = reader.lanes()?.into_iter().map(|lane| (lane.id, PlayedLane::new(lane, catalogue))).collect();
     let is_wanted = |stamp: Stamp| until.is_none_or(|until| stamp <= until);
     let mut chapters = chapters(reader)?.into_iter().filter(|chapter| is_wanted(chapter.stamp)).peekable();
     let mut engine = Engine::new(lanes, catalogue);
@@ -158,22 +158,48 @@ pub(crate) fn replay_while(
 }
 
 struct Engine<'a> {
-    lanes: BTreeMap<LaneId, LaneInfo>,
+    lanes: BTreeMap<LaneId, PlayedLane>,
     catalogue: &'a Catalogue,
     topology: Option<Topology>,
     players: Vec<Player>,
     /// Players by their numbers in the delivery log.
     by_number: BTreeMap<u16, usize>,
-    /// Decoded packets not yet delivered to all their readers.
-    window: BTreeMap<LaneId, VecDeque<(Header, AnyPayload)>>,
-    /// Components that read a topic.
-    readers: BTreeMap<String, Vec<usize>>,
-    /// Where each lane goes on.
-    ends: BTreeMap<LaneId, u64>,
     books: Books,
     report: ReplayReport,
     newest: Stamp,
-    recorded: BTreeMap<(String, String), u64>,
+}
+
+/// A lane as far as it was read.
+struct PlayedLane {
+    info: Arc<LaneInfo>,
+    /// `None` when no pack brings it.
+    message: Option<MessageType>,
+    /// Decoded packets not yet delivered to all their readers.
+    window: VecDeque<(Header, AnyPayload)>,
+    /// Components that read it.
+    readers: Vec<usize>,
+    /// Where it goes on.
+    end: u64,
+    /// Packets of the source that writes it now; 0 for other lanes.
+    recorded: u64,
+}
+
+impl PlayedLane {
+    fn new(info: LaneInfo, catalogue: &Catalogue) -> Self {
+        let message = catalogue.messages.get(&info.message).copied();
+        Self { info: Arc::new(info), message, window: VecDeque::new(), readers: Vec::new(), end: 0, recorded: 0 }
+    }
+
+    fn message(&self) -> Result<MessageType, ReplayError> {
+        self.message.ok_or_else(|| ReplayError::Mismatch {
+            reason: format!("no pack brings the message type {} of topic `{}`", self.info.message, self.info.topic),
+        })
+    }
+
+    fn decode(&self, packet: &StoredPacket) -> Result<AnyPayload, ReplayError> {
+        (self.message()?.decode)(&packet.payload)
+            .map_err(|e| ReplayError::Mismatch { reason: format!("packet {}: {e}", packet.header.id) })
+    }
 }
 
 /// Outputs made and not yet compared, by lane. Shared with the writers.
@@ -199,20 +225,16 @@ struct Player {
 }
 
 impl<'a> Engine<'a> {
-    fn new(lanes: BTreeMap<LaneId, LaneInfo>, catalogue: &'a Catalogue) -> Self {
+    fn new(lanes: BTreeMap<LaneId, PlayedLane>, catalogue: &'a Catalogue) -> Self {
         Self {
             lanes,
             catalogue,
             topology: None,
             players: Vec::new(),
             by_number: BTreeMap::new(),
-            window: BTreeMap::new(),
-            readers: BTreeMap::new(),
-            ends: BTreeMap::new(),
             books: Books::default(),
             report: ReplayReport::default(),
             newest: Stamp::ZERO,
-            recorded: BTreeMap::new(),
         }
     }
 
@@ -229,13 +251,12 @@ impl<'a> Engine<'a> {
     /// Brings back what was read before a component was known to want it: it began to read while others published.
     fn fetch(&mut self, begins: &Begins, reader: &mut dyn JournalReader) -> Result<(), ReplayError> {
         for (id, begin) in begins {
-            let Some(lane) = self.lanes.get(id).cloned() else { continue };
-            let window = self.window.get(id).and_then(|window| window.front());
-            let end = window.map_or(self.ends.get(id).copied().unwrap_or(0), |(header, _)| header.id.seq);
+            let Some(lane) = self.lanes.get_mut(id) else { continue };
+            let end = lane.window.front().map_or(lane.end, |(header, _)| header.id.seq);
             for seq in (*begin..end).rev() {
                 let Some(packet) = reader.packet(id.message(seq))? else { break };
-                let payload = self.decode(&lane, &packet)?;
-                self.window.entry(*id).or_default().push_front((packet.header, payload));
+                let payload = lane.decode(&packet)?;
+                lane.window.push_front((packet.header, payload));
             }
         }
         Ok(())
@@ -244,11 +265,13 @@ impl<'a> Engine<'a> {
     fn reconfigure(&mut self, topology: Topology, chapter: &Chapter) {
         let before = self.topology.take();
         let mut old: BTreeMap<String, Player> = self.players.drain(..).map(|p| (p.name.clone(), p)).collect();
-        self.readers.clear();
-        for (index, node) in topology.components.iter().enumerate() {
-            for topic in &node.settings.reads {
-                self.readers.entry(topic.value.clone()).or_default().push(index);
-            }
+        let reads =
+            |node: &ComponentNode, lane: &PlayedLane| node.settings.reads.iter().any(|t| t.value == lane.info.topic);
+        for lane in self.lanes.values_mut() {
+            lane.readers =
+                (0..).zip(&topology.components).filter(|(_, node)| reads(node, lane)).map(|(at, _)| at).collect();
+        }
+        for node in &topology.components {
             let name = &node.settings.name.value;
             let was = before.as_ref().and_then(|before| before.component(name));
             let reads_newly = |topic: &str| was.is_none_or(|was| !was.settings.reads.iter().any(|t| t.value == topic));
@@ -263,17 +286,15 @@ impl<'a> Engine<'a> {
                 _ => ((node.factory)(), Timers::default(), BTreeMap::new()),
             };
             let begins = chapter.begins.get(name);
-            for (id, lane) in self.lanes.iter().filter(|(_, lane)| {
-                node.settings.reads.iter().any(|t| t.value == lane.topic) && reads_newly(&lane.topic)
-            }) {
+            let is_new = |lane: &PlayedLane| reads(node, lane) && reads_newly(&lane.info.topic);
+            for (id, lane) in self.lanes.iter().filter(|(_, lane)| is_new(lane)) {
                 let is_over = chapter.is_start || id.incarnation < chapter.incarnation;
                 let begin = match begins.and_then(|begins| begins.get(id)) {
                     Some(begin) => *begin,
-                    None if is_over => self.ends.get(id).copied().unwrap_or(0),
+                    None if is_over => lane.end,
                     // Opened since: from its first packet on.
                     None => 0,
                 };
-                debug_assert_eq!(lane.id, *id);
                 seen.insert(*id, begin);
             }
             self.players.push(Player {
@@ -290,55 +311,44 @@ impl<'a> Engine<'a> {
             let name = &service.settings.name.value;
             let was = before.as_ref().and_then(|before| before.service(name));
             if was.is_some_and(|was| !was.settings.is_same_source(&service.settings)) {
-                self.recorded.retain(|(author, _), _| author != name);
+                self.lanes.values_mut().filter(|lane| lane.info.author == *name).for_each(|lane| lane.recorded = 0);
             }
         }
         let numbers = chapter.components.iter().filter_map(|(number, name)| {
             Some((*number, topology.components.iter().position(|c| c.settings.name.value == *name)?))
         });
         self.by_number = numbers.collect();
-        let (lanes, readers) = (&self.lanes, &self.readers);
-        self.window.retain(|id, _| lanes.get(id).is_some_and(|lane| readers.contains_key(&lane.topic)));
+        self.lanes.values_mut().filter(|lane| lane.readers.is_empty()).for_each(|lane| lane.window.clear());
         self.topology = Some(topology);
-    }
-
-    fn message(&self, lane: &LaneInfo) -> Result<MessageType, ReplayError> {
-        self.catalogue.messages.get(&lane.message).copied().ok_or_else(|| ReplayError::Mismatch {
-            reason: format!("no pack brings the message type {} of topic `{}`", lane.message, lane.topic),
-        })
     }
 
     fn take(&mut self, packet: StoredPacket) -> Result<(), ReplayError> {
         self.report.packets += 1;
         self.newest = self.newest.max(packet.header.stamp);
         let id = packet.header.id.lane;
-        self.ends.insert(id, packet.header.id.seq + 1);
-        let lane =
-            self.lanes.get(&id).cloned().ok_or_else(|| ReplayError::Mismatch {
-                reason: format!("lane {id} is not described in the journal"),
-            })?;
-        match lane.kind {
-            LaneKind::Delivery => return self.deliver(&lane, &packet),
-            LaneKind::Effect => self.compare(&lane, &packet)?,
+        let lane = self
+            .lanes
+            .get_mut(&id)
+            .ok_or_else(|| ReplayError::Mismatch { reason: format!("lane {id} is not described in the journal") })?;
+        lane.end = packet.header.id.seq + 1;
+        match lane.info.kind {
+            LaneKind::Delivery => return self.deliver(&packet),
+            LaneKind::Effect => self.compare(&packet)?,
             LaneKind::Source => {
                 self.report.inputs += 1;
-                *self.recorded.entry((lane.author.clone(), lane.topic.clone())).or_default() += 1;
+                lane.recorded += 1;
             }
         }
-        if self.readers.contains_key(&lane.topic) {
-            let payload = self.decode(&lane, &packet)?;
-            self.window.entry(id).or_default().push_back((packet.header, payload));
+        if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| !lane.readers.is_empty()) {
+            let payload = lane.decode(&packet)?;
+            lane.window.push_back((packet.header, payload));
         }
         Ok(())
     }
 
-    fn decode(&self, lane: &LaneInfo, packet: &StoredPacket) -> Result<AnyPayload, ReplayError> {
-        (self.message(lane)?.decode)(&packet.payload)
-            .map_err(|e| ReplayError::Mismatch { reason: format!("packet {}: {e}", packet.header.id) })
-    }
-
-    fn deliver(&mut self, lane: &LaneInfo, packet: &StoredPacket) -> Result<(), ReplayError> {
-        let payload = self.decode(lane, packet)?;
+    fn deliver(&mut self, packet: &StoredPacket) -> Result<(), ReplayError> {
+        let lane = &self.lanes[&packet.header.id.lane];
+        let (lane, payload) = (lane.info.clone(), lane.decode(packet)?);
         let Some(delivery) = payload.downcast_ref::<Delivery>() else {
             return Err(ReplayError::Mismatch { reason: format!("packet {} is no delivery", packet.header.id) });
         };
@@ -381,7 +391,7 @@ impl<'a> Engine<'a> {
             timers: &mut player.timers,
         };
         let handled = handle(parts, |c, cx| c.on_timer(cx, timer), at, None);
-        player.commit();
+        player.commit(handled.touched);
         handled.outcome
     }
 
@@ -389,17 +399,15 @@ impl<'a> Engine<'a> {
         let lane = self.lanes.get(&id.lane).ok_or_else(|| ReplayError::Mismatch {
             reason: format!("delivered packet {id} is on a lane the journal does not describe"),
         })?;
-        let found = self.window.get(&id.lane).and_then(|w| {
-            let first = w.front()?.0.id.seq;
-            w.get(usize::try_from(id.seq.checked_sub(first)?).ok()?)
-        });
-        let Some((header, payload)) = found else {
+        let first = lane.window.front().map_or(u64::MAX, |(header, _)| header.id.seq);
+        let place = id.seq.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+        let Some((header, payload)) = place.and_then(|place| lane.window.get(place)) else {
             return Err(ReplayError::Mismatch {
                 reason: format!("packet {id} was delivered but is not in the journal"),
             });
         };
         let player = &mut self.players[index];
-        let event = Event::new(&lane.topic, header, payload.as_ref());
+        let event = Event::new(&lane.info.topic, header, payload.as_ref());
         let parts = Parts {
             component: player.component.as_mut(),
             outputs: &mut player.outputs,
@@ -407,10 +415,9 @@ impl<'a> Engine<'a> {
             timers: &mut player.timers,
         };
         let handled = handle(parts, |c, cx| c.on_event(cx, &event), at, Some(id));
-        player.commit();
+        player.commit(handled.touched);
         player.seen.insert(id.lane, id.seq + 1);
-        let topic = lane.topic.clone();
-        self.trim(&topic, id.lane);
+        self.trim(id.lane);
         Ok(handled.outcome)
     }
 
@@ -420,13 +427,12 @@ impl<'a> Engine<'a> {
     }
 
     /// Forgets packets that every reader was given.
-    fn trim(&mut self, topic: &str, lane: LaneId) {
-        let readers = self.readers.get(topic).map_or(&[][..], Vec::as_slice);
-        let done = readers.iter().map(|r| self.players[*r].seen.get(&lane).copied().unwrap_or(0)).min().unwrap_or(0);
-        if let Some(window) = self.window.get_mut(&lane) {
-            while window.front().is_some_and(|(header, _)| header.id.seq < done) {
-                window.pop_front();
-            }
+    fn trim(&mut self, id: LaneId) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let seen = lane.readers.iter().map(|reader| self.players[*reader].seen.get(&id).copied().unwrap_or(0));
+        let done = seen.min().unwrap_or(0);
+        while lane.window.front().is_some_and(|(header, _)| header.id.seq < done) {
+            lane.window.pop_front();
         }
     }
 
@@ -445,6 +451,7 @@ impl<'a> Engine<'a> {
             let recorded = self
                 .lanes
                 .values()
+                .map(|lane| &*lane.info)
                 .find(|l| l.id.incarnation == incarnation && l.author == *name && l.topic == topic.value);
             // A lane without a recorded packet is not in the journal; what is written there is counted as unrecorded.
             let info = recorded.cloned().unwrap_or_else(|| LaneInfo {
@@ -462,14 +469,11 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn compare(&mut self, lane: &LaneInfo, packet: &StoredPacket) -> Result<(), ReplayError> {
+    fn compare(&mut self, packet: &StoredPacket) -> Result<(), ReplayError> {
+        let id = packet.header.id.lane;
         self.report.compared += 1;
-        let made = self
-            .books
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_mut(&lane.id)
-            .and_then(|b| b.made.pop_front());
+        let made =
+            self.books.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&id).and_then(|b| b.made.pop_front());
         let what = match &made {
             Some((header, payload)) if *header == packet.header && *payload == packet.payload => {
                 self.report.equal += 1;
@@ -479,7 +483,8 @@ impl<'a> Engine<'a> {
             Some(_) => "payload",
             None => "missing",
         };
-        let message = self.message(lane)?;
+        let lane = &self.lanes[&id];
+        let (message, lane) = (lane.message()?, lane.info.clone());
         let json = |bytes: &[u8]| {
             (message.decode)(bytes).and_then(|v| (message.to_json)(v.as_ref())).unwrap_or(serde_json::Value::Null)
         };
@@ -523,7 +528,11 @@ impl<'a> Engine<'a> {
             .zip(components)
             .map(|(player, undelivered)| Replayed { component: player.component, timers: player.timers, undelivered })
             .collect();
-        Ok(Resumption { report: self.report, components, missing, newest: self.newest, recorded: self.recorded })
+        let mut recorded: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for lane in self.lanes.values().filter(|lane| lane.recorded > 0) {
+            *recorded.entry((lane.info.author.clone(), lane.info.topic.clone())).or_default() += lane.recorded;
+        }
+        Ok(Resumption { report: self.report, components, missing, newest: self.newest, recorded })
     }
 
     /// Packets on a component's topics that it was not given, in stamp order. Decoded anew, since several components may want one.
@@ -534,20 +543,20 @@ impl<'a> Engine<'a> {
     ) -> Result<Vec<(LaneInfo, Header, AnyPayload)>, ReplayError> {
         let reads: BTreeSet<&str> = self.node(index)?.settings.reads.iter().map(|t| t.value.as_str()).collect();
         let mut packets = Vec::new();
-        for (id, lane) in self.lanes.iter().filter(|(_, l)| reads.contains(l.topic.as_str())) {
+        for (id, lane) in self.lanes.iter().filter(|(_, l)| reads.contains(l.info.topic.as_str())) {
             let from = self.players[index].seen.get(id).copied().unwrap_or(0);
-            let message = self.message(lane)?;
+            let message = lane.message()?;
             let copy = |bytes: &[u8]| {
                 (message.decode)(bytes).map_err(|e| ReplayError::Mismatch { reason: format!("lane {id}: {e}") })
             };
-            for (header, payload) in self.window.get(id).into_iter().flatten().filter(|(h, _)| h.id.seq >= from) {
+            for (header, payload) in lane.window.iter().filter(|(h, _)| h.id.seq >= from) {
                 let mut bytes = Vec::new();
                 (message.encode)(payload.as_ref(), &mut bytes)
                     .map_err(|e| ReplayError::Mismatch { reason: format!("lane {id}: {e}") })?;
-                packets.push((lane.clone(), *header, copy(&bytes)?));
+                packets.push(((*lane.info).clone(), *header, copy(&bytes)?));
             }
             for (header, bytes) in lost.get(id).into_iter().flatten() {
-                packets.push((lane.clone(), *header, copy(bytes)?));
+                packets.push(((*lane.info).clone(), *header, copy(bytes)?));
             }
         }
         packets.sort_by_key(|(_, header, _)| (header.stamp, header.id));
@@ -556,9 +565,12 @@ impl<'a> Engine<'a> {
 }
 
 impl Player {
-    fn commit(&mut self) {
-        for (_, output) in &mut self.outputs {
-            output.commit();
+    /// Commits what was staged on these outputs, a bit each.
+    fn commit(&mut self, touched: u64) {
+        for (bit, (_, output)) in self.outputs.iter_mut().enumerate() {
+            if touched >> bit & 1 == 1 {
+                output.commit();
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a node runs on: the machine, or a simulated world.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use csf_core::port::{Rng, Spawn, Timer};
 use tokio::runtime::Handle;
@@ -16,6 +17,9 @@ pub struct World {
     pub spawn: Arc<dyn Spawn>,
     /// Who runs dispatchers and the recorder.
     pub workers: Workers,
+    /// How long a commit of the journal takes now, in a simulated world: there the recorder waits, because the disk cannot.
+    #[doc(hidden)]
+    pub commit_time: Option<Arc<dyn Fn() -> Duration + Send + Sync>>,
     /// A bug put in on purpose, for a simulation to find.
     #[doc(hidden)]
     pub plant: Option<Plant>,
@@ -68,6 +72,7 @@ impl World {
             timer: tokio.clone(),
             spawn: tokio,
             workers: Workers::Threads { cores },
+            commit_time: None,
             plant: None,
             rng: Arc::new(|| Box::new(OsRng)),
         }
@@ -81,13 +86,21 @@ impl World {
     ) -> Self {
         let executor = Arc::new(executor);
         let workers = Workers::Tasks { cores: 2 };
-        Self { timer: executor.clone(), spawn: executor, workers, plant: None, rng: Arc::new(rng) }
+        Self { timer: executor.clone(), spawn: executor, workers, commit_time: None, plant: None, rng: Arc::new(rng) }
     }
 
     /// A source of random numbers.
     #[must_use]
     pub fn rng(&self) -> Box<dyn Rng> {
         (self.rng)()
+    }
+
+    /// Waits for a simulated disk.
+    pub(crate) async fn commit(&self) {
+        let takes = self.commit_time.as_ref().map_or(Duration::ZERO, |takes| takes());
+        if !takes.is_zero() {
+            self.timer.sleep(takes).await;
+        }
     }
 
     pub(crate) const fn is_simulated(&self) -> bool {

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -37,60 +38,91 @@ impl std::fmt::Display for Stalled {
 
 impl std::error::Error for Stalled {}
 
-struct Timeout {
-    waker: Option<Waker>,
-    is_due: bool,
+/// Where a task lies between two polls.
+struct Slot {
+    task: Option<Task>,
+    /// Made once, for every task that lies here.
+    waker: Waker,
+    is_ready: bool,
 }
 
 struct State {
     rng: SeededRng,
-    now: Duration,
-    polls: u64,
-    tasks: Vec<Option<Task>>,
+    slots: Vec<Slot>,
     free: Vec<usize>,
     /// Each at most once, in the order they were woken.
     ready: Vec<usize>,
-    is_ready: Vec<bool>,
-    timeouts: BTreeMap<(Duration, u64), Timeout>,
+    /// Those that are not due, each with whom to wake. One that is not here is due.
+    timeouts: BTreeMap<(Duration, u64), Option<Waker>>,
     next_timeout: u64,
 }
 
-struct Shared(Mutex<State>);
+struct Shared {
+    state: Mutex<State>,
+    /// Nanoseconds of virtual time, for those who only look at the clock. Written under the lock.
+    now_ns: AtomicU64,
+    /// Tasks polled, likewise.
+    polls: AtomicU64,
+}
 
 impl Shared {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.now_ns.load(Ordering::Relaxed))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
     fn wake(&mut self, task: usize) {
-        if !self.is_ready[task] {
-            self.is_ready[task] = true;
+        if !std::mem::replace(&mut self.slots[task].is_ready, true) {
             self.ready.push(task);
         }
     }
 
+    /// A place for a task, and its number.
+    fn slot(&mut self, shared: &Arc<Shared>) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            let task = self.slots.len();
+            let waker = Waker::from(Arc::new(TaskWaker { task, shared: Arc::downgrade(shared) }));
+            self.slots.push(Slot { task: None, waker, is_ready: false });
+            task
+        })
+    }
+
+    fn tasks(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.task.is_some()).count()
+    }
+
     fn draw(&mut self) -> Option<usize> {
-        if self.ready.is_empty() {
-            return None;
-        }
-        let at = self.rng.below(self.ready.len() as u64) as usize;
+        let at = match self.ready.len() {
+            0 => return None,
+            1 => 0,
+            many => self.rng.below(many as u64) as usize,
+        };
         let task = self.ready.swap_remove(at);
-        self.is_ready[task] = false;
-        self.polls += 1;
+        self.slots[task].is_ready = false;
         Some(task)
     }
 }
 
+/// Lies in the state that it points to, hence weakly.
 struct TaskWaker {
     task: usize,
-    shared: Arc<Shared>,
+    shared: Weak<Shared>,
 }
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.shared.lock().wake(self.task);
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.lock().wake(self.task);
+        }
     }
 }
 
@@ -104,22 +136,22 @@ impl SimExecutor {
     pub fn new(seed: u64) -> Self {
         let state = State {
             rng: SeededRng::new(seed),
-            now: Duration::ZERO,
-            polls: 0,
-            tasks: vec![None],
+            slots: Vec::new(),
             free: Vec::new(),
             ready: Vec::new(),
-            is_ready: vec![false],
             timeouts: BTreeMap::new(),
             next_timeout: 0,
         };
-        Self(Arc::new(Shared(Mutex::new(state))))
+        let shared = Arc::new(Shared { state: Mutex::new(state), now_ns: AtomicU64::new(0), polls: AtomicU64::new(0) });
+        let root = shared.lock().slot(&shared);
+        debug_assert_eq!(root, ROOT);
+        Self(shared)
     }
 
     /// Tasks polled so far: equal in two runs of one program from one seed.
     #[must_use]
     pub fn polls(&self) -> u64 {
-        self.0.lock().polls
+        self.0.polls.load(Ordering::Relaxed)
     }
 
     /// Runs `main` to its end, and every spawned task as far as it gets until then. Tasks that are left go on with the next call.
@@ -143,16 +175,21 @@ impl SimExecutor {
         mut stop: impl FnMut() -> bool,
     ) -> Result<Option<T>, Stalled> {
         let mut main = std::pin::pin!(main);
-        self.0.lock().wake(ROOT);
+        let waker = {
+            let mut state = self.0.lock();
+            state.wake(ROOT);
+            state.slots[ROOT].waker.clone()
+        };
+        let cx = &mut Context::from_waker(&waker);
         loop {
             if stop() {
                 return Ok(None);
             }
             let drawn = self.0.lock().draw();
+            self.0.polls.fetch_add(u64::from(drawn.is_some()), Ordering::Relaxed);
             match drawn {
                 Some(ROOT) => {
-                    let waker = self.waker(ROOT);
-                    if let Poll::Ready(value) = main.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    if let Poll::Ready(value) = main.as_mut().poll(cx) {
                         return Ok(Some(value));
                     }
                 }
@@ -165,14 +202,14 @@ impl SimExecutor {
     /// Tasks that were spawned and have not ended.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.0.lock().tasks.iter().flatten().count()
+        self.0.lock().tasks()
     }
 
     /// Drops every task where it stands, as a crash of the process does.
     pub fn drop_tasks(&self) {
         // Outside the lock: a task's end may wake and spawn others, which are dropped too.
         loop {
-            let tasks: Vec<Task> = self.0.lock().tasks.iter_mut().filter_map(Option::take).collect();
+            let tasks: Vec<Task> = self.0.lock().slots.iter_mut().filter_map(|slot| slot.task.take()).collect();
             if tasks.is_empty() {
                 break;
             }
@@ -180,56 +217,56 @@ impl SimExecutor {
         }
         let mut state = self.0.lock();
         state.ready.clear();
-        state.is_ready.fill(false);
-        state.free = (1..state.tasks.len()).collect();
-    }
-
-    fn waker(&self, task: usize) -> Waker {
-        Waker::from(Arc::new(TaskWaker { task, shared: self.0.clone() }))
+        state.slots.iter_mut().for_each(|slot| slot.is_ready = false);
+        state.free = (ROOT + 1..state.slots.len()).collect();
     }
 
     fn poll_task(&self, index: usize) {
         // The task is taken out while it runs: it may spawn and wake.
-        let Some(mut task) = self.0.lock().tasks[index].take() else { return };
-        let waker = self.waker(index);
+        let (mut task, waker) = {
+            let slot = &mut self.0.lock().slots[index];
+            let Some(task) = slot.task.take() else { return };
+            (task, slot.waker.clone())
+        };
         let is_done = task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         if is_done {
             drop(task);
             self.0.lock().free.push(index);
             return;
         }
-        self.0.lock().tasks[index] = Some(task);
+        self.0.lock().slots[index].task = Some(task);
     }
 
     /// Moves time to the next timer and wakes everything that is due then.
     fn jump(&self) -> Result<(), Stalled> {
         let mut state = self.0.lock();
-        let Some((&(at, _), _)) = state.timeouts.iter().find(|(_, t)| !t.is_due) else {
-            let waiting = state.tasks.iter().flatten().count() + 1;
-            return Err(Stalled { seed: state.rng.seed(), at: state.now, waiting });
+        let Some((&(at, _), _)) = state.timeouts.first_key_value() else {
+            return Err(Stalled { seed: state.rng.seed(), at: self.0.now(), waiting: state.tasks() + 1 });
         };
-        state.now = at;
-        let mut due = Vec::new();
-        for (_, timeout) in state.timeouts.range_mut(..=(at, u64::MAX)) {
-            timeout.is_due = true;
-            due.extend(timeout.waker.take());
+        self.0.now_ns.store(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        while let Some(timeout) = state.timeouts.first_entry().filter(|timeout| timeout.key().0 <= at) {
+            let waker = timeout.remove();
+            // Outside the lock: it takes it, and may hold the last handle of a task.
+            drop(state);
+            waker.into_iter().for_each(Waker::wake);
+            state = self.0.lock();
         }
-        drop(state);
-        due.into_iter().for_each(Waker::wake);
         Ok(())
     }
 }
 
 impl Timer for SimExecutor {
     fn now(&self) -> Duration {
-        self.0.lock().now
+        self.0.now()
     }
 
     fn sleep(&self, span: Duration) -> Sleep {
         let mut state = self.0.lock();
-        let key = (state.now.saturating_add(span), state.next_timeout);
+        let key = (self.0.now().saturating_add(span), state.next_timeout);
         state.next_timeout += 1;
-        state.timeouts.insert(key, Timeout { waker: None, is_due: span.is_zero() });
+        if !span.is_zero() {
+            state.timeouts.insert(key, None);
+        }
         Box::pin(SimSleep { key, shared: self.0.clone() })
     }
 }
@@ -237,12 +274,8 @@ impl Timer for SimExecutor {
 impl Spawn for SimExecutor {
     fn spawn(&self, task: Task) {
         let mut state = self.0.lock();
-        let index = state.free.pop().unwrap_or_else(|| {
-            state.tasks.push(None);
-            state.is_ready.push(false);
-            state.tasks.len() - 1
-        });
-        state.tasks[index] = Some(task);
+        let index = state.slot(&self.0);
+        state.slots[index].task = Some(task);
         state.wake(index);
     }
 }
@@ -258,11 +291,14 @@ impl Future for SimSleep {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.shared.lock();
         match state.timeouts.get_mut(&self.key) {
-            Some(timeout) if !timeout.is_due => {
-                timeout.waker = Some(cx.waker().clone());
+            Some(waker) => {
+                match waker {
+                    Some(known) => known.clone_from(cx.waker()),
+                    None => *waker = Some(cx.waker().clone()),
+                }
                 Poll::Pending
             }
-            _ => Poll::Ready(()),
+            None => Poll::Ready(()),
         }
     }
 }

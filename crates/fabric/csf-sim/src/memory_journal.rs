@@ -41,6 +41,11 @@ impl MemoryStore {
         Box::new(MemoryReader { store: self.clone() })
     }
 
+    /// Shows every packet, in order of positions, without copying one.
+    pub fn with_packets<R>(&self, look: impl FnOnce(&[StoredPacket]) -> R) -> R {
+        look(self.lock().packets())
+    }
+
     /// Refuses appends beyond this many bytes as a full disk would; `None` lifts the limit.
     pub fn set_capacity_bytes(&self, capacity: Option<u64>) {
         self.lock().capacity_bytes = capacity;

@@ -33,7 +33,7 @@ pub(crate) fn directory() -> PathBuf {
 impl State {
     /// Appends everything or nothing.
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), JournalError> {
-        self.check_packets(batch)?;
+        let in_order = self.check_packets(batch)?;
         let lanes = self.new_lanes(batch)?;
         self.check_versions(batch, lanes.len() as u64)?;
         let bytes = cost_bytes(batch);
@@ -42,7 +42,7 @@ impl State {
             return Err(JournalError::Storage { directory: directory(), action: "written", reason, full: true });
         }
         self.bytes += bytes;
-        self.keep_packets(batch);
+        self.keep_packets(batch, &in_order);
         self.keep_lanes(batch, lanes);
         for event in &batch.events {
             self.keep_event(&event.stream, &event.kind, event.stamp, event.data.clone());
@@ -50,36 +50,48 @@ impl State {
         Ok(())
     }
 
-    fn check_packets(&self, batch: &Batch) -> Result<(), JournalError> {
-        let mut positions: Vec<u64> = batch.packets.iter().flat_map(|lane| &lane.packets).map(|p| p.position).collect();
-        positions.sort_unstable();
-        for (expected, got) in (self.position + 1..).zip(positions) {
-            if got != expected {
-                return Err(not_contiguous("position", expected, got));
-            }
-        }
+    /// The batch's packets in the order of their positions, when those continue the journal and each lane.
+    fn check_packets<'b>(&self, batch: &'b Batch) -> Result<Vec<&'b StoredPacket>, JournalError> {
+        let count = batch.packets.iter().map(|lane| lane.packets.len()).sum();
+        let mut in_order: Vec<Option<&StoredPacket>> = vec![None; count];
         let mut next: BTreeMap<LaneId, (u64, u64)> = BTreeMap::new();
         for lane in &batch.packets {
             let Some(first) = lane.packets.first() else { continue };
             let id = first.header.id.lane;
+            let known = next.get(&id).copied().or_else(|| self.next_of(id));
+            let (mut expected, mut after) = known.unwrap_or((first.header.id.seq, 0));
             for packet in &lane.packets {
                 if packet.header.id.lane != id {
                     let what = format!("packet of lane {} among those of lane {id}", packet.header.id.lane);
                     return Err(not_contiguous(&what, u64::from(id.lane), u64::from(packet.header.id.lane.lane)));
                 }
                 let seq = packet.header.id.seq;
-                let known = next.get(&id).copied().or_else(|| self.next_of(id));
-                let (expected, after) = known.unwrap_or((seq, 0));
                 if seq != expected {
                     return Err(not_contiguous(&format!("lane {id}"), expected, seq));
                 }
                 if packet.position <= after {
                     return Err(not_contiguous(&format!("position on lane {id}"), after + 1, packet.position));
                 }
-                next.insert(id, (seq + 1, packet.position));
+                (expected, after) = (seq + 1, packet.position);
+                let place = packet.position.checked_sub(self.position + 1).and_then(|at| usize::try_from(at).ok());
+                match place.and_then(|at| in_order.get_mut(at)) {
+                    Some(place @ None) => *place = Some(packet),
+                    _ => return Err(self.position_gap(batch)),
+                }
             }
+            next.insert(id, (expected, after));
         }
-        Ok(())
+        // As many packets as places, and no place taken twice.
+        Ok(in_order.into_iter().flatten().collect())
+    }
+
+    /// The first position that does not follow the one before it.
+    fn position_gap(&self, batch: &Batch) -> JournalError {
+        let mut positions: Vec<u64> = batch.packets.iter().flat_map(|lane| &lane.packets).map(|p| p.position).collect();
+        positions.sort_unstable();
+        let numbered = (self.position + 1..).zip(positions);
+        let (expected, got) = numbered.into_iter().find(|(expected, got)| expected != got).unwrap_or_default();
+        not_contiguous("position", expected, got)
     }
 
     /// The lane's next sequence number and its newest position.
@@ -123,15 +135,14 @@ impl State {
         self.streams.get(stream).map_or(0, |events| events.len() as u64)
     }
 
-    fn keep_packets(&mut self, batch: &Batch) {
-        let mut packets: Vec<StoredPacket> =
-            batch.packets.iter().flat_map(|lane| lane.packets.iter().cloned()).collect();
-        packets.sort_unstable_by_key(|p| p.position);
-        self.position += packets.len() as u64;
-        for packet in packets {
-            self.by_lane.entry(packet.header.id.lane).or_default().push(self.packets.len());
-            self.packets.push(packet);
+    fn keep_packets(&mut self, batch: &Batch, in_order: &[&StoredPacket]) {
+        let (first, index) = (self.position + 1, self.packets.len());
+        for lane in batch.packets.iter().filter(|lane| !lane.packets.is_empty()) {
+            let indices = self.by_lane.entry(lane.packets[0].header.id.lane).or_default();
+            indices.extend(lane.packets.iter().map(|packet| index + (packet.position - first) as usize));
         }
+        self.packets.extend(in_order.iter().map(|packet| (*packet).clone()));
+        self.position += in_order.len() as u64;
     }
 
     fn keep_lanes(&mut self, batch: &Batch, lanes: Vec<LaneInfo>) {
@@ -150,6 +161,10 @@ impl State {
         let version = events.len() as u64 + 1;
         let (stream, kind) = (stream.to_owned(), kind.to_owned());
         events.push(StoredEvent { position: self.position, stream, version, kind, stamp, data });
+    }
+
+    pub(crate) fn packets(&self) -> &[StoredPacket] {
+        &self.packets
     }
 
     pub(crate) fn lanes(&self) -> Vec<LaneInfo> {

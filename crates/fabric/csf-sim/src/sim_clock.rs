@@ -42,10 +42,12 @@ impl SimClock {
     }
 
     fn read(&self) -> u64 {
-        let elapsed = i128::try_from(self.world.now().as_nanos()).unwrap_or(i128::MAX);
-        let drifted = elapsed + elapsed * i128::from(self.drift_ppb) / 1_000_000_000;
-        let now = i128::from(self.epoch_ns) + drifted + i128::from(self.offset_ns.load(Ordering::Relaxed));
-        let now = u64::try_from(now.max(0)).unwrap_or(u64::MAX);
+        let elapsed = i64::try_from(self.world.now().as_nanos()).unwrap_or(i64::MAX);
+        // Whole seconds and the rest by themselves: both products fit.
+        let (seconds, rest) = (elapsed / 1_000_000_000, elapsed % 1_000_000_000);
+        let drift = seconds.saturating_mul(self.drift_ppb).saturating_add(rest * self.drift_ppb / 1_000_000_000);
+        let off = elapsed.saturating_add(drift).saturating_add(self.offset_ns.load(Ordering::Relaxed));
+        let now = self.epoch_ns.saturating_add_signed(off);
         now.max(self.newest.fetch_max(now, Ordering::Relaxed))
     }
 }

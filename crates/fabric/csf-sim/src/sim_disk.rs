@@ -2,10 +2,12 @@
 //!
 //! Without faults it is the memory journal, and passes the same conformance suite.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use csf_core::Incarnation;
-use csf_core::port::{Batch, Journal, JournalError, JournalReader, Receipt};
+use csf_core::port::{Batch, Journal, JournalError, JournalReader, Receipt, StoredPacket};
 
 use crate::memory_state::directory;
 use crate::{MemoryJournal, MemoryStore};
@@ -29,8 +31,8 @@ pub enum NextWrite {
 struct Plan {
     next: NextWrite,
     is_lying: bool,
-    has_crashed: bool,
     appends: u64,
+    commit_time: Duration,
 }
 
 /// A disk; clones are the same one.
@@ -38,6 +40,7 @@ struct Plan {
 pub struct SimDisk {
     store: MemoryStore,
     plan: Arc<Mutex<Plan>>,
+    has_crashed: Arc<AtomicBool>,
 }
 
 impl SimDisk {
@@ -61,10 +64,22 @@ impl SimDisk {
         self.plan().is_lying = is_lying;
     }
 
+    /// How long a commit takes from now on. The disk only remembers it: who writes waits.
+    pub fn set_commit_time(&self, takes: Duration) {
+        self.plan().commit_time = takes;
+    }
+
+    /// How long a commit takes.
+    #[must_use]
+    pub fn commit_time(&self) -> Duration {
+        self.plan().commit_time
+    }
+
     /// Whether the machine has crashed in a write since this was asked last.
     #[must_use]
     pub fn take_crash(&self) -> bool {
-        std::mem::take(&mut self.plan().has_crashed)
+        // Asked between any two steps: a look is cheaper than a swap.
+        self.has_crashed.load(Ordering::Relaxed) && self.has_crashed.swap(false, Ordering::Relaxed)
     }
 
     /// Appends so far, refused ones too.
@@ -79,6 +94,11 @@ impl SimDisk {
     /// [`JournalError::InUse`] while an earlier handle lives.
     pub fn open(&self) -> Result<SimJournal, JournalError> {
         Ok(SimJournal { disk: self.clone(), inner: self.store.open()?, unwritten: None })
+    }
+
+    /// Shows every packet that is written, in order of positions, without copying one.
+    pub fn with_packets<R>(&self, look: impl FnOnce(&[StoredPacket]) -> R) -> R {
+        self.store.with_packets(look)
     }
 
     /// A reader, also while nobody writes.
@@ -119,10 +139,8 @@ impl Journal for SimJournal {
                 if is_kept {
                     self.inner.append(batch)?;
                 }
-                let mut plan = self.disk.plan();
-                plan.next = NextWrite::Works;
-                plan.has_crashed = true;
-                drop(plan);
+                self.disk.plan().next = NextWrite::Works;
+                self.disk.has_crashed.store(true, Ordering::Relaxed);
                 return refused(false, "the simulated machine crashed in this write");
             }
         }

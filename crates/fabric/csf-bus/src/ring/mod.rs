@@ -59,6 +59,7 @@ pub(crate) use cursor::{Cursor, Totals};
 use memory::Memory;
 pub(crate) use memory::{HeapMemory, LANE_BYTES_MAX};
 use platform::Lock;
+pub use platform::prefer_symmetric_fences;
 pub(crate) use platform::{Native, Platform, Word};
 pub(crate) use reader::Reader;
 pub(crate) use slot::SlotHeader;

@@ -149,10 +149,17 @@ impl Platform for Native {
 /// Whether the heavy fence reaches the other threads by itself.
 static IS_ASYMMETRIC: AtomicBool = AtomicBool::new(false);
 
+static IS_DECIDED: OnceLock<()> = OnceLock::new();
+
 /// Registers the process for membarrier(2). Called before the first ring is made; later calls do nothing.
 pub(crate) fn prepare() {
-    static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| IS_ASYMMETRIC.store(membarrier::register(), Ordering::SeqCst));
+    IS_DECIDED.get_or_init(|| IS_ASYMMETRIC.store(membarrier::register(), Ordering::SeqCst));
+}
+
+/// Makes both sides of every pair of fences full ones, in this process: less work where rings are made often and read on the thread that
+/// writes them, as in simulation. Does nothing after the first ring was made.
+pub fn prefer_symmetric_fences() {
+    IS_DECIDED.get_or_init(|| ());
 }
 
 #[cfg(target_os = "linux")]

@@ -11,15 +11,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use csf_bus::{Doorbell, LaneReader, Start, Subscription, Topic};
-use csf_core::port::{Batch, Journal, JournalError, LaneBatch, LaneInfo, LaneKind, NewEvent, StoredPacket, within};
+use csf_core::port::{
+    Batch, Journal, JournalError, LaneBatch, LaneInfo, LaneKind, NewEvent, Receipt, StoredPacket, within,
+};
 use csf_core::{Header, LaneId, MessageType, Stamp};
 use tokio::sync::oneshot;
 
 use super::watermark::{CommittedPacket, DurableFeed};
 use super::worker::{Work, Worker, step_back};
+use crate::Delivery;
 use crate::World;
 use crate::world::Plant;
-use crate::{Delivery, Input};
 
 /// Longest time a packet waits for company before its commit, and the pause after a failed one.
 const GATHER: Duration = Duration::from_millis(10);
@@ -41,6 +43,8 @@ pub struct Recorder {
     events: Vec<EventRequest>,
     delivery_of: BTreeMap<String, LaneId>,
     plant: Option<Plant>,
+    /// How many lanes were known, and the last of them.
+    learned: Option<(usize, LaneId)>,
 }
 
 struct Shared {
@@ -73,6 +77,13 @@ enum Next {
     /// Waits for company.
     Gather,
     End,
+}
+
+/// What is in the journal, and not told to anybody yet.
+struct Written {
+    batch: Batch,
+    receipt: Receipt,
+    total: usize,
 }
 
 struct LaneState {
@@ -115,16 +126,21 @@ impl Recorder {
             events: Vec::new(),
             delivery_of,
             plant: world.plant,
+            learned: None,
         };
         let worker = Worker::start("csf-recorder", recorder, world)?;
         Ok(RecorderHandle { feed, shared, worker })
     }
 
-    /// After a collection that began when `is_stopping` was looked at.
-    fn write(&mut self, is_stopping: bool) -> Next {
+    /// After a collection.
+    fn take_events(&mut self) {
         self.learn_lanes();
         self.events.append(&mut self.shared.events.lock().unwrap_or_else(PoisonError::into_inner));
-        match self.commit() {
+    }
+
+    /// After a commit that told how many packets it wrote. `is_stopping` was looked at before the collection.
+    fn next(&self, is_stopping: bool, written: Result<usize, JournalError>) -> Next {
+        match written {
             Ok(0) if is_stopping => Next::End,
             Ok(0) => Next::Idle,
             Ok(written) if written < BATCH / 8 && !is_stopping => Next::Gather,
@@ -186,26 +202,41 @@ impl Recorder {
     /// A lane that was opened meanwhile may hold the cause of what was just copied: known, it is not taken for one of an earlier start.
     fn learn_lanes(&mut self) {
         let Self { subscription, lanes, messages, delivery_of, .. } = self;
-        for reader in subscription.lanes() {
+        let readers = subscription.lanes();
+        // New ones come last.
+        let newest = readers.last().map(|reader| (readers.len(), reader.info().id));
+        if std::mem::replace(&mut self.learned, newest) == newest {
+            return;
+        }
+        for reader in readers {
             LaneState::learn(lanes, reader.info(), messages, delivery_of);
         }
     }
 
-    /// Writes the largest closed set of pending packets; returns how many.
+    /// Writes the largest closed set of pending packets and tells who waits for it; returns how many.
     fn commit(&mut self) -> Result<usize, JournalError> {
+        Ok(self.append()?.map_or(0, |written| self.tell(written)))
+    }
+
+    /// Writes the largest closed set of pending packets, and the events; `None` when there are none.
+    fn append(&mut self) -> Result<Option<Written>, JournalError> {
         let cut = self.closed_cut();
         let total: usize = cut.values().sum();
         if total == 0 && self.events.is_empty() {
-            return Ok(0);
+            return Ok(None);
         }
         let batch = self.batch(&cut);
-        let receipt = match self.journal.append(&batch) {
-            Ok(receipt) => receipt,
+        match self.journal.append(&batch) {
+            Ok(receipt) => Ok(Some(Written { batch, receipt, total })),
             Err(error) => {
                 self.put_back(batch);
-                return Err(error);
+                Err(error)
             }
-        };
+        }
+    }
+
+    /// Lets what was written leave the node; returns how many packets that are.
+    fn tell(&mut self, Written { batch, receipt, total }: Written) -> usize {
         self.feed.fail(None);
         for info in &batch.lanes {
             if let Some(state) = self.lanes.get_mut(&info.id) {
@@ -224,26 +255,34 @@ impl Recorder {
         for (_, answer) in self.events.drain(..) {
             let _ = answer.send(Ok(receipt.position));
         }
-        Ok(total)
+        total
     }
 
     /// How many pending packets of each lane form a causally closed set: the fix-point of removing what is not covered.
     fn closed_cut(&self) -> BTreeMap<LaneId, usize> {
-        let mut cut: BTreeMap<LaneId, usize> = self.lanes.iter().map(|(id, s)| (*id, s.cut_at_most())).collect();
+        let pending = || self.lanes.iter().filter(|(_, state)| !state.pending.is_empty());
+        let mut cut: BTreeMap<LaneId, usize> = pending().map(|(id, state)| (*id, state.cut_at_most())).collect();
         if self.plant == Some(Plant::OpenCut) {
             return cut;
         }
         loop {
             let mut changed = false;
-            for (id, state) in &self.lanes {
+            for (id, state) in pending() {
                 let taken = cut[id];
                 // First stamp of this lane's dispatcher that is not in the batch.
                 let open_from = state.delivery_lane.and_then(|d| {
                     let delivery = self.lanes.get(&d)?;
-                    delivery.pending.get(cut[&d]).map(|p| p.packet.header.stamp)
+                    delivery.pending.get(taken_of(d, &cut)).map(|p| p.packet.header.stamp)
                 });
+                // Most packets of a lane need what is on the same lane as the need before.
+                let mut known: Option<(LaneId, u64)> = None;
                 let closed = state.pending.iter().take(taken).position(|p| {
-                    let uncovered = p.needs.is_some_and(|need| !self.covers(need, &cut));
+                    let uncovered = p.needs.is_some_and(|need| {
+                        let end = known.filter(|(lane, _)| *lane == need.lane).map(|(_, end)| end);
+                        let end = end.unwrap_or_else(|| self.covered_until(need.lane, &cut));
+                        known = Some((need.lane, end));
+                        need.seq >= end
+                    });
                     uncovered || open_from.is_some_and(|open| p.packet.header.stamp >= open)
                 });
                 if let Some(closed) = closed {
@@ -257,35 +296,32 @@ impl Recorder {
         }
     }
 
-    /// Whether a packet is durable or in the cut. Packets of earlier starts and of unknown lanes are.
-    fn covers(&self, id: csf_core::MessageId, cut: &BTreeMap<LaneId, usize>) -> bool {
-        self.lanes.get(&id.lane).is_none_or(|state| id.seq < state.recorded + cut[&id.lane] as u64)
+    /// The first number of a lane that is neither durable nor in the cut. All of earlier starts and of unknown lanes are.
+    fn covered_until(&self, lane: LaneId, cut: &BTreeMap<LaneId, usize>) -> u64 {
+        self.lanes.get(&lane).map_or(u64::MAX, |state| state.recorded + taken_of(lane, cut) as u64)
     }
 
+    /// Takes the cut out of what is pending, and numbers it. Packets move once; what is sorted are their places.
     fn batch(&mut self, cut: &BTreeMap<LaneId, usize>) -> Batch {
-        let mut packets: Vec<(Stamp, bool, LaneId, StoredPacket)> = Vec::new();
         let mut lanes = Vec::new();
-        for (id, state) in &mut self.lanes {
-            if cut[id] > 0 && !state.announced {
+        let mut packets: Vec<LaneBatch> = Vec::new();
+        let mut order: Vec<(Stamp, bool, usize, usize)> = Vec::with_capacity(cut.values().sum());
+        for (id, count) in cut.iter().filter(|(_, count)| **count > 0) {
+            let Some(state) = self.lanes.get_mut(id) else { continue };
+            if !state.announced {
                 lanes.push((*state.info).clone());
             }
             let is_delivery = state.info.kind == LaneKind::Delivery;
-            packets
-                .extend(state.pending.drain(..cut[id]).map(|p| (p.packet.header.stamp, !is_delivery, *id, p.packet)));
+            let lane: Vec<StoredPacket> = state.pending.drain(..*count).map(|p| p.packet).collect();
+            // Lanes ascend, and so do the numbers on a lane.
+            order.extend((0..).zip(&lane).map(|(at, p)| (p.header.stamp, !is_delivery, packets.len(), at)));
+            packets.push(LaneBatch { packets: lane });
         }
-        packets.sort_by_key(|(stamp, after_delivery, lane, p)| (*stamp, *after_delivery, *lane, p.header.id.seq));
-        let mut position = self.journal.position();
-        let mut by_lane: BTreeMap<LaneId, LaneBatch> = BTreeMap::new();
-        for (_, _, lane, mut packet) in packets {
-            position += 1;
-            packet.position = position;
-            by_lane.entry(lane).or_default().packets.push(packet);
+        order.sort_unstable();
+        for (position, (_, _, lane, at)) in (self.journal.position() + 1..).zip(order) {
+            packets[lane].packets[at].position = position;
         }
-        Batch {
-            lanes,
-            packets: by_lane.into_values().collect(),
-            events: self.events.iter().map(|(event, _)| event.clone()).collect(),
-        }
+        Batch { lanes, packets, events: self.events.iter().map(|(event, _)| event.clone()).collect() }
     }
 
     /// Returns the packets of a refused batch to the front of their lanes.
@@ -293,12 +329,18 @@ impl Recorder {
         for lane in batch.packets {
             for packet in lane.packets.into_iter().rev() {
                 if let Some(state) = self.lanes.get_mut(&packet.header.id.lane) {
-                    let needs = state.needs(&packet.header, &packet.payload);
+                    let delivery = (MessageType::of::<Delivery>().decode)(&packet.payload).ok();
+                    let needs = state.needs(&packet.header, delivery.as_ref().and_then(|d| d.downcast_ref()));
                     state.pending.push_front(Pending { packet, needs });
                 }
             }
         }
     }
+}
+
+/// How many packets of a lane are in the cut.
+fn taken_of(lane: LaneId, cut: &BTreeMap<LaneId, usize>) -> usize {
+    cut.get(&lane).copied().unwrap_or(0)
 }
 
 impl LaneState {
@@ -354,7 +396,7 @@ impl LaneState {
             let mut bytes = Vec::new();
             match (self.encode)(payload, &mut bytes) {
                 Ok(()) => {
-                    let needs = self.needs(header, &bytes);
+                    let needs = self.needs(header, payload.downcast_ref());
                     let packet = StoredPacket { position: 0, header: *header, payload: bytes };
                     self.pending.push_back(Pending { packet, needs });
                 }
@@ -365,16 +407,11 @@ impl LaneState {
         }
     }
 
-    fn needs(&self, header: &Header, payload: &[u8]) -> Option<csf_core::MessageId> {
+    fn needs(&self, header: &Header, delivery: Option<&Delivery>) -> Option<csf_core::MessageId> {
         if self.info.kind != LaneKind::Delivery {
             return header.cause;
         }
-        let decode = MessageType::of::<Delivery>().decode;
-        let delivery = decode(payload).ok()?.downcast::<Delivery>().ok()?;
-        match delivery.input {
-            Input::Packet { lane, seq } => Some(lane.message(seq)),
-            Input::Timer(_) => None,
-        }
+        delivery?.input.packet()
     }
 }
 
@@ -427,7 +464,9 @@ impl Work for Recorder {
             let is_stopping = self.shared.stop.load(Ordering::Acquire);
             self.take_orders();
             self.collect();
-            match self.write(is_stopping) {
+            self.take_events();
+            let written = self.commit();
+            match self.next(is_stopping, written) {
                 Next::Turn => {}
                 Next::Idle => {
                     let Self { shared, subscription, .. } = &mut self;
@@ -454,7 +493,24 @@ impl Work for Recorder {
                     }
                 }
             }
-            match self.write(is_stopping) {
+            self.take_events();
+            // A slow disk is slow before the write or after it: a crash then finds it undone, or done and not told.
+            let is_late = is_slow || rng.next_u64().is_multiple_of(2);
+            let has_work = !self.events.is_empty() || self.lanes.values().any(|lane| !lane.pending.is_empty());
+            if has_work && is_late {
+                world.commit().await;
+            }
+            let written = match self.append() {
+                Ok(Some(written)) => {
+                    if !is_late {
+                        world.commit().await;
+                    }
+                    Ok(self.tell(written))
+                }
+                Ok(None) => Ok(0),
+                Err(error) => Err(error),
+            };
+            match self.next(is_stopping, written) {
                 Next::Turn => step_back().await,
                 Next::Idle => {
                     let Self { shared, subscription, .. } = &mut self;
@@ -480,7 +536,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::*;
-    use crate::DELIVERY_TOPIC;
+    use crate::{DELIVERY_TOPIC, Input};
 
     #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
     struct Number(u64);
@@ -510,6 +566,7 @@ mod tests {
             events: Vec::new(),
             delivery_of: BTreeMap::new(),
             plant: None,
+            learned: None,
         }
     }
 

@@ -125,22 +125,27 @@ impl DurableFeed {
     }
 
     pub(crate) fn publish(&self, receipt: Receipt, commit: Vec<CommittedPacket>) {
+        // The newest of each lane, newest first.
+        let mut ends: Vec<&CommittedPacket> = Vec::new();
+        for packet in commit.iter().rev() {
+            if !ends.iter().any(|end| end.packet.header.id.lane == packet.packet.header.id.lane) {
+                ends.push(packet);
+            }
+        }
         {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            for packet in &commit {
+            for packet in ends.iter().rev() {
                 match last.get_mut(&packet.lane.topic) {
-                    Some(slot) => *slot = packet.clone(),
+                    Some(slot) => *slot = (*packet).clone(),
                     None => {
-                        last.insert(packet.lane.topic.clone(), packet.clone());
+                        last.insert(packet.lane.topic.clone(), (*packet).clone());
                     }
                 }
             }
         }
         self.durable.send_modify(|durable| {
             durable.position = receipt.position;
-            for packet in &commit {
-                durable.next_seq.insert(packet.packet.header.id.lane, packet.packet.header.id.seq + 1);
-            }
+            durable.next_seq.extend(ends.iter().map(|end| (end.packet.header.id.lane, end.packet.header.id.seq + 1)));
         });
         // Nobody listening is fine.
         let _ = self.commits.send(Arc::new(commit));
