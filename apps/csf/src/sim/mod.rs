@@ -12,6 +12,7 @@ mod reload;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -90,6 +91,8 @@ struct Books {
     run: Run,
     acknowledged: Vec<client::Acknowledged>,
     is_partitioned: bool,
+    /// Restarts of services before they got another budget, in this life.
+    renewed: BTreeMap<String, u64>,
     requests: u64,
 }
 
@@ -199,6 +202,7 @@ impl Machine {
     async fn life(&self, scenario: &Scenario, number: u64) -> Result<(), String> {
         let node = boot(self.options(scenario, number)).await.map_err(|e| e.to_string())?;
         self.notebook.line(format_args!("life {number} runs"));
+        self.notebook.books().renewed.clear();
         let left = scenario.span.saturating_sub(self.world.now());
         let end = self.world.now() + left;
         for n in 0..CLIENTS {
@@ -240,7 +244,8 @@ impl Machine {
         let tree = node.supervision();
         let mut books = self.notebook.books();
         books.run.service_restarts += invariants::restarts(&tree.root);
-        books.run.violations.extend(invariants::budgets(&tree.root, self.world.now()));
+        let overdrawn = invariants::budgets(&tree.root, self.world.now(), &books.renewed);
+        books.run.violations.extend(overdrawn);
         let orphans = self.world.tasks();
         if orphans > 0 {
             books.run.violations.push(format!("{orphans} tasks outlive the node"));

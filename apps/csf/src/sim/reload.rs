@@ -16,7 +16,7 @@ use toml::{Table, Value};
 
 use super::faults::{Fault, milliseconds};
 use super::fragile::Doom;
-use super::{Machine, Notebook, Scenario};
+use super::{Machine, Notebook, Scenario, invariants};
 
 /// Prefix of components that changes add.
 const EXTRA: &str = "extra-";
@@ -173,7 +173,10 @@ impl Editor {
             (Ok(_), None) => vec!["was carried out".to_owned()],
             (Err(error), to) => Self::judge_refused(&before, &after, error, to.is_some(), self.is_sound()),
         };
+        let restarts = (change.part.0 == "service" && outcome.is_ok())
+            .then(|| invariants::restarts_of(&self.node.supervision().root, &change.part.1));
         let mut books = self.notebook.books();
+        books.renewed.extend(restarts.map(|restarts| (change.part.1.clone(), restarts)));
         books.run.reloads += u64::from(outcome.is_ok());
         books.run.refused_reloads += u64::from(outcome.is_err());
         books.run.violations.extend(violations.into_iter().map(|what| format!("reload ({}): {what}", change.what)));
@@ -302,7 +305,8 @@ impl Editor {
         let components = table.get("component")?.as_table()?.clone();
         let name = self.pick(&table, "component", |name| components.get(name).is_some_and(has_numbers))?;
         let entry = table.get_mut("component")?.as_table_mut()?.get_mut(&name)?.as_table_mut()?;
-        let numbers = entry.iter_mut().filter(|(key, v)| !OWN_KEYS.contains(&key.as_str()) && (v.is_float() || v.is_integer()));
+        let numbers =
+            entry.iter_mut().filter(|(key, v)| !OWN_KEYS.contains(&key.as_str()) && (v.is_float() || v.is_integer()));
         let mut numbers: Vec<(String, &mut Value)> = numbers.map(|(key, value)| (key.to_owned(), value)).collect();
         let at = self.rng.below(numbers.len() as u64) as usize;
         let (key, value) = &mut numbers[at];

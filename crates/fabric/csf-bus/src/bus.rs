@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use csf_core::port::TimeSource;
-use csf_core::port::{LaneInfo, LaneKind};
+use csf_core::port::{LaneInfo, LaneKind, TimeSource, Timer};
 use csf_core::{BusError, Incarnation, LaneId, Message, MessageId, MessageType, NodeId, Stamp};
 use csf_time::Hlc;
 
@@ -14,6 +13,7 @@ use crate::edge::Edge;
 use crate::health::Marks;
 use crate::lane::{Content, Lane};
 use crate::monitor::{DeadLetter, DeliveryTimes, Monitor};
+use crate::real_timer::RealTimer;
 use crate::topic::Wiring;
 use crate::{Doorbell, EffectWriter, Interest, Publisher, Subscriber, Subscription, Topic, TopicSpec};
 
@@ -26,6 +26,8 @@ pub struct BusConfig {
     pub incarnation: Incarnation,
     /// Physical time.
     pub time_source: Arc<dyn TimeSource>,
+    /// Waits: for the cause of a packet that is held, and for the end of a guaranteed delivery's time.
+    pub timer: Arc<dyn Timer>,
     /// Stamps of this incarnation are later than this one (the newest of the last incarnation).
     pub not_before: Stamp,
     /// Slots per lane of topics that do not say; rounded up to a power of two.
@@ -37,12 +39,14 @@ pub struct BusConfig {
 }
 
 impl BusConfig {
-    /// A lone node's first start on this clock, with the default limits: 1,024 slots, 1 s, every 64th packet.
+    /// A lone node's first start on this clock, with the default limits: 1,024 slots, 1 s, every 64th packet. It waits in real time, on
+    /// any executor.
     #[must_use]
     pub fn new(time_source: Arc<dyn TimeSource>) -> Self {
         Self {
             node: 1,
             incarnation: 1,
+            timer: Arc::new(RealTimer::new(time_source.clone())),
             time_source,
             not_before: Stamp::ZERO,
             channel_buffer_size: 1024,
@@ -192,8 +196,7 @@ impl PhaseCoherenceBus {
     /// A bus without topics.
     #[must_use]
     pub fn new(config: BusConfig) -> Self {
-        let hold_max_ns = u64::try_from(config.hold_max.as_nanos()).unwrap_or(u64::MAX);
-        let monitor = Arc::new(Monitor::new(config.time_source.clone(), hold_max_ns, config.latency_every));
+        let monitor = Arc::new(Monitor::new(&config));
         let (topics, wiring, next_lane) = (RwLock::default(), Arc::default(), AtomicU32::new(0));
         Self {
             inner: Arc::new(Inner {

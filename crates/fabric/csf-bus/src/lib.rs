@@ -49,6 +49,7 @@ mod matcher;
 mod merge;
 mod monitor;
 mod publisher;
+mod real_timer;
 mod ring;
 mod subscriber;
 mod subscription;

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use csf_core::port::TimeSource;
+use csf_core::port::{TimeSource, Timer};
 use csf_core::{BusError, Header, MessageId, Stamp};
 use serde::{Deserialize, Serialize};
+
+use crate::BusConfig;
 
 /// Dead letters kept; older ones are only counted.
 pub const DEAD_LETTERS_MAX: usize = 256;
@@ -124,6 +126,7 @@ struct Records {
 /// What one bus notices about itself.
 pub(crate) struct Monitor {
     pub(crate) clock: Arc<dyn TimeSource>,
+    pub(crate) timer: Arc<dyn Timer>,
     pub(crate) hold_max_ns: u64,
     latency_every: u64,
     records: Mutex<Records>,
@@ -133,10 +136,12 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    pub(crate) fn new(clock: Arc<dyn TimeSource>, hold_max_ns: u64, latency_every: u64) -> Self {
+    pub(crate) fn new(config: &BusConfig) -> Self {
+        let (clock, timer, latency_every) = (config.time_source.clone(), config.timer.clone(), config.latency_every);
         Self {
             clock,
-            hold_max_ns,
+            timer,
+            hold_max_ns: u64::try_from(config.hold_max.as_nanos()).unwrap_or(u64::MAX),
             latency_every,
             records: Mutex::default(),
             violations: AtomicU64::new(0),

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use csf_core::port::LaneInfo;
 use csf_core::{Header, LaneId};
-use futures_timer::Delay;
 use futures_util::future::{Either, select};
 
 use crate::interest::Expired;
@@ -283,8 +282,9 @@ impl Subscription {
                 Look::Held(left_ns) => left_ns,
             };
             // A packet is held for its cause: look again when another comes, and when the hold is over.
+            let over = self.intake.monitor.timer.sleep(Duration::from_nanos(left_ns));
             let news = pin!(doorbell.wait_until(|| self.look()));
-            match select(news, Delay::new(Duration::from_nanos(left_ns))).await {
+            match select(news, over).await {
                 Either::Left((Look::At(lane), _)) => return Some(lane),
                 Either::Left((Look::Closed, _)) => return None,
                 Either::Left((Look::Held(_), _)) | Either::Right(_) => {}

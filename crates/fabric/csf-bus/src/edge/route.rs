@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use csf_core::port::Payload;
 use csf_core::{AnyPacket, Attributes, BusError, BusResult, LogicalTime, MessageId, PhasePacket, Stamp};
-use futures_timer::Delay;
 use futures_util::future::{Either, select};
 
 use super::{DowncastPacket, Receipt};
@@ -168,12 +167,11 @@ impl<T: Payload> Route<T> {
     async fn within<R>(&self, until_ns: u64, future: impl Future<Output = R>) -> Option<R> {
         let left = || Duration::from_nanos(until_ns.saturating_sub(self.monitor.now_ns()));
         let mut future = pin!(future);
-        let mut delay = Delay::new(left());
         loop {
-            match select(future.as_mut(), &mut delay).await {
+            match select(future.as_mut(), self.monitor.timer.sleep(left())).await {
                 Either::Left((value, _)) => return Some(value),
                 Either::Right(_) if left().is_zero() => return None,
-                Either::Right(_) => delay.reset(left()),
+                Either::Right(_) => {}
             }
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Publisher, Start, TopicSpec, ViolationKind};
-use csf_core::port::LaneKind;
+use csf_core::port::{LaneKind, Timer};
 use csf_core::{Attributes, BusError, LaneId, MessageId, Priority};
-use csf_sim::init_test_environment;
+use csf_sim::{SimClock, SimExecutor, init_test_environment};
 use csf_time::{SimulatedClock, SystemClock};
 use proptest::prelude::*;
 
@@ -159,6 +159,23 @@ fn a_sleeping_task_and_a_sleeping_thread_report_an_overdue_cause_unasked() {
     assert_eq!(runtime.block_on(task.recv()).1, number(2));
     assert_eq!(thread.wait(|_, n| n.value), 2);
     assert_eq!(bus.dead_letters().len(), 2, "one for each subscription");
+}
+
+/// With a timer of its own the world would have nothing to wait for, and stall.
+#[test]
+fn a_held_packet_waits_on_the_timer_that_the_bus_was_given() {
+    let world = SimExecutor::new(1);
+    let clock = SimClock::new(&world, 1_000, 0);
+    let timer = Arc::new(world.clone());
+    let bus = PhaseCoherenceBus::new(BusConfig { hold_max: HOLD_MAX, timer, ..BusConfig::new(clock) });
+    bus.declare(TopicSpec::new::<Number>("n").capacity(64)).unwrap();
+    let [mut a, b] = lanes(&bus);
+    let missing = b.next_id();
+    let mut task = bus.subscriber::<Number>("n", Interest::new()).unwrap();
+    publish(&mut a, 1, &[missing]);
+    publish(&mut a, 2, &[]);
+    assert_eq!(world.block_on(task.recv()).unwrap().1, number(2));
+    assert_eq!(world.now(), HOLD_MAX);
 }
 
 #[derive(Clone, Debug)]

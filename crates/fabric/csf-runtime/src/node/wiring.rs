@@ -52,7 +52,12 @@ impl Assembly {
     pub(super) fn build(self, journal: Box<dyn Journal>, resumption: Resumption) -> Result<Assembled, BootError> {
         let Self { topology, catalogue, clock, world, .. } = self;
         let (incarnation, not_before) = (journal.incarnation(), resumption.newest);
-        let bus = PhaseCoherenceBus::new(BusConfig { incarnation, not_before, ..BusConfig::new(clock.clone()) });
+        let bus = PhaseCoherenceBus::new(BusConfig {
+            incarnation,
+            not_before,
+            timer: world.timer.clone(),
+            ..BusConfig::new(clock.clone())
+        });
         for spec in topology.topics.values() {
             bus.declare(spec.clone())?;
         }
