@@ -1,6 +1,7 @@
 //! `csf sim`: a whole node in a simulated world, from one seed or from thousands.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
@@ -86,7 +87,9 @@ fn scenario(args: &Sim) -> Result<Scenario, Failure> {
     }
     let item = node::load(&config)?;
     let topology = node::check(&item, &catalogue)?.simulated().map_err(Failure::Config)?;
-    Ok(Scenario { topology, catalogue, span: args.span, faults: args.faults.clone(), plant: args.plant })
+    let (span, faults) = (args.span, args.faults.clone());
+    let scenario = Scenario { topology, catalogue, span, faults, plant: args.plant, measurements: Arc::default() };
+    Ok(scenario.with_measurements())
 }
 
 /// All seeds on all cores, in order.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use csf_core::port::{JournalReader, LaneInfo, LaneKind, StoredPacket};
-use csf_core::{LaneId, Stamp};
+use csf_core::{ClockDomain, LaneId, Stamp};
 use csf_runtime::node::TreeNode;
 use csf_runtime::replay::replay;
 use csf_sim::SimDisk;
 
-use super::Scenario;
 use super::client::Acknowledged;
+use super::{Measurements, Scenario};
 
 /// Violations told per run; the first says enough.
 const MOST_VIOLATIONS: usize = 10;
@@ -32,7 +32,7 @@ pub(super) fn journal(scenario: &Scenario, disk: &SimDisk, acknowledged: &[Ackno
             return Found { violations: vec![format!("the journal cannot be read: {error}")], packets: 0, digest: 0 };
         }
     };
-    let mut audit = Audit::new(&lanes);
+    let mut audit = Audit::new(&lanes, &scenario.measurements);
     let packets = disk.with_packets(|packets| {
         packets.iter().for_each(|packet| audit.look_at(packet));
         packets.len() as u64
@@ -75,11 +75,19 @@ fn nothing_lost(
 /// and in time, and what a source measured is there once and in order, over all lives.
 struct Audit<'a> {
     lanes: BTreeMap<LaneId, LaneAudit>,
-    /// Author, topic, and the newest time measured.
-    sources: Vec<(&'a LaneInfo, u64)>,
+    sources: Vec<SourceAudit<'a>>,
     position: u64,
     digest: Digest,
     violations: Vec<String>,
+}
+
+/// What one author measured on one topic, over all lives.
+struct SourceAudit<'a> {
+    lane: &'a LaneInfo,
+    newest: u64,
+    count: usize,
+    /// What it measures when nothing goes wrong.
+    expected: &'a [u64],
 }
 
 #[derive(Default)]
@@ -91,7 +99,7 @@ struct LaneAudit {
 }
 
 impl<'a> Audit<'a> {
-    fn new(lanes: &'a [LaneInfo]) -> Self {
+    fn new(lanes: &'a [LaneInfo], measurements: &'a Measurements) -> Self {
         let mut audit = Self {
             lanes: BTreeMap::new(),
             sources: Vec::new(),
@@ -101,9 +109,11 @@ impl<'a> Audit<'a> {
         };
         for lane in lanes {
             let source = (lane.kind == LaneKind::Source).then(|| {
-                let is_same = |(known, _): &(&LaneInfo, u64)| known.author == lane.author && known.topic == lane.topic;
+                let key = (lane.author.clone(), lane.topic.clone());
+                let is_same = |known: &SourceAudit<'_>| known.lane.author == key.0 && known.lane.topic == key.1;
                 audit.sources.iter().position(is_same).unwrap_or_else(|| {
-                    audit.sources.push((lane, 0));
+                    let expected = measurements.get(&key).map_or(&[][..], Vec::as_slice);
+                    audit.sources.push(SourceAudit { lane, newest: 0, count: 0, expected });
                     audit.sources.len() - 1
                 })
             });
@@ -152,13 +162,33 @@ impl<'a> Audit<'a> {
     fn sources_go_on(&mut self, packet: &StoredPacket) {
         let Some(measured_at) = packet.header.measured_at else { return };
         let source = self.lanes.get(&packet.header.id.lane).and_then(|lane| lane.source);
-        let Some((lane, newest)) = source.map(|source| &mut self.sources[source]) else { return };
-        if measured_at.ns <= *newest {
-            let (id, topic, author) = (packet.header.id, &lane.topic, &lane.author);
+        let Some(source) = source.map(|source| &mut self.sources[source]) else { return };
+        let (id, topic, author) = (packet.header.id, &source.lane.topic, &source.lane.author);
+        if measured_at.ns <= source.newest {
             self.violations.push(format!("{id} on `{topic}` was not measured after the one `{author}` sent before"));
         }
-        *newest = measured_at.ns;
+        if source.expected.get(source.count).is_some_and(|expected| *expected != measured_at.ns) {
+            self.violations.push(format!("{id} on `{topic}` is not what `{author}` measures {}th", source.count + 1));
+        }
+        source.newest = measured_at.ns;
+        source.count += 1;
     }
+}
+
+/// When each author measured what it published on each topic, on clocks that are not the machine's.
+pub(super) fn measurements(disk: &SimDisk) -> Measurements {
+    let lanes: BTreeMap<LaneId, LaneInfo> =
+        disk.reader().lanes().unwrap_or_default().into_iter().map(|lane| (lane.id, lane)).collect();
+    let mut measurements = Measurements::new();
+    disk.with_packets(|packets| {
+        for packet in packets {
+            let measured_at = packet.header.measured_at.filter(|at| at.clock != ClockDomain::OS);
+            let lane = lanes.get(&packet.header.id.lane).filter(|lane| lane.kind == LaneKind::Source);
+            let (Some(measured_at), Some(lane)) = (measured_at, lane) else { continue };
+            measurements.entry((lane.author.clone(), lane.topic.clone())).or_default().push(measured_at.ns);
+        }
+    });
+    measurements
 }
 
 /// Every position is a packet or an event.

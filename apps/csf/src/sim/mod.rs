@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use csf_core::Stamp;
-use csf_core::port::{Journal, Timer};
+use csf_core::port::{Journal, Timer, within};
 use csf_runtime::node::{BootOptions, Interrupt, Node, boot};
 use csf_runtime::topology::Topology;
 use csf_runtime::{Catalogue, Plant, World};
@@ -35,6 +35,8 @@ use reload::{ConfigFile, Editor};
 const EPOCH_NS: u64 = 1_767_225_600_000_000_000;
 /// Clients of the node.
 const CLIENTS: u64 = 3;
+/// Virtual time after which what must end by itself counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Virtual time a stopped node has for its last tasks to end.
 const REST: Duration = Duration::from_secs(3);
 
@@ -47,6 +49,21 @@ pub(crate) struct Scenario {
     pub(crate) span: Duration,
     pub(crate) faults: Faults,
     pub(crate) plant: Option<Planted>,
+    /// What sources measure when nothing goes wrong; empty when nobody knows.
+    pub(crate) measurements: Arc<Measurements>,
+}
+
+/// Times of measurements by author and topic, nanoseconds.
+pub(crate) type Measurements = BTreeMap<(String, String), Vec<u64>>;
+
+impl Scenario {
+    /// The same, knowing what its sources measure when nothing goes wrong: a run without faults says it.
+    pub(crate) fn with_measurements(self) -> Self {
+        let calm = Self { faults: Faults::default(), plant: None, ..self.clone() };
+        let machine = Machine::new(&calm, 0);
+        machine.live(&calm);
+        Self { measurements: Arc::new(invariants::measurements(&machine.disk)), ..self }
+    }
 }
 
 /// A bug put in on purpose.
@@ -133,16 +150,23 @@ struct Machine {
     doom: Option<Doom>,
 }
 
+impl Machine {
+    fn new(scenario: &Scenario, seed: u64) -> Self {
+        let world = SimExecutor::new(seed);
+        let rng = SeededRng::new(seed).stream(1);
+        let notebook = Notebook { world: world.clone(), books: Arc::default(), crash_at: Arc::default() };
+        let clock = SimClock::new(&world, EPOCH_NS, scenario.faults.drift_ppb(&rng));
+        let file = Arc::new(Mutex::new(ConfigFile::new(&scenario.topology)));
+        let doom = scenario.faults.has(Fault::ServiceCrash).then(|| Doom::new(&notebook, seed));
+        let machine = Machine { world, disk: SimDisk::new(), clock, notebook, rng, file, doom };
+        machine.disk.set_lying(scenario.plant == Some(Planted::LyingDisk));
+        machine
+    }
+}
+
 /// Runs `scenario` from `seed`.
 pub(crate) fn run(scenario: &Scenario, seed: u64) -> Run {
-    let world = SimExecutor::new(seed);
-    let rng = SeededRng::new(seed).stream(1);
-    let notebook = Notebook { world: world.clone(), books: Arc::default(), crash_at: Arc::default() };
-    let clock = SimClock::new(&world, EPOCH_NS, scenario.faults.drift_ppb(&rng));
-    let file = Arc::new(Mutex::new(ConfigFile::new(&scenario.topology)));
-    let doom = scenario.faults.has(Fault::ServiceCrash).then(|| Doom::new(&notebook, seed));
-    let machine = Machine { world, disk: SimDisk::new(), clock, notebook, rng, file, doom };
-    machine.disk.set_lying(scenario.plant == Some(Planted::LyingDisk));
+    let machine = Machine::new(scenario, seed);
     machine.live(scenario);
     let Machine { world, disk, notebook, .. } = &machine;
     let acknowledged = std::mem::take(&mut notebook.books().acknowledged);
@@ -223,13 +247,15 @@ impl Machine {
             edited
         });
         let weather = faults::weather(self, scenario, number);
-        csf_core::port::within(&self.world, left, weather).await;
+        within(&self.world, left, weather).await;
         self.disk.set_next(csf_sim::NextWrite::Works);
         self.disk.set_commit_time(Duration::ZERO);
         self.notebook.books().is_partitioned = false;
         // A change that has begun comes to its end, one way or the other.
-        if let Some(edited) = edited {
-            let _ = edited.await;
+        if let Some(edited) = edited
+            && within(&self.world, PATIENCE, edited).await.is_none()
+        {
+            self.violated(format!("a reload takes longer than {PATIENCE:?}"));
         }
         self.world.sleep(REST).await;
         self.stop(&node).await;
@@ -238,7 +264,9 @@ impl Machine {
 
     /// An orderly end: nothing is left behind.
     async fn stop(&self, node: &Arc<Node>) {
-        node.settle().await;
+        if within(&self.world, PATIENCE, node.settle()).await.is_none() {
+            self.violated(format!("the node does not come to rest within {PATIENCE:?}"));
+        }
         node.shutdown().await;
         self.world.sleep(REST).await;
         let tree = node.supervision();

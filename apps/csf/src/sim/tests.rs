@@ -28,7 +28,7 @@ fn scenario(faults: &str) -> Scenario {
     assert!(problems.is_empty(), "{problems:?}");
     let topology = Topology::check(settings, &catalogue).unwrap().simulated().unwrap();
     let (span, faults) = (Duration::from_secs(10), Faults::parse(faults).unwrap());
-    Scenario { topology, catalogue, span, faults, plant: None }
+    Scenario { topology, catalogue, span, faults, plant: None, measurements: Arc::default() }.with_measurements()
 }
 
 /// The first of some seeds for which this holds.
