@@ -56,8 +56,10 @@ const NAMES: [(&str, Fault); 12] = [
     ("reload", Fault::Reload),
 ];
 
-/// Steps between two crashes, at most: a life of the demo takes some ten thousand a second.
-const STEPS_BETWEEN_CRASHES: u64 = 60_000;
+/// Steps between two crashes, at most: a life of the demo takes some 1,100 a second.
+const STEPS_BETWEEN_CRASHES: u64 = 24_000;
+/// Steps after a disk became slow within which a crash may be aimed at it.
+const CRASH_WITHIN: u64 = 2_000;
 pub(super) const MOST_CRASHES: u64 = 3;
 
 pub(super) fn milliseconds(rng: &mut SeededRng, from: u64, to: u64) -> Duration {
@@ -168,6 +170,9 @@ pub(super) async fn weather(machine: &Machine, scenario: &Scenario, life: u64) {
                 let takes = milliseconds(&mut rng, 5, 1_000);
                 machine.notebook.line(format_args!("a commit takes {} ms", takes.as_millis()));
                 machine.disk.set_commit_time(takes);
+                if scenario.faults.has(Fault::Crash) && rng.below(4) == 0 {
+                    machine.notebook.crash_within(rng.below(CRASH_WITHIN));
+                }
                 machine.world.sleep(milliseconds(&mut rng, 100, 4_000)).await;
                 machine.disk.set_commit_time(Duration::ZERO);
                 machine.notebook.line("the disk is fast");
