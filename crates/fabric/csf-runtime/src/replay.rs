@@ -241,11 +241,8 @@ impl<'a> Engine<'a> {
     /// Goes on under the configuration of a chapter.
     fn begin(&mut self, chapter: &Chapter, reader: &mut dyn JournalReader) -> Result<(), ReplayError> {
         let topology = chapter.topology(self.catalogue)?;
-        for begins in chapter.begins.values() {
-            self.fetch(begins, reader)?;
-        }
-        self.reconfigure(topology, chapter);
-        Ok(())
+        let wanted = self.reconfigure(topology, chapter);
+        self.fetch(&wanted, reader)
     }
 
     /// Brings back what was read before a component was known to want it: it began to read while others published.
@@ -262,7 +259,10 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn reconfigure(&mut self, topology: Topology, chapter: &Chapter) {
+    /// Goes on under `topology`; answers where its components begin to read lanes newly. A lane that was opened while the change was
+    /// under way may have been read and forgotten already.
+    fn reconfigure(&mut self, topology: Topology, chapter: &Chapter) -> Begins {
+        let mut wanted = Begins::new();
         let before = self.topology.take();
         let mut old: BTreeMap<String, Player> = self.players.drain(..).map(|p| (p.name.clone(), p)).collect();
         let reads =
@@ -296,6 +296,7 @@ impl<'a> Engine<'a> {
                     None => 0,
                 };
                 seen.insert(*id, begin);
+                wanted.entry(*id).and_modify(|least| *least = begin.min(*least)).or_insert(begin);
             }
             self.players.push(Player {
                 name: name.clone(),
@@ -320,6 +321,7 @@ impl<'a> Engine<'a> {
         self.by_number = numbers.collect();
         self.lanes.values_mut().filter(|lane| lane.readers.is_empty()).for_each(|lane| lane.window.clear());
         self.topology = Some(topology);
+        wanted
     }
 
     fn take(&mut self, packet: StoredPacket) -> Result<(), ReplayError> {
