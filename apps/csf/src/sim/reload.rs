@@ -54,6 +54,8 @@ pub(super) struct Editor {
     next: Arc<Mutex<Result<Topology, Vec<Problem>>>>,
     doom: Option<Doom>,
     rng: SeededRng,
+    /// Parts whose change is in the file, and was refused: the next change brings it.
+    owed: Vec<(String, String)>,
     /// Virtual time after which no change begins.
     end: Duration,
 }
@@ -128,6 +130,7 @@ impl Editor {
             next,
             doom: machine.doom.clone(),
             rng: machine.rng.stream(3_000_000 + life),
+            owed: Vec::new(),
             end,
         }
     }
@@ -175,6 +178,11 @@ impl Editor {
         };
         let restarts = (change.part.0 == "service" && outcome.is_ok())
             .then(|| invariants::restarts_of(&self.node.supervision().root, &change.part.1));
+        match &outcome {
+            Ok(_) => self.owed.clear(),
+            Err(_) if is_valid => self.owed.push(change.part.clone()),
+            Err(_) => {}
+        }
         let mut books = self.notebook.books();
         books.renewed.extend(restarts.map(|restarts| (change.part.1.clone(), restarts)));
         books.run.reloads += u64::from(outcome.is_ok());
@@ -204,7 +212,7 @@ impl Editor {
             violations.push(format!("generation {} follows {}", after.generation, before.generation));
         }
         for (part, was) in &before.instances {
-            if *part == change.part || part.0 != "component" && !self.is_sound() {
+            if *part == change.part || self.owed.contains(part) || part.0 != "component" && !self.is_sound() {
                 continue;
             }
             match after.instances.get(part) {
