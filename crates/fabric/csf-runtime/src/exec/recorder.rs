@@ -28,7 +28,13 @@ const NAP: Duration = Duration::from_millis(250);
 /// Packets per commit at most; at about 100 bytes each a commit stays near 1 MiB.
 const BATCH: usize = 8192;
 
-type EventRequest = (NewEvent, oneshot::Sender<Result<u64, String>>);
+/// An event somebody wants journaled.
+struct EventRequest {
+    event: NewEvent,
+    answer: oneshot::Sender<Result<u64, String>>,
+    /// Whether a journal that refuses is tried again.
+    is_patient: bool,
+}
 
 /// Reads lanes, writes the journal.
 pub struct Recorder {
@@ -203,6 +209,10 @@ impl Recorder {
             Ok(receipt) => receipt,
             Err(error) => {
                 self.put_back(batch);
+                for request in self.events.extract_if(.., |request| !request.is_patient) {
+                    // Who asked may have gone away.
+                    let _ = request.answer.send(Err(error.to_string()));
+                }
                 return Err(error);
             }
         };
@@ -221,8 +231,8 @@ impl Recorder {
         }
         commit.sort_by_key(|c| c.packet.position);
         self.feed.publish(receipt, commit);
-        for (_, answer) in self.events.drain(..) {
-            let _ = answer.send(Ok(receipt.position));
+        for request in self.events.drain(..) {
+            let _ = request.answer.send(Ok(receipt.position));
         }
         Ok(total)
     }
@@ -284,7 +294,7 @@ impl Recorder {
         Batch {
             lanes,
             packets: by_lane.into_values().collect(),
-            events: self.events.iter().map(|(event, _)| event.clone()).collect(),
+            events: self.events.iter().map(|request| request.event.clone()).collect(),
         }
     }
 
@@ -385,15 +395,33 @@ impl RecorderHandle {
         &self.feed
     }
 
-    /// Appends an event and waits until it is durable; the answer is its commit's position.
+    /// Appends an event and waits until it is durable; the answer is its commit's position. A journal that refuses is tried again.
+    ///
+    /// # Errors
+    /// When the recorder has stopped.
+    pub async fn append(&self, event: NewEvent) -> Result<u64, String> {
+        self.request(event, true).await
+    }
+
+    /// [`RecorderHandle::append`] that gives up, for good, when the journal refuses.
     ///
     /// # Errors
     /// The journal's words.
-    pub async fn append(&self, event: NewEvent) -> Result<u64, String> {
+    pub async fn try_append(&self, event: NewEvent) -> Result<u64, String> {
+        self.request(event, false).await
+    }
+
+    async fn request(&self, event: NewEvent, is_patient: bool) -> Result<u64, String> {
         let (answer, receiver) = oneshot::channel();
-        self.shared.events.lock().unwrap_or_else(PoisonError::into_inner).push((event, answer));
+        let request = EventRequest { event, answer, is_patient };
+        self.shared.events.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         self.shared.bell.ring();
-        receiver.await.map_err(|_| "the recorder has stopped".to_owned())?
+        let stopped = || "the recorder has stopped".to_owned();
+        tokio::select! {
+            biased;
+            answer = receiver => answer.map_err(|_| stopped())?,
+            () = self.worker.ended() => Err(stopped()),
+        }
     }
 
     /// Records more topics, from the oldest packet they hold; `delivery_of` adds delivery lanes by the authors whose effects they cover.

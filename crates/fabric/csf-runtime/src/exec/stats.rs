@@ -1,6 +1,6 @@
 //! What components and services report while they run.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -154,6 +154,8 @@ pub struct ServiceStats {
     pub starts: AtomicU64,
     /// Times it was started again after a failure.
     pub restarts: AtomicU64,
+    /// Whether its next start is asked for by a change of the configuration.
+    pub(crate) is_replaced: AtomicBool,
     last_error: Mutex<String>,
 }
 
@@ -164,6 +166,7 @@ impl Default for ServiceStats {
             progress_millionths: AtomicU64::new(0),
             starts: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            is_replaced: AtomicBool::new(false),
             last_error: Mutex::default(),
         }
     }

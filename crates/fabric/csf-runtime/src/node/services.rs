@@ -200,6 +200,11 @@ impl ServiceSubsystem {
     /// Stops what ends under a new configuration. What does not run any more has ended.
     pub(super) async fn end(&self, turnover: &ServiceTurnover) {
         let Some(root) = self.root().clone() else { return };
+        if let Some(node) = self.node.upgrade() {
+            let live = node.live();
+            let ending = turnover.ending.iter().filter_map(|name| live.service(name));
+            ending.for_each(|(_, stats)| stats.is_replaced.store(true, Ordering::Release));
+        }
         for (group, name) in turnover.stopped.iter().rev() {
             if let Some(supervisor) = below(&root, group).await {
                 drop_child(&supervisor, name).await;
@@ -315,7 +320,8 @@ fn note(live: &Live, report: &Report) {
     };
     match kind {
         ReportKind::Started => {
-            if own.starts.fetch_add(1, Ordering::Relaxed) > 0 {
+            let is_replaced = own.is_replaced.swap(false, Ordering::AcqRel);
+            if own.starts.fetch_add(1, Ordering::Relaxed) > 0 && !is_replaced {
                 own.restarts.fetch_add(1, Ordering::Relaxed);
             }
         }

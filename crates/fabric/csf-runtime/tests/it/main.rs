@@ -6,6 +6,7 @@ mod health;
 mod hub;
 mod node;
 mod otp_suite;
+mod reload;
 mod services;
 mod shutdown;
 mod simulated;

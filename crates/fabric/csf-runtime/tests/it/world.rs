@@ -130,6 +130,48 @@ impl Service for Counter {
     }
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct KeeperOptions {
+    /// What a number counts for.
+    times: i64,
+    /// Whether it goes on from an instance with other options.
+    #[serde(default)]
+    takes_over: bool,
+}
+
+impl Options for KeeperOptions {}
+
+/// Adds up numbers times what its options say.
+struct Keeper {
+    options: KeeperOptions,
+    adder: Adder,
+}
+
+impl Component for Keeper {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
+        let value = event.get::<Number>()?.value;
+        if value == -2 {
+            panic!("minus two");
+        }
+        self.adder.sum += value * self.options.times;
+        cx.publish("sum", Sum { sum: self.adder.sum })?;
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.adder.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
+        self.adder.restore(snapshot)
+    }
+
+    fn take_over(&mut self, snapshot: &[u8]) -> bool {
+        self.options.takes_over && self.restore(snapshot).is_ok()
+    }
+}
+
 /// How a service goes wrong.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -191,6 +233,12 @@ impl Pack for TestPack {
         registrar.service::<FlakyOptions, _>("flaky", "goes wrong", |o| Flaky(o.clone())).done();
         let adder = registrar.component::<NoOptions, _>("adder", "adds", |_| Adder::default());
         adder.reads::<Number>().reads::<Sum>().writes::<Sum>("sum").done();
+        let keeper = |o: &KeeperOptions| Keeper { options: o.clone(), adder: Adder::default() };
+        registrar
+            .component::<KeeperOptions, _>("keeper", "keeps", keeper)
+            .reads::<Number>()
+            .writes::<Sum>("sum")
+            .done();
         let liar = registrar.component::<NoOptions, _>("liar", "lies", |_| Liar);
         liar.reads::<Number>().writes::<Sum>("sum").done();
     }

@@ -187,7 +187,7 @@ impl Node {
             is_start: false,
             begins,
         };
-        let journaled = self.recorder.append(chapter.event()).await;
+        let journaled = self.recorder.try_append(chapter.event()).await;
         journaled.map_err(|reason| ReloadError::Journal { reason })?;
         Ok(jobs)
     }

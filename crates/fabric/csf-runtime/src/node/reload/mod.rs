@@ -236,8 +236,6 @@ impl Node {
             stamp: Stamp(self.now_ns()),
             data: serde_json::json!({ "code": error.code(), "reason": error.to_string(), "problems": problems }),
         };
-        if !matches!(error, ReloadError::Journal { .. }) {
-            let _ = self.recorder.append(event).await;
-        }
+        let _ = self.recorder.try_append(event).await;
     }
 }

@@ -1,0 +1,281 @@
+//! Whole nodes whose configuration changes while they run, and between their starts.
+
+use std::sync::Arc;
+
+use csf_runtime::exec::RunState;
+use csf_runtime::node::{ComponentReport, Node, PlanAction, ReloadError, ReloadReport};
+use csf_runtime::replay::{ReplayReport, replay};
+use csf_runtime::runs::{RUN_STREAM, chapters};
+use csf_sim::MemoryStore;
+use serde_json::json;
+
+use crate::world::{catalogue, check, start};
+
+/// A number's way: `adder` is never touched, `keeper` is.
+fn configured(keeper: &str) -> String {
+    format!(
+        r#"
+[source.numbers]
+type = "test.counter"
+writes = {{ number = "n" }}
+
+[component.adder]
+type = "test.adder"
+reads = ["n"]
+writes = {{ sum = "s" }}
+{keeper}"#
+    )
+}
+
+fn keeper(options: &str) -> String {
+    configured(&format!(
+        "[component.keeper]\ntype = \"test.keeper\"\nreads = [\"n\"]\nwrites = {{ sum = \"k\" }}\n{options}\n"
+    ))
+}
+
+async fn reconfigure(node: &Node, text: &str) -> Result<ReloadReport, ReloadError> {
+    node.reconfigure(check(text).unwrap()).await
+}
+
+async fn publish(node: &Node, values: impl IntoIterator<Item = i64>) {
+    for value in values {
+        node.publish_json("n", json!({ "value": value })).unwrap();
+    }
+    node.settle().await;
+}
+
+fn last(node: &Node, topic: &str) -> Option<i64> {
+    let last = node.feed().last_values().remove(topic)?;
+    let payload = (node.catalogue().messages[&last.lane.message].decode)(&last.packet.payload).unwrap();
+    (node.catalogue().messages[&last.lane.message].to_json)(payload.as_ref()).unwrap()["sum"].as_i64()
+}
+
+fn part(node: &Node, name: &str) -> ComponentReport {
+    node.components().into_iter().find(|part| part.name == name).unwrap()
+}
+
+/// The journal of a node that stopped, replayed.
+fn prove(store: &MemoryStore) -> ReplayReport {
+    let report = replay(store.reader().as_mut(), &catalogue(), None, &mut |_| ()).unwrap().report;
+    assert_eq!(report.first_difference, None);
+    assert_eq!(report.compared, report.equal);
+    report
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_options_make_another_instance_that_takes_the_state_over() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1\ntakes_over = true"), &store).await.unwrap();
+    publish(&node, [1, 2]).await;
+    let report = reconfigure(&node, &keeper("times = 10\ntakes_over = true")).await.unwrap();
+    assert_eq!((report.generation, report.plan.steps.len()), (1, 1));
+    let step = &report.plan.steps[0];
+    assert_eq!((step.action, step.name.as_str(), step.keys[0].key.as_str()), (PlanAction::Change, "keeper", "times"));
+    assert_eq!((step.keys[0].from.as_deref(), step.keys[0].to.as_deref()), (Some("1"), Some("10")));
+    assert_eq!(report.plan.untouched, ["adder", "numbers"]);
+    publish(&node, [3]).await;
+    assert_eq!((last(&node, "k"), last(&node, "s")), (Some(33), Some(6)));
+    assert_eq!((part(&node, "keeper").incarnation, part(&node, "adder").incarnation), (2, 1));
+    node.shutdown().await;
+    assert_eq!(prove(&store).compared, 6);
+    // Another start, with other options once more.
+    let node = start(&keeper("times = 100\ntakes_over = true"), &store).await.unwrap();
+    publish(&node, [1]).await;
+    assert_eq!((last(&node, "k"), last(&node, "s")), (Some(133), Some(7)));
+    node.shutdown().await;
+    assert_eq!(prove(&store).compared, 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_takes_nothing_over_starts_anew() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    publish(&node, [1, 2]).await;
+    reconfigure(&node, &keeper("times = 2")).await.unwrap();
+    publish(&node, [3]).await;
+    assert_eq!(last(&node, "k"), Some(6));
+    node.shutdown().await;
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_comes_reads_from_then_on_and_goes() {
+    let store = MemoryStore::default();
+    let node = start(&configured(""), &store).await.unwrap();
+    publish(&node, [1]).await;
+    reconfigure(&node, &keeper("times = 1")).await.unwrap();
+    publish(&node, [2, 3]).await;
+    assert_eq!((last(&node, "k"), last(&node, "s")), (Some(5), Some(6)));
+    let names = |node: &Node| node.topics().into_iter().map(|t| t.name).collect::<Vec<_>>();
+    assert_eq!(names(&node), ["k", "n", "s"]);
+    reconfigure(&node, &configured("")).await.unwrap();
+    assert_eq!(names(&node), ["n", "s"]);
+    publish(&node, [4]).await;
+    assert_eq!((last(&node, "k"), last(&node, "s")), (Some(5), Some(10)));
+    // It comes back as another one, and goes on with the same lane.
+    reconfigure(&node, &keeper("times = 1")).await.unwrap();
+    publish(&node, [5]).await;
+    assert_eq!(last(&node, "k"), Some(5));
+    node.shutdown().await;
+    let lanes = store.reader().lanes().unwrap();
+    assert_eq!(lanes.iter().filter(|lane| lane.author == "keeper").count(), 1);
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_came_later_is_not_given_what_was_before_it_after_a_restart_either() {
+    let store = MemoryStore::default();
+    let node = start(&configured(""), &store).await.unwrap();
+    publish(&node, [1, 2]).await;
+    reconfigure(&node, &keeper("times = 1")).await.unwrap();
+    node.shutdown().await;
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    publish(&node, [4]).await;
+    assert_eq!((last(&node, "k"), last(&node, "s")), (Some(4), Some(7)));
+    node.shutdown().await;
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_changed_between_two_starts_is_taken() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    publish(&node, [1]).await;
+    node.shutdown().await;
+    let node = start(&configured(""), &store).await.unwrap();
+    publish(&node, [2]).await;
+    assert_eq!(last(&node, "s"), Some(3));
+    node.shutdown().await;
+    // Back again: it is new, and what was published without it is over.
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    publish(&node, [4]).await;
+    assert_eq!((last(&node, "k"), last(&node, "s")), (Some(4), Some(7)));
+    node.shutdown().await;
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_file_changes_nothing_and_leaves_an_event() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    let bad = keeper("tims = 2");
+    node.set_configuration_source(Arc::new(move || check(&bad)));
+    let error = node.reload().await.unwrap_err();
+    assert!(matches!(&error, ReloadError::Invalid(problems) if problems[0].code == "CSF-0103"), "{error}");
+    assert_eq!(error.code(), "CSF-0118");
+    let configuration = node.configuration();
+    assert_eq!(configuration.generation, 0);
+    assert!(configuration.text.contains("times = 1"));
+    assert!(configuration.last.unwrap().refused.unwrap().contains("1 problem"));
+    publish(&node, [3]).await;
+    assert_eq!((last(&node, "k"), part(&node, "keeper").incarnation), (Some(3), 1));
+    node.shutdown().await;
+    let events = store.reader().events(RUN_STREAM, 1, 10).unwrap();
+    let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["started", "reload_refused"]);
+    assert_eq!(events[1].data["problems"][0][0], "CSF-0103");
+    assert_eq!(chapters(store.reader().as_mut()).unwrap().len(), 1);
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_another_start_is_refused_with_all_that_came_with_it() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    for change in ["[node]\nname = \"other\"\n", "[topic.n]\ncapacity = 8192\n"] {
+        let error = reconfigure(&node, &format!("{}{change}", keeper("times = 5"))).await.unwrap_err();
+        assert!(matches!(&error, ReloadError::NeedsStart(problems) if problems.len() == 1), "{error}");
+        assert_eq!(error.code(), "CSF-0117");
+    }
+    publish(&node, [1]).await;
+    assert_eq!(last(&node, "k"), Some(1));
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_goes_on_where_it_was() {
+    let store = MemoryStore::default();
+    let counting =
+        |count: u64| configured("").replace("\"test.counter\"", &format!("\"test.counter\"\ncount = {count}"));
+    let node = start(&counting(10), &store).await.unwrap();
+    let added = async |sum: i64| {
+        while last(&node, "s") != Some(sum) {
+            node.settle().await;
+            tokio::task::yield_now().await;
+        }
+    };
+    added(45).await;
+    let report = reconfigure(&node, &counting(20)).await.unwrap();
+    assert_eq!(report.plan.steps[0].name, "numbers");
+    // 0..20, added up once each.
+    added(190).await;
+    assert_eq!(part(&node, "numbers").restarts, 0, "a change is no failure");
+    node.shutdown().await;
+    let lanes = store.reader().lanes().unwrap();
+    assert_eq!(lanes.iter().filter(|lane| lane.author == "numbers").count(), 1);
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_refuses_the_change_leaves_the_old_configuration_in_force() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    publish(&node, [1]).await;
+    store.set_capacity_bytes(Some(0));
+    let error = reconfigure(&node, &keeper("times = 5")).await.unwrap_err();
+    assert!(matches!(error, ReloadError::Journal { .. }), "{error}");
+    store.set_capacity_bytes(None);
+    publish(&node, [2]).await;
+    assert_eq!((last(&node, "k"), part(&node, "keeper").incarnation), (Some(3), 1));
+    assert_eq!(part(&node, "numbers").state, RunState::Running);
+    reconfigure(&node, &keeper("times = 5")).await.unwrap();
+    publish(&node, [1]).await;
+    assert_eq!(last(&node, "k"), Some(5));
+    node.shutdown().await;
+    assert_eq!(chapters(store.reader().as_mut()).unwrap().len(), 2);
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_given_up_holds_nobody_up_and_comes_back_with_a_change() {
+    let store = MemoryStore::default();
+    let never = "times = 1\nrestart = { at_most = 0, within = \"60s\" }";
+    let node = start(&keeper(never), &store).await.unwrap();
+    publish(&node, [1, -2]).await;
+    assert_eq!(part(&node, "keeper").state, RunState::Failed);
+    // Far more than its lane could hold for it.
+    for _ in 0..10 {
+        publish(&node, (0..1_000).map(|_| 1)).await;
+    }
+    assert_eq!(part(&node, "adder").handled, 10_002);
+    reconfigure(&node, &keeper("times = 2\nrestart = { at_most = 3, within = \"60s\" }")).await.unwrap();
+    assert_eq!(part(&node, "keeper").state, RunState::Running);
+    publish(&node, [4]).await;
+    assert_eq!(last(&node, "k"), Some(8));
+    node.shutdown().await;
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_may_change_places() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    publish(&node, [1]).await;
+    let elsewhere = keeper("times = 1").replace("sum = \"k\"", "sum = \"elsewhere\"");
+    let report = reconfigure(&node, &elsewhere).await.unwrap();
+    assert!(report.plan.steps.iter().any(|step| step.effect.contains("goes on with its state")), "{}", report.plan);
+    publish(&node, [2]).await;
+    assert_eq!((last(&node, "k"), last(&node, "elsewhere")), (Some(1), Some(3)));
+    assert_eq!(part(&node, "keeper").incarnation, 1);
+    node.shutdown().await;
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_takes_no_change() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    node.shutdown().await;
+    assert!(matches!(reconfigure(&node, &keeper("times = 2")).await, Err(ReloadError::NotRunning { .. })));
+    assert!(matches!(node.reload().await, Err(ReloadError::NoSource)));
+}
