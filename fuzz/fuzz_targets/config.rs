@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use csf_runtime::config::{Layers, Settings, Source, parse_duration};
+use csf_runtime::config::{Layers, Settings, Source};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let _ = parse_duration(text);
+    if let Some(span) = csf_core::span::parse(text) {
+        assert_eq!(csf_core::span::parse(&csf_core::span::text(span)), Some(span));
+    }
     let mut layers = Layers::new("[node]\nname = \"n\"\n");
     let source = Arc::new(Source { name: "csf.toml".to_owned(), text: text.to_owned() });
     layers.add(&source);

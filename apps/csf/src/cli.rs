@@ -154,8 +154,7 @@ fn parse_speed(text: &str) -> Result<Speed, String> {
 }
 
 fn parse_time(text: &str) -> Result<std::time::Duration, String> {
-    csf_runtime::config::parse_duration(text)
-        .ok_or_else(|| "expected a number with a unit, such as 30s or 5min".to_owned())
+    csf_core::span::parse(text).ok_or_else(|| "expected a number with a unit, such as 30s or 5min".to_owned())
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,5 +1,6 @@
 //! `[resilience.NAME]` as it stands in a file. Times are text with a unit, or the numbers whose keys name it, as INT-083 to INT-085 do.
 
+use csf_core::span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +12,11 @@ use crate::retry::Jitter;
 pub struct Section {
     /// Limit of a whole call with its retries and waits, such as `"10s"`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub timeout: Option<String>,
     /// Limit of one try, such as `"2s"`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub try_timeout: Option<String>,
     /// Circuit breaker, INT-083.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,16 +48,19 @@ pub struct BreakerSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_rate: Option<f64>,
     /// A call that takes longer is slow. Default `"60s"`.
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub slow_call: Option<String>,
     /// Calls the rates are taken over. Default 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_calls: Option<u32>,
     /// Time the rates are taken over, such as `"30s"`, instead of `window_calls`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub window_time: Option<String>,
     /// Calls needed before a rate is judged. Default 100.
     pub minimum_calls: Option<u32>,
     /// How long it stays open. Default `"60s"`.
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub timeout: Option<String>,
     /// The same in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,11 +68,15 @@ pub struct BreakerSection {
     /// Factor on the wait for every opening in a row. Default 1.
     pub open_growth: Option<f64>,
     /// Limit of the grown wait. Default `"1h"`.
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub open_max: Option<String>,
     /// Probes at the same time while half-open. Default 10.
-    #[serde(alias = "half_open_max")]
     pub half_open_max_calls: Option<u32>,
+    /// The same under the name of FRM-112.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_open_max: Option<u32>,
     /// How long it stays half-open without a verdict. Default `"60s"`.
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub half_open_timeout: Option<String>,
     /// Successful probes that close it. Default `half_open_max_calls`, or the rates where `failure_rate` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,11 +90,13 @@ pub struct RetrySection {
     /// Tries of a call, the first included. Default 3.
     pub max_attempts: Option<u32>,
     /// Wait before the first retry. Default `"100ms"`.
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub initial_delay: Option<String>,
     /// The same in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_delay_ms: Option<u64>,
     /// Longest wait before a retry. Default `"5s"`.
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub max_delay: Option<String>,
     /// The same in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +107,7 @@ pub struct RetrySection {
     pub jitter: Option<Jitter>,
     /// Longest wait that a service may ask for; one that asks for more is not tried again. Default `max_delay`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub retry_after_max: Option<String>,
     /// Retries the guard has for all its calls.
     pub budget: Option<BudgetSection>,
@@ -119,6 +132,7 @@ pub struct BulkheadSection {
     /// Tries at the same time. Default 10.
     pub max_concurrent_calls: Option<u32>,
     /// Longest wait for a slot. Default `"1s"`.
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub max_wait_duration: Option<String>,
     /// The same in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,11 +148,13 @@ pub struct RateLimitSection {
     /// Tries in `per`. Default 100.
     pub calls: Option<u32>,
     /// Default `"1s"`.
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub per: Option<String>,
     /// Tries that may follow each other at once after a pause. Default `calls`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
     /// Longest wait for a turn; 0 fails at once. Default `"0s"`.
+    #[schemars(extend("pattern" = span::PATTERN))]
     pub max_wait: Option<String>,
 }
 
@@ -149,6 +165,7 @@ pub enum FallbackSection {
     /// `{ cache = { ttl = "5min" } }`: the last good answer under the call's key.
     Cache {
         /// How old it may be.
+        #[schemars(extend("pattern" = span::PATTERN))]
         ttl: String,
     },
     /// `{ default = { value = … } }`: this value.

@@ -9,7 +9,7 @@ mod tree;
 pub use layers::{Layers, environment_layer};
 pub use problem::{Location, Problem, Source, closest};
 pub use settings::{
-    ComponentSettings, Located, NodeSettings, RestartSettings, ServiceSettings, Settings, TopicSettings, parse_duration,
+    ComponentSettings, Located, NodeSettings, RestartSettings, ServiceSettings, Settings, TopicSettings,
 };
 pub use supervision::{ServiceRestart, SupervisorSettings, WhenSpent};
 pub use tree::{Item, Tree};

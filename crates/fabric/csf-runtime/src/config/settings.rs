@@ -329,20 +329,3 @@ fn rest(item: &Item, taken: &[&str]) -> Item {
     }
     rest
 }
-
-/// A number with a unit: `10ms`, `1.5s`, `2 min`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = (text[..split].parse::<f64>().ok()?, text[split..].trim());
-    let seconds = match unit {
-        "ns" => 1e-9,
-        "us" | "µs" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "min" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number * seconds).ok()
-}

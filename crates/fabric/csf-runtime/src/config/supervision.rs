@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::settings::{Reader, RestartSettings};
-use super::{Item, Location, Problem, Tree, parse_duration};
+use super::{Item, Location, Problem, Tree};
 use crate::supervise::{Backoff, Restart, Strategy};
 
 /// How long a service may take to stop, unless it is told otherwise: OTP's default for workers.
@@ -126,7 +126,7 @@ impl Reader {
 
     pub(super) fn duration(&mut self, item: &Item, key: &str) -> Option<Duration> {
         let text = self.text(item, key)?;
-        let duration = parse_duration(&text.value);
+        let duration = csf_core::span::parse(&text.value);
         if duration.is_none() {
             self.problems.push(
                 Problem::new("CSF-0104", format!("`{}` is no duration", text.value))
