@@ -383,7 +383,7 @@ pub(crate) struct ConfigCommand {
 pub(crate) enum ConfigAction {
     /// Print the configuration as it will be used
     Show(ConfigShow),
-    /// Print the JSON Schema of every component and service type's options
+    /// Print the JSON Schema of a configuration, for editors: draft-07, with the options of every type in this binary
     Schema,
 }
 

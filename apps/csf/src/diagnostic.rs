@@ -92,9 +92,19 @@ pub(crate) fn render(problem: &Problem, colour: bool) -> String {
         let label =
             if problem.label.is_empty() { String::new() } else { format!("  {}", paint("1;31", &problem.label)) };
         out += &format!("\n{blank}{} {}:{line}:{column}", paint("1;34", "-->"), location.source.name);
-        out += &format!("\n{} {bar} {text}", paint("1;34", &line.to_string()));
+        let line = paint("1;34", &line.to_string());
+        if problem.is_confidential {
+            // The label never shows a value: beside a secret it would have nothing to point at.
+            out += &format!("\n{line} {bar} (not shown: this line holds a secret)");
+            return finish(out, problem, paint);
+        }
+        out += &format!("\n{line} {bar} {text}");
         out += &format!("\n{blank} {bar} {}{carets}{label}", " ".repeat(column - 1));
     }
+    finish(out, problem, paint)
+}
+
+fn finish(mut out: String, problem: &Problem, paint: impl Fn(&str, &str) -> String) -> String {
     if !problem.help.is_empty() {
         out += &format!("\n  = {}: {}", paint("1", "help"), problem.help);
     }

@@ -21,6 +21,7 @@ pub mod node;
 pub mod persist;
 pub mod provenance;
 pub mod replay;
+pub mod resilience;
 pub mod supervise;
 pub mod topology;
 
@@ -28,7 +29,7 @@ pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};
 pub use os_rng::OsRng;
 pub use pack::{
     Catalogue, ComponentBuilder, ComponentFactory, ComponentType, EffectOpener, Manifest, NoOptions, Options,
-    OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
+    OutgoingCall, OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
 };
 pub use service::{BoxFuture, Service, ServiceContext, ServiceError};
 pub use tokio_world::TokioWorld;

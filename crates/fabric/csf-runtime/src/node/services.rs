@@ -122,6 +122,7 @@ impl ServiceSubsystem {
         let recorded: BTreeMap<String, u64> =
             self.recorded.iter().filter(|((a, _), _)| *a == name).map(|((_, t), n)| (t.clone(), *n)).collect();
         let (recorded, bus, stats) = (Arc::new(recorded), node.bus.clone(), node.service_stats[index].clone());
+        let guards = node.guards.clone();
         let (policy, stop_within) = (settings.restart.policy, settings.stop_within);
         let work = move |child: ChildContext| {
             let cx = ServiceContext {
@@ -130,6 +131,7 @@ impl ServiceSubsystem {
                 writes: writes.clone(),
                 recorded: recorded.clone(),
                 progress: stats.clone(),
+                guards: guards.clone(),
                 child: Arc::new(child),
             };
             run_service(service.clone(), stats.clone(), cx)

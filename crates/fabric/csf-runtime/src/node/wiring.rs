@@ -99,6 +99,7 @@ impl Assembly {
             ending: Ending::default(),
             replayed,
             monitor: Arc::new(monitor),
+            guards: Arc::new(crate::resilience::NodeGuards::new(&topology.settings, &world)),
             world,
             bus,
             topology,

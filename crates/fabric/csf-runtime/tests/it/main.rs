@@ -5,6 +5,8 @@ mod config;
 mod health;
 mod hub;
 mod node;
+mod resilience;
+mod secrets;
 mod services;
 mod shutdown;
 mod simulated;
