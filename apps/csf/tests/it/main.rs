@@ -9,5 +9,6 @@ mod demo;
 mod doctor;
 mod faults;
 mod life;
+mod schema;
 mod scratch;
 mod world;
