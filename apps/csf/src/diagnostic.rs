@@ -113,3 +113,26 @@ fn finish(mut out: String, problem: &Problem, paint: impl Fn(&str, &str) -> Stri
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use csf_runtime::config::{Location, Source};
+
+    use super::*;
+
+    #[test]
+    fn a_line_with_a_secret_is_named_and_not_shown() {
+        let source =
+            Arc::new(Source { name: "csf.toml".to_owned(), text: "a = 1\npassword = \"hunter2\"\n".to_owned() });
+        let problem = Problem::new("CSF-0119", "a secret").at(&Location::new(&source, 17..26)).confidential();
+        let expected = [
+            "error[CSF-0119]: a secret",
+            " --> csf.toml:2:12",
+            "2 | (not shown: this line holds a secret)",
+            "  = help: run `csf explain CSF-0119` for the usual causes",
+        ];
+        assert_eq!(render(&problem, false), expected.join("\n"));
+    }
+}

@@ -21,17 +21,38 @@ pub(crate) fn run(action: ConfigAction) -> Outcome {
 
 fn show(args: &ConfigShow) -> Outcome {
     let item = node::load(&args.config)?;
-    let leaves = item.leaves();
-    let secrets = secrets_in_clear(&item, &packs::catalogue());
+    let rows = rows(&item, &secrets_in_clear(&item, &packs::catalogue()));
+    if args.config.json {
+        let values: Vec<_> =
+            rows.iter().map(|row| json!({ "key": row.key, "value": row.value, "origin": row.origin })).collect();
+        return print_json(&values);
+    }
+    let line = |row: &Row| format!("{} = {}", row.key, row.value);
+    let width = rows.iter().map(|row| line(row).len()).max().unwrap_or(0).min(72);
+    for row in rows {
+        if args.origin {
+            println!("{:<width$}  # {}", line(&row), row.origin);
+        } else {
+            println!("{}", line(&row));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A value, and where it comes from.
+struct Row {
+    key: String,
+    value: toml::Value,
+    origin: String,
+}
+
+/// Every value, but what lies inside one of `secrets`.
+fn rows(item: &Item, secrets: &[Location]) -> Vec<Row> {
     let is_secret = |at: &Location| {
         let holds = |secret: &Location| {
             *secret.source == *at.source && secret.span.start <= at.span.start && at.span.end <= secret.span.end
         };
         secrets.iter().any(holds)
-    };
-    let shown = |item: &Item| match is_secret(&item.location) {
-        true => toml::Value::String(HIDDEN.to_owned()),
-        false => item.value(),
     };
     let origin = |at: &Location| {
         let (line, column) = at.line_column();
@@ -42,28 +63,47 @@ fn show(args: &ConfigShow) -> Outcome {
             name => format!("{name}:{line}:{column}"),
         }
     };
-    if args.config.json {
-        let values: Vec<_> = leaves
-            .iter()
-            .map(|(path, item)| json!({ "key": path, "value": shown(item), "origin": origin(&item.location) }))
-            .collect();
-        return print_json(&values);
-    }
-    let width =
-        leaves.iter().map(|(path, item)| path.len() + shown(item).to_string().len() + 3).max().unwrap_or(0).min(72);
-    for (path, item) in leaves {
-        let line = format!("{path} = {}", shown(item));
-        if args.origin {
-            println!("{line:<width$}  # {}", origin(&item.location));
-        } else {
-            println!("{line}");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    let row = |(key, item): (String, &Item)| {
+        let value = if is_secret(&item.location) { toml::Value::String(HIDDEN.to_owned()) } else { item.value() };
+        Row { key, value, origin: origin(&item.location) }
+    };
+    item.leaves().into_iter().map(row).collect()
 }
 
 fn schema() -> Outcome {
     let schema = csf_runtime::config::json_schema(&packs::catalogue(), None);
     println!("{schema:#}");
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use csf_runtime::config::{Layers, Source};
+
+    use super::*;
+
+    #[test]
+    fn what_should_be_a_reference_is_not_shown_wherever_it_comes_from() {
+        let mut layers = Layers::new("");
+        let text = "[service.a]\npin = 4711\nlogin = { token = \"hunter2\" }\nuser = \"me\"\n";
+        layers.add(&Arc::new(Source { name: "csf.toml".to_owned(), text: text.to_owned() }));
+        let path = ["service", "a", "password"].map(str::to_owned).to_vec();
+        layers.add_pairs("environment", &[(path, "hunter3".to_owned())]);
+        let (item, _) = layers.finish();
+        let place = |keys: [&str; 3]| item.at(keys).unwrap().location.clone();
+        let secrets = ["pin", "login", "password"].map(|key| place(["service", "a", key]));
+        let rows = rows(&item, &secrets);
+        let lines: Vec<String> = rows.iter().map(|r| format!("{} = {} # {}", r.key, r.value, r.origin)).collect();
+        assert_eq!(
+            lines,
+            [
+                format!("service.a.login.token = \"{HIDDEN}\" # csf.toml:3:19"),
+                format!("service.a.password = \"{HIDDEN}\" # environment: {HIDDEN}"),
+                format!("service.a.pin = \"{HIDDEN}\" # csf.toml:2:7"),
+                "service.a.user = \"me\" # csf.toml:4:8".to_owned(),
+            ]
+        );
+    }
 }

@@ -63,9 +63,14 @@ fn what_we_ship_fits_the_schema() {
             assert_eq!(findings(&schema, between(&source, "const CONFIG: &str = r#\"", "\"#").unwrap()), [""; 0]);
         }
     }
-    let book = read(repository().join("docs/book/src/resilience.md"));
-    let sections = between(&book, "```toml", "```").unwrap();
-    assert_eq!(findings(&committed(), sections), [""; 0]);
+    for page in ["resilience.md", "supervision.md"] {
+        let page = read(repository().join("docs/book/src").join(page));
+        let blocks: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!blocks.is_empty());
+        for block in blocks {
+            assert_eq!(findings(&committed(), block), [""; 0], "{block}");
+        }
+    }
 }
 
 const SMALL: &str = "[service.machine]\ntype = \"host.telemetry\"\nwrites = { cpu = \"host.cpu\" }\n";

@@ -170,3 +170,59 @@ pub(crate) const BACKOFF: &[Key] = &[
     key("jitter", Form::Number(JITTER.0, JITTER.1), "0.0", "Share of a pause that chance takes away."),
     key("reset_after", Form::Time, "\"60s\"", "Time without a failure after which pauses begin at `min` again."),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{Item, Settings, Source};
+
+    /// The defaults of these keys as an inline table; tables among them with their own.
+    fn defaults(known: &[Key]) -> String {
+        let entry = |key: &Key| {
+            let value = match key.form {
+                Form::Table(known) | Form::TableOrFalse(known) => defaults(known),
+                _ => key.default.to_owned(),
+            };
+            (!value.is_empty()).then(|| format!("{} = {value}", key.name))
+        };
+        format!("{{ {} }}", known.iter().filter_map(entry).collect::<Vec<_>>().join(", "))
+    }
+
+    /// What is read, without places.
+    fn read(text: &str) -> String {
+        let source = Arc::new(Source { name: "csf.toml".to_owned(), text: text.to_owned() });
+        let (settings, problems) = Settings::read(&Item::parse(&source).unwrap());
+        assert_eq!(problems, [], "{text}");
+        let (service, component) = (&settings.services[0], &settings.components[0]);
+        let supervisor = &settings.supervisors[0];
+        let restart = (&service.restart.policy, &service.restart.budget, &service.restart.backoff);
+        let shared = (&supervisor.strategy, &supervisor.budget, &supervisor.backoff, &supervisor.when_spent);
+        format!("{:?} {:?} {restart:?} {:?} {shared:?}", settings.node, service.stop_within, component.restart)
+    }
+
+    #[test]
+    fn the_defaults_that_the_schema_tells_are_those_the_reader_takes() {
+        let written = |known: &[Key]| defaults(known).trim_matches(['{', '}']).replacen(' ', " type = \"x\", ", 1);
+        let (service, component) = (written(SERVICE), written(COMPONENT));
+        let told = format!(
+            "node = {}\nservice.s = {{{service}}}\ncomponent.c = {{{component}}}\nsupervisor.v = {}\n",
+            defaults(NODE),
+            defaults(SUPERVISOR)
+        );
+        assert_eq!(told.matches("\"60s\"").count(), 5, "{told}");
+        let absent = "service.s.type = \"x\"\ncomponent.c.type = \"x\"\n[supervisor.v]\n";
+        assert_eq!(read(&told), read(absent));
+    }
+
+    #[test]
+    fn every_key_of_a_guard_has_words_for_people() {
+        let schema = crate::config::json_schema(&crate::Catalogue::default(), None);
+        for (name, definition) in schema["definitions"].as_object().unwrap() {
+            for (key, property) in definition["properties"].as_object().into_iter().flatten() {
+                assert!(property["description"].is_string(), "{name}.{key}");
+            }
+        }
+    }
+}

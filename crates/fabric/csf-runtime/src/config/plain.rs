@@ -63,12 +63,10 @@ impl Finding {
         let named = quoted.next().unwrap_or_default();
         if text.starts_with("unknown field") || text.starts_with("unknown variant") {
             let is_field = text.starts_with("unknown field");
-            let at = |path: &[String]| item.at(path.iter().map(String::as_str).chain([named])).is_some();
             // The path ends with the unknown key, or before it.
-            if path.last().is_some_and(|last| last != named) || path.is_empty() {
-                if at(&path) {
-                    path.push(named.to_owned());
-                }
+            let is_there = item.at(path.iter().map(String::as_str).chain([named])).is_some();
+            if is_there && path.last().is_none_or(|last| last != named) {
+                path.push(named.to_owned());
             }
             let place = item.at(path.iter().map(String::as_str)).unwrap_or(item);
             let (code, what, at) = match is_field {
