@@ -86,11 +86,17 @@ impl Finding {
             Some(what) => Problem::new("CSF-0119", what.trim_start())
                 .help("keep it elsewhere and refer to it: \"file:PATH\" or \"env:NAME\"")
                 .confidential(),
-            None => Problem::new("CSF-0104", text),
+            None => Problem::new("CSF-0104", without_value(text, place)),
         };
         let at = if path.is_empty() { &place.key } else { &place.location };
         Self { problem: problem.at(at), path, missing: None }
     }
+}
+
+/// Serde shows the value that is of the wrong kind. The place shows it too, where it may be shown.
+fn without_value(text: String, place: &Item) -> String {
+    let expected = text.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "));
+    expected.map(|(_, expected)| format!("expected {expected}, found {}", place.kind())).unwrap_or(text)
 }
 
 fn keys(path: &Path) -> Vec<String> {

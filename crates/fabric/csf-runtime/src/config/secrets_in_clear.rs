@@ -1,5 +1,7 @@
 //! Where a configuration holds a secret that should be a reference, so that whoever shows it can leave that out.
 
+use std::collections::BTreeSet;
+
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
@@ -47,6 +49,8 @@ fn walk(item: &Item, schema: &Value, definitions: &Map<String, Value>, depth: us
         walk(item, choice, definitions, depth, found);
     }
     match &item.tree {
+        // Where a list or a table with a secret in it belongs, a single value may be that secret.
+        Tree::Leaf(_) if holds_secret(schema, definitions, &mut BTreeSet::new()) => found.push(item.location.clone()),
         Tree::Leaf(_) => {}
         Tree::Array(items) => {
             for item in items {
@@ -60,6 +64,22 @@ fn walk(item: &Item, schema: &Value, definitions: &Map<String, Value>, depth: us
             }
         }
     }
+}
+
+/// Whether a schema of an array or an object has a secret somewhere inside. Each definition is looked into once.
+fn holds_secret<'a>(schema: &'a Value, definitions: &'a Map<String, Value>, seen: &mut BTreeSet<&'a str>) -> bool {
+    let inside = ["items", "additionalProperties"].iter().filter_map(|key| schema.get(*key));
+    let named = schema["properties"].as_object().into_iter().flat_map(|properties| properties.values());
+    inside.chain(named).any(|inner| is_secret(inner, definitions, seen))
+}
+
+fn is_secret<'a>(schema: &'a Value, definitions: &'a Map<String, Value>, seen: &mut BTreeSet<&'a str>) -> bool {
+    let name = schema["$ref"].as_str().and_then(|target| target.rsplit('/').next());
+    let target = name.filter(|name| seen.insert(name)).and_then(|name| definitions.get(name));
+    let choices = ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| schema[key].as_array()).flatten();
+    schema[MARK] == true
+        || choices.chain(target).any(|inner| is_secret(inner, definitions, seen))
+        || holds_secret(schema, definitions, seen)
 }
 
 fn is_reference(item: &Item) -> bool {

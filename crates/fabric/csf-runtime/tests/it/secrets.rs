@@ -88,6 +88,18 @@ fn a_secret_in_the_file_is_a_problem_that_does_not_show_it() {
 }
 
 #[test]
+fn a_single_value_where_a_list_with_secrets_belongs_is_not_shown_either() {
+    let text = format!("{KEEPER}password = \"env:A\"\nmore = \"hunter2\"\n");
+    let item = item(&text);
+    let places = secrets_in_clear(&item, &catalogue());
+    assert_eq!(places.len(), 1);
+    let mut problems = Topology::check(Settings::read(&item).0, &catalogue()).err().unwrap();
+    conceal(&mut problems, &places);
+    let [only] = problems.as_slice() else { panic!("{problems:?}") };
+    assert_eq!((only.message.as_str(), only.is_confidential), ("expected a sequence, found a string", true));
+}
+
+#[test]
 fn references_are_no_secrets() {
     let text = format!("{KEEPER}password = {{ from = \"file:/run/secrets/db\" }}\n");
     assert_eq!(secrets_in_clear(&item(&text), &catalogue()), []);
