@@ -120,6 +120,8 @@ fn known_mistakes_are_refused_by_the_schema_and_by_the_reader() {
         "[resilience.gate]\ntimeuot = \"1s\"",
         "[resilience.gate.circuit_breaker]\nfailure_threshold = \"five\"",
         "[resilience.gate.retry_policy]\njitter = \"some\"",
+        "[resilience.gate.rate_limit]\ncalls = 0",
+        "[resilience.gate.circuit_breaker]\nfailure_rate = 1.5",
     ] {
         assert_eq!(both(&machine(mistake)), (false, false), "{mistake}");
     }

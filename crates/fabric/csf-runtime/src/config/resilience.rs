@@ -79,9 +79,10 @@ fn place<'a>(item: &'a Item, key: &str) -> &'a Location {
     let path = key.replace('[', ".").replace(']', "");
     let (mut at, mut place) = (item, &item.key);
     for key in path.split('.') {
-        // A time may stand under a key that names its unit.
-        let forms = ["", "_ms", "_seconds"].map(|unit| format!("{key}{unit}"));
-        let Some(found) = forms.iter().find_map(|key| at.at([key.as_str()])) else { break };
+        // A time may stand under a key that names its unit, `half_open_max_calls` under the name of FRM-112.
+        let units = ["", "_ms", "_seconds"].map(|unit| format!("{key}{unit}"));
+        let short = key.strip_suffix("_calls");
+        let Some(found) = units.iter().map(String::as_str).chain(short).find_map(|key| at.at([key])) else { break };
         (at, place) = (found, &found.location);
     }
     place
