@@ -10,5 +10,6 @@ mod doctor;
 mod faults;
 mod life;
 mod logging;
+mod schema;
 mod scratch;
 mod world;

@@ -85,6 +85,7 @@ pub struct Node {
     pub(super) replayed: Replayed,
     pub(super) monitor: Arc<HealthMonitor>,
     pub(super) world: World,
+    pub(super) guards: Arc<crate::resilience::NodeGuards>,
 }
 
 /// Where the node is in its life.
@@ -317,7 +318,7 @@ impl Node {
         clock.now_ns().map_or(0, |t| t.as_nanos())
     }
 
-    /// Publishes JSON on a topic as the author `api`.
+    /// Publishes JSON on a topic as the author `api`, past the topic's guard; [`Node::submit`] goes through it.
     ///
     /// # Errors
     /// When the node starts or stops, the topic is unknown, the payload does not fit, or the bus is full.

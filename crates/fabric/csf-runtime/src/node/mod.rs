@@ -18,6 +18,7 @@ mod services;
 mod shutdown;
 mod state;
 mod stop;
+mod submit;
 mod subsystems;
 mod threshold;
 mod tree;
@@ -46,5 +47,6 @@ pub use reload::{
 };
 pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 pub use state::StateProof;
+pub use submit::{SubmitError, Until};
 pub use threshold::{AlertThreshold, Metric, Severity, Side, UnknownMetric};
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};

@@ -151,6 +151,7 @@ impl ServiceSubsystem {
         let earlier: BTreeMap<String, (u64, u64)> =
             writes.values().map(|topic| (topic.clone(), (of(&recorded, topic), of(&origins, topic)))).collect();
         let (bus, stats) = (node.bus.clone(), stats.clone());
+        let guards = node.guards.clone();
         let (policy, stop_within) = (settings.restart.policy, settings.stop_within);
         let (id, service) = (name.clone(), service.clone());
         let work = move |child: ChildContext| {
@@ -165,6 +166,7 @@ impl ServiceSubsystem {
                 writes: writes.clone(),
                 recorded: Arc::new(earlier.iter().map(place).collect()),
                 progress: stats.clone(),
+                guards: guards.clone(),
                 child: Arc::new(child),
             };
             run_service(service.clone(), stats.clone(), cx)

@@ -101,6 +101,7 @@ impl Assembly {
             ending: Ending::default(),
             replayed,
             monitor: Arc::new(monitor),
+            guards: Arc::new(crate::resilience::NodeGuards::new(&topology.settings, &world)),
             world,
             live: RwLock::new(Arc::new(Live::new(topology, wiring.components, service_stats, 0))),
             bus,

@@ -7,6 +7,8 @@ mod hub;
 mod node;
 mod otp_suite;
 mod reload;
+mod resilience;
+mod secrets;
 mod services;
 mod shutdown;
 mod simulated;

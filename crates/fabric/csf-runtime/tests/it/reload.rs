@@ -158,7 +158,7 @@ async fn a_configuration_that_changed_between_two_starts_is_taken() {
 async fn an_invalid_file_changes_nothing_and_leaves_an_event() {
     let store = MemoryStore::default();
     let node = start(&keeper("times = 1"), &store).await.unwrap();
-    let bad = keeper("tims = 2");
+    let bad = keeper("times = 1\ntims = 2");
     node.set_configuration_source(Arc::new(move || check(&bad)));
     let error = node.reload().await.unwrap_err();
     assert!(matches!(&error, ReloadError::Invalid(problems) if problems[0].code == "CSF-0103"), "{error}");

@@ -44,6 +44,7 @@ impl Node {
         let resumed = self.now_ns();
         if outcome.is_ok() {
             *self.live.write().unwrap_or_else(PoisonError::into_inner) = next.clone();
+            self.guards.apply(&next.topology.settings);
             self.watch_parts();
         }
         if let Some(runner) = runner {
