@@ -244,6 +244,14 @@ impl ServiceSubsystem {
     async fn start(&self, live: &Live, new_groups: &[String], new_members: &[(String, String)]) {
         let (Some(node), Some(root)) = (self.node.upgrade(), self.root().clone()) else { return };
         let groups = self.plan(&node, live);
+        let is_starting = |group: &str, name: &str| {
+            new_groups.iter().any(|new| new == group) || new_members.iter().any(|(of, new)| of == group && new == name)
+        };
+        for (service, stats) in live.services() {
+            if is_starting(group_name(&service.settings), &service.settings.name.value) {
+                stats.set_state(RunState::Starting);
+            }
+        }
         for group in &groups {
             let mut is_new = new_groups.contains(&group.name);
             let members = new_members.iter().filter(|(of, _)| *of == group.name);
