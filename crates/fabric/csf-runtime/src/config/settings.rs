@@ -79,6 +79,8 @@ pub struct ComponentSettings {
     pub after: Vec<Located<String>>,
     /// Restart budget.
     pub restart: RestartSettings,
+    /// How long a handler may take before it is given up; `None`: as long as it wants.
+    pub stuck_after: Option<Duration>,
     /// Everything else, for the type's own configuration.
     pub options: Item,
 }
@@ -218,7 +220,8 @@ impl Reader {
             writes: self.ports(item),
             after: self.texts(item, "after"),
             restart: self.restart(item),
-            options: rest(item, &["type", "reads", "feedback", "writes", "after", "restart"]),
+            stuck_after: self.stuck_after(item),
+            options: rest(item, &["type", "reads", "feedback", "writes", "after", "restart", "stuck_after"]),
         })
     }
 

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config;
+mod failing;
 mod health;
 mod hub;
 mod node;
 mod services;
 mod shutdown;
 mod simulated;
+mod stuck;
 mod world;
