@@ -1,12 +1,15 @@
 //! A component's state made again: its last checkpoint, then the deliveries since as the journal has them, with effects suppressed.
 //!
 //! Bounded by what lies between two checkpoints. Everything it reads is durable: the journal holds a delivery's input before the delivery.
+//! A state is believed when its snapshot restores to the same bytes and every repeated delivery ends, and publishes, as it did: otherwise
+//! this node would go on other than its replay.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use csf_bus::EffectWriter;
-use csf_core::port::{JournalReader, LaneInfo, LaneKind};
+use csf_core::port::{JournalReader, LaneInfo};
 use csf_core::{Attributes, Component, Event, Fault, LaneId, MessageId, MessageType, Stamp};
 
 use super::failing::Rebuild;
@@ -54,16 +57,20 @@ impl Rebuild {
         let snapshot = checkpoint.snapshot.as_ref().ok_or("its snapshot panicked")?;
         let mut component = (self.factory)();
         component.restore(snapshot).map_err(|fault| fault.to_string())?;
+        if component.snapshot() != *snapshot {
+            return Err("its snapshot does not restore to the same state".to_owned());
+        }
+        let made = Made::default();
         let outputs = checkpoint.outputs.iter().map(|(port, info, next)| {
             let message = messages.get(&info.message).ok_or_else(|| format!("{} is unknown", info.message))?;
-            let muted =
-                Muted { info: info.clone(), type_id: message.type_id, expected: message.name, next: *next, staged: 0 };
+            let muted = Muted { info: info.clone(), message: *message, next: *next, staged: made.clone() };
             Ok::<_, String>((port.clone(), Box::new(muted) as Box<dyn EffectWriter>))
         });
         let outputs = outputs.collect::<Result<_, _>>()?;
         let machine = Machine { component, ports: self.ports.clone(), outputs };
         let lanes = reader.lanes().map_err(|e| e.to_string())?.into_iter().map(|lane| (lane.id, lane)).collect();
-        let mut past = Past { number: self.number, machine, timers: checkpoint.timers.clone(), lanes, messages };
+        let timers = checkpoint.timers.clone();
+        let mut past = Past { number: self.number, machine, made, timers, lanes, messages };
         let mut repeated = 0_u64;
         let mut from = checkpoint.next.seq;
         while from <= self.until.seq {
@@ -80,10 +87,14 @@ impl Rebuild {
     }
 }
 
+/// What a repeated delivery would have published. Shared with its outputs.
+type Made = Arc<Mutex<Vec<(MessageId, Vec<u8>)>>>;
+
 /// A component on its way from its checkpoint.
 struct Past<'a> {
     number: u16,
     machine: Machine,
+    made: Made,
     timers: Timers,
     lanes: BTreeMap<LaneId, LaneInfo>,
     messages: &'a BTreeMap<String, MessageType>,
@@ -130,6 +141,13 @@ impl Past<'_> {
         for (_, output) in outputs.iter_mut() {
             output.commit();
         }
+        for (id, payload) in self.made.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // An effect may be on its way to the journal yet.
+            let recorded = reader.packet(id).map_err(|e| e.to_string())?;
+            if recorded.is_some_and(|recorded| recorded.payload != payload) {
+                return Err(format!("it published {id} otherwise when it was repeated"));
+            }
+        }
         handled.timers.into_iter().for_each(|(timer, at)| self.timers.set(timer, at));
         Ok(true)
     }
@@ -138,20 +156,25 @@ impl Past<'_> {
 /// An output that gives out the ids it gave out then, and publishes nothing.
 struct Muted {
     info: LaneInfo,
-    type_id: TypeId,
-    expected: &'static str,
+    message: MessageType,
     next: u64,
-    staged: u64,
+    staged: Made,
+}
+
+impl Muted {
+    fn own(&self) -> u64 {
+        let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        staged.iter().filter(|(id, _)| id.lane == self.info.id).count() as u64
+    }
 }
 
 impl EffectWriter for Muted {
     fn info(&self) -> &LaneInfo {
-        debug_assert!(self.info.kind == LaneKind::Effect);
         &self.info
     }
 
     fn next_id(&self) -> MessageId {
-        self.info.id.message(self.next + self.staged)
+        self.info.id.message(self.next + self.own())
     }
 
     fn has_room(&mut self, _count: u64) -> bool {
@@ -161,24 +184,27 @@ impl EffectWriter for Muted {
     fn stage(
         &mut self,
         type_id: TypeId,
-        _value: &mut dyn Any,
+        value: &mut dyn Any,
         _stamp: Stamp,
         _attributes: Attributes,
         _cause: Option<MessageId>,
     ) -> Result<MessageId, Fault> {
-        if type_id != self.type_id {
-            return Err(Fault::WrongType { topic: self.info.topic.clone(), expected: self.expected });
+        let wrong = || Fault::WrongType { topic: self.info.topic.clone(), expected: self.message.name };
+        if type_id != self.message.type_id {
+            return Err(wrong());
         }
+        let payload = (self.message.encode_option)(value).map_err(|_| wrong())?;
         let id = self.next_id();
-        self.staged += 1;
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).push((id, payload));
         Ok(id)
     }
 
     fn commit(&mut self) {
-        self.next += std::mem::take(&mut self.staged);
+        self.next += self.own();
     }
 
     fn rollback(&mut self) {
-        self.staged = 0;
+        let lane = self.info.id;
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| id.lane != lane);
     }
 }

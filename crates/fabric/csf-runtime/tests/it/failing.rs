@@ -115,6 +115,29 @@ async fn a_state_is_made_again_over_checkpoints_timers_and_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_cannot_be_made_again_is_lost_aloud_and_replay_loses_it_too() {
+    let store = MemoryStore::default();
+    let node = start(&SMALL.replace("test.adder", "test.forgetful"), &store).await.unwrap();
+    // So many that a checkpoint lies in between, which does not lead to what followed it.
+    for value in 0..1_100 {
+        publish(&node, 1);
+        if value % 100 == 0 {
+            node.settle().await;
+        }
+    }
+    for value in [-2, 7] {
+        publish(&node, value);
+    }
+    node.settle().await;
+    let history = node.supervision().history;
+    let started: Vec<_> = history.iter().filter(|e| e.child == "adder" && e.what == "started").collect();
+    assert!(started[0].detail.starts_with("from its factory, without its state: it published"), "{started:?}");
+    assert_eq!(sums(&node).last(), Some(&7));
+    node.shutdown().await;
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_spent_budget_gives_the_component_up_and_the_next_start_goes_on_with_its_state() {
     let text = format!("{SMALL}restart = {{ at_most = 1 }}\n");
     let store = MemoryStore::default();

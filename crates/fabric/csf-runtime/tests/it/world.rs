@@ -101,6 +101,24 @@ impl Component for Liar {
     }
 }
 
+/// Adds up like the adder, but its snapshot forgets the sum.
+#[derive(Default)]
+struct Forgetful(Adder);
+
+impl Component for Forgetful {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
+        self.0.on_event(cx, event)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
 /// Whose handler hangs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -256,6 +274,8 @@ impl Pack for TestPack {
         adder.reads::<Number>().reads::<Sum>().writes::<Sum>("sum").done();
         let hanger = registrar.component::<HangOptions, _>("hanger", "hangs", |o| Hanger(Door::of(&o.door)));
         hanger.reads::<Number>().writes::<Sum>("sum").done();
+        let forgetful = registrar.component::<NoOptions, _>("forgetful", "forgets", |_| Forgetful::default());
+        forgetful.reads::<Number>().writes::<Sum>("sum").done();
         let liar = registrar.component::<NoOptions, _>("liar", "lies", |_| Liar);
         liar.reads::<Number>().writes::<Sum>("sum").done();
     }
