@@ -563,6 +563,32 @@ mod tests {
     }
 
     #[test]
+    fn an_effect_waits_for_its_delivery_in_the_log_of_a_dispatcher_that_took_over() {
+        let clock = csf_time::SystemClock::detect().unwrap();
+        let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
+        bus.declare(TopicSpec::new::<Number>("n")).unwrap();
+        bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC)).unwrap();
+        let old = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher", LaneKind::Delivery).unwrap();
+        let mut effects = bus.publisher::<Number>("n", "component", LaneKind::Effect).unwrap();
+        let mut recorder = recorder(&bus);
+        recorder.delivery_of = [("component".to_owned(), vec![old.info().id])].into();
+        recorder.collect();
+        let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher.1", LaneKind::Delivery).unwrap();
+        let (done, _) = oneshot::channel();
+        let delivery_of = vec![("component".to_owned(), log.info().id)];
+        recorder.shared.orders.lock().unwrap().push(Order { topics: Vec::new(), delivery_of, done });
+        recorder.take_orders();
+        // A delivery whose packet is not there yet, and its effect.
+        let packet = Input::Packet { lane: effects.info().id, seq: 1 };
+        let delivery = Delivery { component: 0, input: packet, outcome: crate::Outcome::Done };
+        log.try_publish(delivery, Attributes::default()).unwrap();
+        effects.observe(log.last_stamp());
+        effects.try_publish(Number(1), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 0, "neither without the other");
+    }
+
+    #[test]
     fn a_delivery_waits_for_a_packet_whose_lane_was_opened_while_the_recorder_looked() {
         let clock = csf_time::SystemClock::detect().unwrap();
         let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
