@@ -273,6 +273,9 @@ pub trait EffectWriter: Send {
     /// Who writes what here.
     fn info(&self) -> &LaneInfo;
 
+    /// The id that the next packet will have.
+    fn next_id(&self) -> MessageId;
+
     /// Whether `count` packets fit now.
     fn has_room(&mut self, count: u64) -> bool;
 
@@ -299,6 +302,10 @@ pub trait EffectWriter: Send {
 impl<T: Message> EffectWriter for Publisher<T> {
     fn info(&self) -> &LaneInfo {
         &self.lane.info
+    }
+
+    fn next_id(&self) -> MessageId {
+        Self::next_id(self)
     }
 
     fn has_room(&mut self, count: u64) -> bool {

@@ -15,7 +15,7 @@ use csf_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::exec::{Parts, Timers, hand_over, handle};
+use crate::exec::{Failing, Handled, Parts, Timers, hand_over, handle};
 use crate::runs::{Begins, Chapter, chapters};
 use crate::topology::{ComponentNode, Topology};
 use crate::{Catalogue, Delivery, Input, Outcome};
@@ -82,6 +82,8 @@ pub struct Replayed {
     pub component: Box<dyn Component>,
     /// Its timers.
     pub timers: Timers,
+    /// Events that failed and are to be tried again.
+    pub failing: Failing,
     /// Recorded packets it reads that were not delivered, in stamp order.
     pub undelivered: Vec<(LaneInfo, Header, AnyPayload)>,
 }
@@ -190,6 +192,7 @@ struct Player {
     name: String,
     component: Box<dyn Component>,
     timers: Timers,
+    failing: Failing,
     ports: Vec<&'static str>,
     outputs: Vec<(String, Box<dyn EffectWriter>)>,
     /// The start whose lanes the outputs are; `None` before the first delivery under a configuration.
@@ -252,15 +255,15 @@ impl<'a> Engine<'a> {
             let name = &node.settings.name.value;
             let was = before.as_ref().and_then(|before| before.component(name));
             let reads_newly = |topic: &str| was.is_none_or(|was| !was.settings.reads.iter().any(|t| t.value == topic));
-            let (component, timers, mut seen) = match (was, old.remove(name)) {
+            let (component, timers, failing, mut seen) = match (was, old.remove(name)) {
                 (Some(was), Some(player)) => {
                     let (component, timers) = match was.settings.is_same_machine(&node.settings) {
                         true => (player.component, player.timers),
                         false => hand_over(player.component.as_ref(), player.timers, was, node),
                     };
-                    (component, timers, player.seen)
+                    (component, timers, player.failing, player.seen)
                 }
-                _ => ((node.factory)(), Timers::default(), BTreeMap::new()),
+                _ => ((node.factory)(), Timers::default(), Failing::default(), BTreeMap::new()),
             };
             let begins = chapter.begins.get(name);
             for (id, lane) in self.lanes.iter().filter(|(_, lane)| {
@@ -280,6 +283,7 @@ impl<'a> Engine<'a> {
                 name: name.clone(),
                 component,
                 timers,
+                failing,
                 ports: node.kind.writes.iter().map(|p| p.port).collect(),
                 outputs: Vec::new(),
                 incarnation: None,
@@ -349,9 +353,18 @@ impl<'a> Engine<'a> {
         })?;
         self.open_outputs(index, packet.header.id.lane.incarnation)?;
         let at = packet.header.stamp;
-        let outcome = match delivery.input {
-            Input::Timer(timer) => self.run_timer(index, timer, at),
-            Input::Packet { lane, seq } => self.run_packet(index, lane.message(seq), at)?,
+        let outcome = match (delivery.input, delivery.outcome) {
+            (Input::Reset, outcome) => {
+                self.make_anew(index)?;
+                outcome
+            }
+            // It had no effect, on the component neither.
+            (input, outcome @ (Outcome::Failed | Outcome::Skipped)) => {
+                self.pass_over(index, input, outcome);
+                outcome
+            }
+            (Input::Timer(timer), _) => self.run_timer(index, timer, at),
+            (Input::Packet { lane, seq }, _) => self.run_packet(index, lane.message(seq), at)?,
         };
         if outcome != delivery.outcome {
             self.differ(Difference {
@@ -365,24 +378,43 @@ impl<'a> Engine<'a> {
             });
         }
         if outcome == Outcome::Panic {
-            self.players[index].component = (self.node(index)?.factory)();
-            self.players[index].timers = Timers::default();
+            self.make_anew(index)?;
+        } else if outcome == Outcome::Done {
+            self.players[index].failing.clear(delivery.input);
         }
         Ok(())
+    }
+
+    fn make_anew(&mut self, index: usize) -> Result<(), ReplayError> {
+        self.players[index].component = (self.node(index)?.factory)();
+        self.players[index].timers = Timers::default();
+        Ok(())
+    }
+
+    fn pass_over(&mut self, index: usize, input: Input, outcome: Outcome) {
+        let player = &mut self.players[index];
+        if outcome == Outcome::Failed {
+            player.failing.add(input);
+            return;
+        }
+        player.failing.clear(input);
+        match input {
+            Input::Timer(timer) => player.timers.clear(timer),
+            Input::Packet { lane, seq } => {
+                player.seen.insert(lane, seq + 1);
+                let topic = self.lanes.get(&lane).map(|lane| lane.topic.clone());
+                self.trim(&topic.unwrap_or_default(), lane);
+            }
+            Input::Reset => {}
+        }
     }
 
     fn run_timer(&mut self, index: usize, timer: TimerId, at: Stamp) -> Outcome {
         let player = &mut self.players[index];
         player.timers.clear(timer);
-        let parts = Parts {
-            component: player.component.as_mut(),
-            outputs: &mut player.outputs,
-            ports: &player.ports,
-            timers: &mut player.timers,
-        };
+        let parts = Parts { component: player.component.as_mut(), outputs: &mut player.outputs, ports: &player.ports };
         let handled = handle(parts, |c, cx| c.on_timer(cx, timer), at, None);
-        player.commit();
-        handled.outcome
+        player.commit(handled)
     }
 
     fn run_packet(&mut self, index: usize, id: MessageId, at: Stamp) -> Result<Outcome, ReplayError> {
@@ -400,18 +432,13 @@ impl<'a> Engine<'a> {
         };
         let player = &mut self.players[index];
         let event = Event::new(&lane.topic, header, payload.as_ref());
-        let parts = Parts {
-            component: player.component.as_mut(),
-            outputs: &mut player.outputs,
-            ports: &player.ports,
-            timers: &mut player.timers,
-        };
+        let parts = Parts { component: player.component.as_mut(), outputs: &mut player.outputs, ports: &player.ports };
         let handled = handle(parts, |c, cx| c.on_event(cx, &event), at, Some(id));
-        player.commit();
+        let outcome = player.commit(handled);
         player.seen.insert(id.lane, id.seq + 1);
         let topic = lane.topic.clone();
         self.trim(&topic, id.lane);
-        Ok(handled.outcome)
+        Ok(outcome)
     }
 
     fn node(&self, index: usize) -> Result<&ComponentNode, ReplayError> {
@@ -521,7 +548,10 @@ impl<'a> Engine<'a> {
         let components = players
             .into_iter()
             .zip(components)
-            .map(|(player, undelivered)| Replayed { component: player.component, timers: player.timers, undelivered })
+            .map(|(player, undelivered)| {
+                let Player { component, timers, failing, .. } = player;
+                Replayed { component, timers, failing, undelivered }
+            })
             .collect();
         Ok(Resumption { report: self.report, components, missing, newest: self.newest, recorded: self.recorded })
     }
@@ -556,10 +586,12 @@ impl<'a> Engine<'a> {
 }
 
 impl Player {
-    fn commit(&mut self) {
+    fn commit(&mut self, handled: Handled) -> Outcome {
         for (_, output) in &mut self.outputs {
             output.commit();
         }
+        handled.timers.into_iter().for_each(|(timer, at)| self.timers.set(timer, at));
+        handled.outcome
     }
 }
 
@@ -573,6 +605,12 @@ struct ReplayWriter {
 impl EffectWriter for ReplayWriter {
     fn info(&self) -> &LaneInfo {
         &self.info
+    }
+
+    fn next_id(&self) -> MessageId {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = books.get(&self.info.id).map_or(0, |book| book.next_seq + book.staged.len() as u64);
+        self.info.id.message(next)
     }
 
     fn has_room(&mut self, _count: u64) -> bool {

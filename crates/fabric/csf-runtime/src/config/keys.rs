@@ -20,6 +20,8 @@ pub(crate) enum Form {
     Text,
     /// A string that [`csf_core::span::parse`] reads.
     Time,
+    /// The same, or `false`.
+    TimeOrFalse,
     /// A whole number, both ends included.
     Count(Limits),
     /// A number, both ends included.
@@ -122,6 +124,12 @@ pub(crate) const COMPONENT: &[Key] = &[
     key("writes", Form::Ports, "", WRITES),
     key("after", Form::Texts, "", AFTER),
     key("restart", Form::Table(RESTART), "", "How often it may be made anew."),
+    key(
+        "stuck_after",
+        Form::TimeOrFalse,
+        "\"30s\"",
+        "How long a handler may run before the component and its thread are given up; `false` for never.",
+    ),
 ];
 
 pub(crate) const TOPIC: &[Key] = &[

@@ -82,6 +82,9 @@ fn form(form: Form) -> Value {
     match form {
         Form::Text => json!({ "type": "string" }),
         Form::Time => json!({ "type": "string", "pattern": csf_core::span::PATTERN }),
+        Form::TimeOrFalse => {
+            json!({ "anyOf": [{ "type": "string", "pattern": csf_core::span::PATTERN }, { "const": false }] })
+        }
         Form::Count((least, most)) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Form::Number(least, most) => json!({ "type": "number", "minimum": least, "maximum": most }),
         Form::Choice(names) => json!({ "type": "string", "enum": names }),

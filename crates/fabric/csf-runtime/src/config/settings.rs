@@ -82,6 +82,8 @@ pub struct ComponentSettings {
     pub after: Vec<Located<String>>,
     /// Restart budget.
     pub restart: RestartSettings,
+    /// How long a handler may take before it is given up; `None`: as long as it wants.
+    pub stuck_after: Option<Duration>,
     /// Everything else, for the type's own configuration.
     pub options: Item,
 }
@@ -227,6 +229,7 @@ impl Reader {
             writes: self.ports(item),
             after: self.texts(item, "after"),
             restart: self.restart(item),
+            stuck_after: self.stuck_after(item),
             options: rest(item, keys::COMPONENT),
         })
     }

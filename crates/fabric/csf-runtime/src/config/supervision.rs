@@ -10,6 +10,9 @@ use crate::supervise::{Backoff, Restart, Strategy};
 /// How long a service may take to stop, unless it is told otherwise: OTP's default for workers.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a component's handler may take, unless it is told otherwise.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
 /// When a service is started again: `restart = { policy, at_most, within, backoff }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceRestart {
@@ -82,6 +85,16 @@ impl Reader {
             budget: self.budget(item),
             backoff: self.backoff(item),
             when_spent: self.choice(item, "when_spent", keys::WHEN_SPENT, &WHEN_SPENT).unwrap_or_default(),
+        }
+    }
+
+    /// `stuck_after = "30s"`, `false` for never.
+    pub(super) fn stuck_after(&mut self, item: &Item) -> Option<Duration> {
+        let is_off = |item: &Item| matches!(item.tree, Tree::Leaf(toml::Value::Boolean(false)));
+        match item.at(["stuck_after"]) {
+            Some(found) if is_off(found) => None,
+            Some(_) => Some(self.duration(item, "stuck_after").unwrap_or(STUCK_AFTER)),
+            None => Some(STUCK_AFTER),
         }
     }
 

@@ -27,6 +27,8 @@ const GATHER: Duration = Duration::from_millis(10);
 const NAP: Duration = Duration::from_millis(250);
 /// Packets per commit at most; at about 100 bytes each a commit stays near 1 MiB.
 const BATCH: usize = 8192;
+/// Events told without waiting that may wait for their commit.
+const TOLD_MAX: usize = 4096;
 
 /// An event somebody wants journaled.
 struct EventRequest {
@@ -45,7 +47,7 @@ pub struct Recorder {
     feed: Arc<DurableFeed>,
     shared: Arc<Shared>,
     events: Vec<EventRequest>,
-    delivery_of: BTreeMap<String, LaneId>,
+    delivery_of: DeliveryLanes,
     plant: Option<Plant>,
 }
 
@@ -55,6 +57,9 @@ struct Shared {
     events: Mutex<Vec<EventRequest>>,
     orders: Mutex<Vec<Order>>,
 }
+
+/// Delivery lanes of each author's effects: several when its dispatcher was replaced.
+type DeliveryLanes = BTreeMap<String, Vec<LaneId>>;
 
 /// More to record.
 struct Order {
@@ -85,8 +90,8 @@ struct LaneState {
     info: Arc<LaneInfo>,
     announced: bool,
     encode: fn(&dyn std::any::Any, &mut Vec<u8>) -> Result<(), csf_core::CodecError>,
-    /// Delivery lane of the dispatcher that commits this lane's effects.
-    delivery_lane: Option<LaneId>,
+    /// Delivery lanes of the dispatchers that committed this lane's effects.
+    delivery_lanes: Vec<LaneId>,
     recorded: u64,
     pending: VecDeque<Pending>,
 }
@@ -119,7 +124,7 @@ impl Recorder {
             feed: feed.clone(),
             shared: shared.clone(),
             events: Vec::new(),
-            delivery_of,
+            delivery_of: delivery_of.into_iter().map(|(author, lane)| (author, vec![lane])).collect(),
             plant: world.plant,
         };
         let worker = Worker::start("csf-recorder", recorder, world)?;
@@ -157,7 +162,14 @@ impl Recorder {
     fn take_orders(&mut self) {
         let orders = std::mem::take(&mut *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner));
         for Order { topics, delivery_of, done } in orders {
-            self.delivery_of.extend(delivery_of);
+            for (author, lane) in delivery_of {
+                let lanes = self.delivery_of.entry(author.clone()).or_default();
+                if !lanes.contains(&lane) {
+                    lanes.push(lane);
+                }
+                let own = |state: &&mut LaneState| state.info.kind == LaneKind::Effect && state.info.author == author;
+                self.lanes.values_mut().filter(own).for_each(|state| state.delivery_lanes.clone_from(lanes));
+            }
             topics.iter().for_each(|topic| self.subscription.add_topic(topic, Start::Earliest));
             // Who asked and went away asked all the same.
             let _ = done.send(());
@@ -248,10 +260,11 @@ impl Recorder {
             for (id, state) in &self.lanes {
                 let taken = cut[id];
                 // First stamp of this lane's dispatcher that is not in the batch.
-                let open_from = state.delivery_lane.and_then(|d| {
-                    let delivery = self.lanes.get(&d)?;
-                    delivery.pending.get(cut[&d]).map(|p| p.packet.header.stamp)
+                let open = state.delivery_lanes.iter().filter_map(|d| {
+                    let delivery = self.lanes.get(d)?;
+                    delivery.pending.get(cut[d]).map(|p| p.packet.header.stamp)
                 });
+                let open_from = open.min();
                 let closed = state.pending.iter().take(taken).position(|p| {
                     let uncovered = p.needs.is_some_and(|need| !self.covers(need, &cut));
                     uncovered || open_from.is_some_and(|open| p.packet.header.stamp >= open)
@@ -317,7 +330,7 @@ impl LaneState {
         lanes: &'a mut BTreeMap<LaneId, Self>,
         info: &LaneInfo,
         messages: &BTreeMap<String, MessageType>,
-        delivery_of: &BTreeMap<String, LaneId>,
+        delivery_of: &DeliveryLanes,
     ) -> Option<&'a mut Self> {
         Some(match lanes.entry(info.id) {
             Entry::Occupied(known) => known.into_mut(),
@@ -325,21 +338,18 @@ impl LaneState {
         })
     }
 
-    fn new(
-        info: &LaneInfo,
-        messages: &BTreeMap<String, MessageType>,
-        delivery_of: &BTreeMap<String, LaneId>,
-    ) -> Option<Self> {
+    fn new(info: &LaneInfo, messages: &BTreeMap<String, MessageType>, delivery_of: &DeliveryLanes) -> Option<Self> {
         let Some(message) = messages.get(&info.message) else {
             tracing::error!(lane = %info.id, message = %info.message, "lane of an unregistered message type is not recorded");
             return None;
         };
-        let delivery_lane = (info.kind == LaneKind::Effect).then(|| delivery_of.get(&info.author).copied()).flatten();
+        let own = delivery_of.get(&info.author).filter(|_| info.kind == LaneKind::Effect);
+        let delivery_lanes = own.cloned().unwrap_or_default();
         Some(Self {
             info: Arc::new(info.clone()),
             announced: false,
             encode: message.encode,
-            delivery_lane,
+            delivery_lanes,
             recorded: 0,
             pending: VecDeque::new(),
         })
@@ -383,7 +393,7 @@ impl LaneState {
         let delivery = decode(payload).ok()?.downcast::<Delivery>().ok()?;
         match delivery.input {
             Input::Packet { lane, seq } => Some(lane.message(seq)),
-            Input::Timer(_) => None,
+            Input::Timer(_) | Input::Reset => None,
         }
     }
 }
@@ -422,6 +432,18 @@ impl RecorderHandle {
             answer = receiver => answer.map_err(|_| stopped())?,
             () = self.worker.ended() => Err(stopped()),
         }
+    }
+
+    /// Appends an event without waiting; false when too many wait already.
+    pub(crate) fn tell(&self, event: NewEvent) -> bool {
+        let mut events = self.shared.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() >= TOLD_MAX {
+            return false;
+        }
+        events.push(EventRequest { event, answer: oneshot::channel().0, is_patient: true });
+        drop(events);
+        self.shared.bell.ring();
+        true
     }
 
     /// Records more topics, from the oldest packet they hold; `delivery_of` adds delivery lanes by the authors whose effects they cover.
@@ -550,7 +572,7 @@ mod tests {
         let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher", LaneKind::Delivery).unwrap();
         let mut effects = bus.publisher::<Number>("n", "component", LaneKind::Effect).unwrap();
         let mut recorder = recorder(&bus);
-        recorder.delivery_of = [("component".to_owned(), log.info().id)].into();
+        recorder.delivery_of = [("component".to_owned(), vec![log.info().id])].into();
         let deliveries = BATCH + 10;
         for number in 0..deliveries {
             let input = Input::Timer(csf_core::TimerId(u16::try_from(number % 100).unwrap()));
@@ -566,6 +588,32 @@ mod tests {
         recorder.collect();
         assert_eq!(recorder.commit().unwrap(), deliveries - (BATCH - 1) + 1);
         assert_eq!(recorder.feed.durable_seq(effect), 1);
+    }
+
+    #[test]
+    fn an_effect_waits_for_its_delivery_in_the_log_of_a_dispatcher_that_took_over() {
+        let clock = csf_time::SystemClock::detect().unwrap();
+        let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
+        bus.declare(TopicSpec::new::<Number>("n")).unwrap();
+        bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC)).unwrap();
+        let old = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher", LaneKind::Delivery).unwrap();
+        let mut effects = bus.publisher::<Number>("n", "component", LaneKind::Effect).unwrap();
+        let mut recorder = recorder(&bus);
+        recorder.delivery_of = [("component".to_owned(), vec![old.info().id])].into();
+        recorder.collect();
+        let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher.1", LaneKind::Delivery).unwrap();
+        let (done, _) = oneshot::channel();
+        let delivery_of = vec![("component".to_owned(), log.info().id)];
+        recorder.shared.orders.lock().unwrap().push(Order { topics: Vec::new(), delivery_of, done });
+        recorder.take_orders();
+        // A delivery whose packet is not there yet, and its effect.
+        let packet = Input::Packet { lane: effects.info().id, seq: 1 };
+        let delivery = Delivery { component: 0, input: packet, outcome: crate::Outcome::Done };
+        log.try_publish(delivery, Attributes::default()).unwrap();
+        effects.observe(log.last_stamp());
+        effects.try_publish(Number(1), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 0, "neither without the other");
     }
 
     #[test]

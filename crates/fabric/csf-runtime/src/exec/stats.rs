@@ -24,6 +24,8 @@ pub enum RunState {
     Failed,
     /// Stopped with the node.
     Stopped,
+    /// Given up, because a handler did not return.
+    Stuck,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ impl StateCell {
             2 => RunState::Finished,
             3 => RunState::Restarting,
             4 => RunState::Failed,
+            6 => RunState::Stuck,
             _ => RunState::Stopped,
         }
     }
@@ -62,8 +65,10 @@ pub struct ComponentStats {
     pub published: AtomicU64,
     /// Deliveries that ended in a fault or panic.
     pub faults: AtomicU64,
-    /// Times it was made anew after a failure.
+    /// Times it was restarted after a failure.
     pub restarts: AtomicU64,
+    /// Events given up.
+    pub dead_letters: AtomicU64,
     /// Instances made, by the start, by restarts and by changes of its configuration.
     pub instances: AtomicU64,
     /// Packets waiting.
@@ -84,6 +89,7 @@ impl Default for ComponentStats {
             published: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
             instances: AtomicU64::new(1),
             queue: AtomicU64::new(0),
             late: AtomicU64::new(0),

@@ -2,6 +2,7 @@
 
 mod boot;
 mod cleanup;
+mod failing;
 mod gate;
 mod handle;
 mod health;
@@ -18,6 +19,7 @@ mod services;
 mod shutdown;
 mod state;
 mod stop;
+mod stuck;
 mod submit;
 mod subsystems;
 mod threshold;
@@ -29,6 +31,7 @@ pub use boot::{Attachment, BootError, BootOptions, Phase, boot};
 pub use cleanup::{
     CleanupError, CleanupHandler, CleanupOutcome, CleanupReport, CleanupResult, PathCleanup, ResourceCleanup,
 };
+pub use failing::DEAD_LETTER_STREAM;
 pub use gate::{Work, WorkGate};
 pub use handle::{
     BusReport, ClockReporter, ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError,

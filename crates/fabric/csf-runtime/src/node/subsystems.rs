@@ -96,6 +96,7 @@ impl Subsystem for DispatcherSubsystem {
                 .map_err(|e| SubsystemError { code: "CSF-0209", message: format!("no thread for components: {e}") })?;
                 node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(handle));
             }
+            node.watch_handlers();
             Ok(())
         })
     }
@@ -103,7 +104,8 @@ impl Subsystem for DispatcherSubsystem {
     fn stop(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
             let node = self.node.upgrade().ok_or_else(gone)?;
-            let dispatchers = std::mem::take(&mut *node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner));
+            // They stay where they are: a component that gets its state back meanwhile gets it there.
+            let dispatchers = node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner).clone();
             for dispatcher in &dispatchers {
                 dispatcher.stop().await;
             }

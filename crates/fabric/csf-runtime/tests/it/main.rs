@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config;
+mod failing;
 mod health;
 mod hub;
 mod node;
@@ -12,4 +13,5 @@ mod secrets;
 mod services;
 mod shutdown;
 mod simulated;
+mod stuck;
 mod world;

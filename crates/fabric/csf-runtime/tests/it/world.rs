@@ -101,6 +101,87 @@ impl Component for Liar {
     }
 }
 
+/// Adds up like the adder, but its snapshot forgets the sum.
+#[derive(Default)]
+struct Forgetful(Adder);
+
+impl Component for Forgetful {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
+        self.0.on_event(cx, event)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Whose handler hangs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct HangOptions {
+    /// The door it waits at: of one test.
+    pub(crate) door: String,
+}
+
+impl Options for HangOptions {}
+
+/// Where handlers hang until a test lets them go.
+#[derive(Default)]
+pub(crate) struct Door {
+    is_open: std::sync::Mutex<bool>,
+    opens: std::sync::Condvar,
+    /// Components that are gone.
+    pub(crate) gone: AtomicU64,
+}
+
+impl Door {
+    pub(crate) fn of(test: &str) -> Arc<Self> {
+        static DOORS: std::sync::Mutex<std::collections::BTreeMap<String, Arc<Door>>> =
+            std::sync::Mutex::new(std::collections::BTreeMap::new());
+        DOORS.lock().unwrap().entry(test.to_owned()).or_default().clone()
+    }
+
+    pub(crate) fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opens.notify_all();
+    }
+
+    fn pass(&self) {
+        drop(self.opens.wait_while(self.is_open.lock().unwrap(), |is_open| !*is_open).unwrap());
+    }
+}
+
+/// Repeats numbers; hangs at -9 until its door is opened.
+struct Hanger(Arc<Door>);
+
+impl Component for Hanger {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
+        let number = event.get::<Number>()?;
+        if number.value == -9 {
+            self.0.pass();
+        }
+        cx.publish("sum", Sum { sum: number.value }).map(drop)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+impl Drop for Hanger {
+    fn drop(&mut self) {
+        self.0.gone.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CountOptions {
@@ -239,6 +320,10 @@ impl Pack for TestPack {
             .reads::<Number>()
             .writes::<Sum>("sum")
             .done();
+        let hanger = registrar.component::<HangOptions, _>("hanger", "hangs", |o| Hanger(Door::of(&o.door)));
+        hanger.reads::<Number>().writes::<Sum>("sum").done();
+        let forgetful = registrar.component::<NoOptions, _>("forgetful", "forgets", |_| Forgetful::default());
+        forgetful.reads::<Number>().writes::<Sum>("sum").done();
         let liar = registrar.component::<NoOptions, _>("liar", "lies", |_| Liar);
         liar.reads::<Number>().writes::<Sum>("sum").done();
     }

@@ -44,7 +44,9 @@ impl Turnover {
             let (was, is) = (reads(&node.settings), reads(&next.settings));
             let is_same_machine = node.settings.is_same_machine(&next.settings);
             let is_connected_otherwise = was != is || writes(node) != writes(next);
-            if is_same_machine && !is_connected_otherwise && node.settings.restart == next.settings.restart {
+            let has_same_limits = node.settings.restart == next.settings.restart
+                && node.settings.stuck_after == next.settings.stuck_after;
+            if is_same_machine && !is_connected_otherwise && has_same_limits {
                 continue;
             }
             turnover.altered.push(Altered {
