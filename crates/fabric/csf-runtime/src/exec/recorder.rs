@@ -158,6 +158,10 @@ impl Recorder {
         let orders = std::mem::take(&mut *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner));
         for Order { topics, delivery_of, done } in orders {
             self.delivery_of.extend(delivery_of);
+            // Who comes back under its old name may have another dispatcher; what it did before is behind deliveries that are durable.
+            for state in self.lanes.values_mut() {
+                state.delivery_lane = delivery_lane(&state.info, &self.delivery_of);
+            }
             topics.iter().for_each(|topic| self.subscription.add_topic(topic, Start::Earliest));
             // Who asked and went away asked all the same.
             let _ = done.send(());
@@ -311,6 +315,11 @@ impl Recorder {
     }
 }
 
+/// The log of the dispatcher that commits a lane's effects.
+fn delivery_lane(info: &LaneInfo, delivery_of: &BTreeMap<String, LaneId>) -> Option<LaneId> {
+    (info.kind == LaneKind::Effect).then(|| delivery_of.get(&info.author).copied()).flatten()
+}
+
 impl LaneState {
     /// The state of a lane, made at the first call; `None` when its type is not registered.
     fn learn<'a>(
@@ -334,12 +343,11 @@ impl LaneState {
             tracing::error!(lane = %info.id, message = %info.message, "lane of an unregistered message type is not recorded");
             return None;
         };
-        let delivery_lane = (info.kind == LaneKind::Effect).then(|| delivery_of.get(&info.author).copied()).flatten();
         Some(Self {
             info: Arc::new(info.clone()),
             announced: false,
             encode: message.encode,
-            delivery_lane,
+            delivery_lane: delivery_lane(info, delivery_of),
             recorded: 0,
             pending: VecDeque::new(),
         })
@@ -566,6 +574,39 @@ mod tests {
         recorder.collect();
         assert_eq!(recorder.commit().unwrap(), deliveries - (BATCH - 1) + 1);
         assert_eq!(recorder.feed.durable_seq(effect), 1);
+    }
+
+    #[test]
+    fn an_effect_waits_for_its_delivery_also_when_its_author_came_back_on_another_dispatcher() {
+        let clock = csf_time::SystemClock::detect().unwrap();
+        let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
+        bus.declare(TopicSpec::new::<Number>("n")).unwrap();
+        bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC)).unwrap();
+        let before = bus.publisher::<Delivery>(DELIVERY_TOPIC, "before", LaneKind::Delivery).unwrap();
+        let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "after", LaneKind::Delivery).unwrap();
+        let mut api = bus.publisher::<Number>("n", "api", LaneKind::Source).unwrap();
+        let mut effects = bus.publisher::<Number>("n", "component", LaneKind::Effect).unwrap();
+        let mut recorder = recorder(&bus);
+        recorder.delivery_of = [("component".to_owned(), before.info().id)].into();
+        effects.try_publish(Number(1), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 1);
+        let delivery_of = vec![("component".to_owned(), log.info().id)];
+        let order = Order { topics: Vec::new(), delivery_of, done: oneshot::channel().0 };
+        recorder.shared.orders.lock().unwrap().push(order);
+        recorder.take_orders();
+        // Its input is seen later than itself, and so is not closed yet.
+        let input = Input::Packet { lane: api.info().id, seq: 0 };
+        let delivery = Delivery { component: 0, input, outcome: crate::Outcome::Done };
+        log.observe(effects.last_stamp());
+        log.try_publish(delivery, Attributes::default()).unwrap();
+        effects.observe(log.last_stamp());
+        effects.try_publish(Number(2), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 0, "the effect's delivery is not in the journal");
+        api.try_publish(Number(3), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 3);
     }
 
     #[test]
