@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::exec::{ComponentPaths, ComponentStats, LatencySummary, PathLatencies};
+use crate::exec::{ComponentPaths, ComponentStats, Dispatcher, LatencySummary, PathLatencies};
 
 /// What a handler takes, in simulated time.
 const WORK: Duration = Duration::from_nanos(500);
@@ -215,4 +215,21 @@ fn components_that_share_a_path_are_added_up() {
 fn bits_come_in_order() {
     assert_eq!(bits(0).count(), 0);
     assert_eq!(bits(1 << 63 | 0b1010).collect::<Vec<_>>(), [1, 3, 63]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatcher_goes_on_after_what_the_lanes_it_is_given_were_stamped() {
+    let Bench { mut source, mut deliveries, mut runner, log, hlc, clock, .. } = Bench::new();
+    let ahead = Stamp(2 * ORIGIN.as_nanos());
+    let output = &mut runner.outputs[0].1;
+    assert!(output.has_room(1));
+    let mut number = Some(Number { value: 1 });
+    output.stage(TypeId::of::<Number>(), &mut number, ahead, Attributes::default(), None).unwrap();
+    output.commit();
+    let (bell, world) = (Arc::default(), crate::World::machine());
+    let dispatcher = Dispatcher::start("test", Vec::new(), Box::new(log), hlc, clock, bell, 0, &world).unwrap();
+    dispatcher.between_rounds(|runners| runners.push(runner)).await.unwrap();
+    source.try_publish(Number { value: 2 }, Attributes::default()).unwrap();
+    dispatcher.stop().await;
+    assert!(deliveries.poll(|header, _| header.stamp).unwrap() > ahead);
 }
