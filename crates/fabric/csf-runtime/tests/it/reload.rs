@@ -1,6 +1,7 @@
 //! Whole nodes whose configuration changes while they run, and between their starts.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use csf_runtime::exec::RunState;
 use csf_runtime::node::{ComponentReport, Node, PlanAction, ReloadError, ReloadReport};
@@ -278,4 +279,26 @@ async fn a_node_that_stops_takes_no_change() {
     node.shutdown().await;
     assert!(matches!(reconfigure(&node, &keeper("times = 2")).await, Err(ReloadError::NotRunning { .. })));
     assert!(matches!(node.reload().await, Err(ReloadError::NoSource)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_waits_for_another_reads_the_files_after_it() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    let (read, reader) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
+    let _ = reader.set(Arc::downgrade(&node));
+    node.set_configuration_source(Arc::new({
+        let (read, reader) = (read.clone(), reader.clone());
+        move || {
+            let before = read.fetch_add(1, Ordering::SeqCst);
+            let node: &std::sync::Weak<Node> = reader.get().unwrap();
+            let generation = node.upgrade().unwrap().configuration().generation;
+            assert_eq!(generation, before as u64, "the one before is over");
+            check(&keeper(&format!("times = {}", before + 2)))
+        }
+    }));
+    let (first, second) = tokio::join!(node.reload(), node.reload());
+    assert_eq!((first.unwrap().generation, second.unwrap().generation), (1, 2));
+    assert!(node.configuration().text.contains("times = 3"));
+    node.shutdown().await;
 }
