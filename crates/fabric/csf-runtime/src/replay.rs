@@ -263,8 +263,12 @@ impl<'a> Engine<'a> {
                 _ => ((node.factory)(), Timers::default(), BTreeMap::new()),
             };
             let begins = chapter.begins.get(name);
+            // One that had been given up reads all of them newly.
+            let begun: BTreeSet<&str> =
+                begins.into_iter().flatten().filter_map(|(id, _)| Some(self.lanes.get(id)?.topic.as_str())).collect();
             for (id, lane) in self.lanes.iter().filter(|(_, lane)| {
-                node.settings.reads.iter().any(|t| t.value == lane.topic) && reads_newly(&lane.topic)
+                node.settings.reads.iter().any(|t| t.value == lane.topic)
+                    && (reads_newly(&lane.topic) || begun.contains(lane.topic.as_str()))
             }) {
                 let is_over = chapter.is_start || id.incarnation < chapter.incarnation;
                 let begin = match begins.and_then(|begins| begins.get(id)) {

@@ -302,3 +302,38 @@ async fn a_reload_that_waits_for_another_reads_the_files_after_it() {
     assert!(node.configuration().text.contains("times = 3"));
     node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_given_up_begins_with_the_change_that_brought_it_back_also_after_a_restart() {
+    let store = MemoryStore::default();
+    let restarts = |at_most: u32| keeper(&format!("times = 1\nrestart = {{ at_most = {at_most}, within = \"60s\" }}"));
+    let node = start(&restarts(0), &store).await.unwrap();
+    publish(&node, [1, -2, 5]).await;
+    assert_eq!(part(&node, "keeper").state, RunState::Failed);
+    reconfigure(&node, &restarts(3)).await.unwrap();
+    node.shutdown().await;
+    let node = start(&restarts(3), &store).await.unwrap();
+    publish(&node, [4]).await;
+    assert_eq!(last(&node, "k"), Some(4), "what was published while it was down is over");
+    node.shutdown().await;
+    prove(&store);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_given_up_while_services_stop_for_the_change_reads_again() {
+    let store = MemoryStore::default();
+    let with = |at_most: u32, value: i64| {
+        let restart = format!("times = 1\nrestart = {{ at_most = {at_most}, within = \"60s\" }}");
+        let leaver =
+            format!("[source.leaver]\ntype = \"test.leaver\"\nlast = {value}\nwrites = {{ number = \"n\" }}\n");
+        format!("{}{leaver}", keeper(&restart))
+    };
+    let node = start(&with(0, -2), &store).await.unwrap();
+    publish(&node, [1]).await;
+    assert_eq!(last(&node, "k"), Some(1));
+    reconfigure(&node, &with(3, 0)).await.unwrap();
+    publish(&node, [4]).await;
+    assert_eq!((part(&node, "keeper").state, last(&node, "k")), (RunState::Running, Some(4)));
+    node.shutdown().await;
+    prove(&store);
+}
