@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use csf_core::port::{Batch, ExpectedVersion, Journal, LaneBatch, LaneKind, NewEvent, Scan};
 use csf_runtime::exec::RunState;
 use csf_runtime::node::{ComponentReport, Node, PlanAction, ReloadError, ReloadReport};
 use csf_runtime::replay::{ReplayReport, replay};
@@ -282,28 +283,6 @@ async fn a_node_that_stops_takes_no_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_that_waits_for_another_reads_the_files_after_it() {
-    let store = MemoryStore::default();
-    let node = start(&keeper("times = 1"), &store).await.unwrap();
-    let (read, reader) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
-    let _ = reader.set(Arc::downgrade(&node));
-    node.set_configuration_source(Arc::new({
-        let (read, reader) = (read.clone(), reader.clone());
-        move || {
-            let before = read.fetch_add(1, Ordering::SeqCst);
-            let node: &std::sync::Weak<Node> = reader.get().unwrap();
-            let generation = node.upgrade().unwrap().configuration().generation;
-            assert_eq!(generation, before as u64, "the one before is over");
-            check(&keeper(&format!("times = {}", before + 2)))
-        }
-    }));
-    let (first, second) = tokio::join!(node.reload(), node.reload());
-    assert_eq!((first.unwrap().generation, second.unwrap().generation), (1, 2));
-    assert!(node.configuration().text.contains("times = 3"));
-    node.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn one_that_was_given_up_begins_with_the_change_that_brought_it_back_also_after_a_restart() {
     let store = MemoryStore::default();
     let restarts = |at_most: u32| keeper(&format!("times = 1\nrestart = {{ at_most = {at_most}, within = \"60s\" }}"));
@@ -336,4 +315,107 @@ async fn one_that_is_given_up_while_services_stop_for_the_change_reads_again() {
     assert_eq!((part(&node, "keeper").state, last(&node, "k")), (RunState::Running, Some(4)));
     node.shutdown().await;
     prove(&store);
+}
+
+/// What a crash leaves that comes before the packets that `is_lost` tells by author.
+fn crashed(store: &MemoryStore, is_lost: impl Fn(LaneKind, &str) -> bool) -> MemoryStore {
+    let mut reader = store.reader();
+    let lanes = reader.lanes().unwrap();
+    let of = |id| lanes.iter().find(|lane| lane.id == id).unwrap().clone();
+    let left = MemoryStore::default();
+    let mut journal = left.open().unwrap();
+    let event = |event: csf_core::port::StoredEvent| NewEvent {
+        stream: event.stream,
+        expected: ExpectedVersion::Any,
+        kind: event.kind,
+        stamp: event.stamp,
+        data: event.data,
+    };
+    let events = reader.events(RUN_STREAM, 1, 10).unwrap().into_iter().map(event).collect();
+    journal.append(&Batch { events, ..Batch::default() }).unwrap();
+    let packets = reader.scan(&Scan { from_position: 1, limit: 1_000, lanes: Vec::new() }).unwrap();
+    let mut known = Vec::new();
+    for mut packet in packets {
+        packet.position = journal.position() + 1;
+        let lane = of(packet.header.id.lane);
+        if is_lost(lane.kind, &lane.author) {
+            break;
+        }
+        let lanes = if known.contains(&lane.id) { Vec::new() } else { vec![lane.clone()] };
+        known.push(lane.id);
+        let packets = vec![LaneBatch { packets: vec![packet], ..LaneBatch::default() }];
+        journal.append(&Batch { lanes, packets, ..Batch::default() }).unwrap();
+    }
+    left
+}
+
+/// Adds up what `adder` says.
+const FOLLOWER: &str = "[component.follower]\ntype = \"test.adder\"\nreads = [\"s\"]\nwrites = { sum = \"f\" }\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_new_after_a_crash_is_not_given_what_the_crash_kept_from_the_journal() {
+    let store = MemoryStore::default();
+    let node = start(&configured(""), &store).await.unwrap();
+    publish(&node, [1]).await;
+    publish(&node, [2]).await;
+    node.shutdown().await;
+    let seen = AtomicUsize::new(0);
+    let left = crashed(&store, |kind, _| kind == LaneKind::Effect && seen.fetch_add(1, Ordering::SeqCst) == 1);
+    let node = start(&configured(FOLLOWER), &left).await.unwrap();
+    publish(&node, [4]).await;
+    assert_eq!((last(&node, "s"), last(&node, "f")), (Some(7), Some(7)));
+    node.shutdown().await;
+    prove(&left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_effect_of_a_lane_survives_a_crash_behind_its_delivery() {
+    let store = MemoryStore::default();
+    let node = start(&configured(FOLLOWER), &store).await.unwrap();
+    publish(&node, [1]).await;
+    node.shutdown().await;
+    let left = crashed(&store, |kind, _| kind == LaneKind::Effect);
+    let node = start(&configured(FOLLOWER), &left).await.unwrap();
+    publish(&node, [2]).await;
+    assert_eq!((last(&node, "s"), last(&node, "f")), (Some(3), Some(4)), "1 and 3 were added up");
+    node.shutdown().await;
+    prove(&left);
+    let node = start(&configured(FOLLOWER), &left).await.unwrap();
+    publish(&node, [0]).await;
+    assert_eq!((last(&node, "s"), last(&node, "f")), (Some(3), Some(7)));
+    node.shutdown().await;
+    prove(&left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_waits_for_another_reads_the_files_after_it() {
+    let store = MemoryStore::default();
+    let node = start(&keeper("times = 1"), &store).await.unwrap();
+    let (read, reader) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
+    let _ = reader.set(Arc::downgrade(&node));
+    node.set_configuration_source(Arc::new({
+        let (read, reader) = (read.clone(), reader.clone());
+        move || {
+            let before = read.fetch_add(1, Ordering::SeqCst);
+            let node: &std::sync::Weak<Node> = reader.get().unwrap();
+            let generation = node.upgrade().unwrap().configuration().generation;
+            assert_eq!(generation, before as u64, "the one before is over");
+            check(&keeper(&format!("times = {}", before + 2)))
+        }
+    }));
+    let (first, second) = tokio::join!(node.reload(), node.reload());
+    assert_eq!((first.unwrap().generation, second.unwrap().generation), (1, 2));
+    assert!(node.configuration().text.contains("times = 3"));
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn effects_are_not_taken_for_what_a_source_of_the_same_name_published() {
+    let store = MemoryStore::default();
+    let node = start(&configured("").replace("component.adder", "component.api"), &store).await.unwrap();
+    node.publish_json("s", json!({ "sum": 100 })).unwrap();
+    publish(&node, [1, 2]).await;
+    assert_eq!(last(&node, "s"), Some(3));
+    node.shutdown().await;
+    assert_eq!(prove(&store).compared, 2);
 }
