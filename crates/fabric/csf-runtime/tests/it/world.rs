@@ -171,7 +171,7 @@ struct KeeperOptions {
 
 impl Options for KeeperOptions {}
 
-/// Adds up numbers times what its options say.
+/// Adds up numbers times what its options say; panics on -2, sets a timer of a minute on -4.
 struct Keeper {
     options: KeeperOptions,
     adder: Adder,
@@ -184,6 +184,9 @@ impl Component for Keeper {
             PANICS.fetch_add(1, Ordering::SeqCst);
             panic!("minus two");
         }
+        if value == -4 {
+            cx.set_timer(TimerId(1), cx.now().after(60_000_000_000));
+        }
         self.adder.sum += value * self.options.times;
         cx.publish("sum", Sum { sum: self.adder.sum })?;
         Ok(())
@@ -195,6 +198,11 @@ impl Component for Keeper {
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
         self.adder.restore(snapshot)
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _timer: TimerId) -> Result<(), Fault> {
+        cx.publish("sum", Sum { sum: 1000 + self.adder.sum })?;
+        Ok(())
     }
 
     fn take_over(&mut self, snapshot: &[u8]) -> bool {
@@ -260,6 +268,8 @@ impl Pack for TestPack {
     fn register(&self, registrar: &mut Registrar<'_>) {
         let counter = registrar.service::<CountOptions, _>("counter", "counts", |o| Counter(o.count));
         counter.writes::<Number>("number").done();
+        let recounter = registrar.service::<CountOptions, _>("recounter", "counts too", |o| Counter(o.count));
+        recounter.writes::<Number>("number").done();
         let leaver = registrar.service::<LeaverOptions, _>("leaver", "goes with a number", |o| Leaver(o.last));
         leaver.writes::<Number>("number").done();
         registrar.service::<FlakyOptions, _>("flaky", "goes wrong", |o| Flaky(o.clone())).done();
