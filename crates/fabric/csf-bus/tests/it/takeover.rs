@@ -129,6 +129,18 @@ fn a_topic_that_goes_takes_its_own_packets_along_and_no_other() {
 }
 
 #[test]
+fn a_packet_that_is_held_goes_with_its_topic() {
+    let (bus, mut subscription) = three_topics();
+    let mut a = bus.publisher::<Number>("a", "test", LaneKind::Source).unwrap();
+    let (_, stamp) = publish(&bus, "b", "test", 1);
+    a.observe(stamp);
+    a.try_publish(number(2), Attributes::default()).unwrap();
+    assert_eq!(peeked(&mut subscription), Some(1));
+    subscription.remove_topic("b");
+    assert_eq!((next(&mut subscription), next(&mut subscription)), (Some(2), None));
+}
+
+#[test]
 fn a_topic_that_comes_waits_for_the_packet_that_is_held() {
     let (bus, mut subscription) = three_topics();
     publish(&bus, "c", "test", 1);

@@ -627,3 +627,16 @@ async fn the_health_report_is_of_the_parts_there_are() {
     assert!(!is_watched("keeper").await && is_watched("adder").await);
     node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guards_come_with_a_change() {
+    let store = MemoryStore::default();
+    let node = start(&configured(""), &store).await.unwrap();
+    assert_eq!(node.resilience().len(), 0);
+    let gate = "[topic.n]\nresilience = \"gate\"\n[resilience.gate.rate_limit]\ncalls = 1\nper = \"10s\"\n";
+    reconfigure(&node, &configured(gate)).await.unwrap();
+    let guards = node.resilience();
+    assert_eq!((guards.len(), &*guards[0].report.name), (1, "gate"));
+    assert_eq!(guards[0].attached.topics, ["n"]);
+    node.shutdown().await;
+}
