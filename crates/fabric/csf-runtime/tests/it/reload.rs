@@ -350,7 +350,7 @@ fn crashed(store: &MemoryStore, is_lost: impl Fn(LaneKind, &str) -> bool) -> Mem
         }
         let lanes = if known.contains(&lane.id) { Vec::new() } else { vec![lane.clone()] };
         known.push(lane.id);
-        let packets = vec![LaneBatch { packets: vec![packet], ..LaneBatch::default() }];
+        let packets = vec![LaneBatch { packets: vec![packet] }];
         journal.append(&Batch { lanes, packets, ..Batch::default() }).unwrap();
     }
     left
