@@ -96,6 +96,8 @@ pub struct Resumption {
     pub components: Vec<Replayed>,
     /// Outputs that were made before the crash but not recorded: to be appended to their old lanes.
     pub missing: Vec<StoredPacket>,
+    /// Lanes of such outputs that the journal does not describe: nothing of them was recorded.
+    pub missing_lanes: Vec<LaneInfo>,
     /// Newest stamp seen.
     pub newest: Stamp,
     /// Source packets by (author, topic): where each source goes on.
@@ -153,6 +155,7 @@ pub(crate) fn replay_while(
         engine.begin(&chapter, reader)?;
     }
     if let Some(topology) = then {
+        engine.count_made();
         let chapter = Chapter::start(topology, u32::MAX, "", engine.newest);
         engine.reconfigure(topology.clone(), &chapter);
     }
@@ -172,6 +175,8 @@ struct Engine<'a> {
     readers: BTreeMap<String, Vec<usize>>,
     /// Where each lane goes on.
     ends: BTreeMap<LaneId, u64>,
+    /// Lanes that the journal does not describe.
+    invented: BTreeSet<LaneId>,
     books: Books,
     report: ReplayReport,
     newest: Stamp,
@@ -212,6 +217,7 @@ impl<'a> Engine<'a> {
             window: BTreeMap::new(),
             readers: BTreeMap::new(),
             ends: BTreeMap::new(),
+            invented: BTreeSet::new(),
             books: Books::default(),
             report: ReplayReport::default(),
             newest: Stamp::ZERO,
@@ -227,6 +233,14 @@ impl<'a> Engine<'a> {
         }
         self.reconfigure(topology, chapter);
         Ok(())
+    }
+
+    /// Outputs that were made and not recorded will be in the journal before the next start is: who reads newly then begins after them.
+    fn count_made(&mut self) {
+        for (id, book) in self.books.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let end = self.ends.entry(*id).or_default();
+            *end = book.next_seq.max(*end);
+        }
     }
 
     /// Brings back what was read before a component was known to want it: it began to read while others published.
@@ -266,8 +280,12 @@ impl<'a> Engine<'a> {
                 _ => ((node.factory)(), Timers::default(), Failing::default(), BTreeMap::new()),
             };
             let begins = chapter.begins.get(name);
+            // One that had been given up reads all of them newly.
+            let begun: BTreeSet<&str> =
+                begins.into_iter().flatten().filter_map(|(id, _)| Some(self.lanes.get(id)?.topic.as_str())).collect();
             for (id, lane) in self.lanes.iter().filter(|(_, lane)| {
-                node.settings.reads.iter().any(|t| t.value == lane.topic) && reads_newly(&lane.topic)
+                node.settings.reads.iter().any(|t| t.value == lane.topic)
+                    && (reads_newly(&lane.topic) || begun.contains(lane.topic.as_str()))
             }) {
                 let is_over = chapter.is_start || id.incarnation < chapter.incarnation;
                 let begin = match begins.and_then(|begins| begins.get(id)) {
@@ -351,7 +369,7 @@ impl<'a> Engine<'a> {
         let index = *self.by_number.get(&number).ok_or_else(|| ReplayError::Mismatch {
             reason: format!("there is no component number {number} at position {}", packet.position),
         })?;
-        self.open_outputs(index, packet.header.id.lane.incarnation)?;
+        self.open_outputs(index, packet.header.id.lane)?;
         let at = packet.header.stamp;
         let outcome = match (delivery.input, delivery.outcome) {
             (Input::Reset, outcome) => {
@@ -458,31 +476,45 @@ impl<'a> Engine<'a> {
     }
 
     /// Points a component's outputs at the lanes of the start that is being replayed.
-    fn open_outputs(&mut self, index: usize, incarnation: u32) -> Result<(), ReplayError> {
+    fn open_outputs(&mut self, index: usize, log: LaneId) -> Result<(), ReplayError> {
+        let incarnation = log.incarnation;
         if self.players[index].incarnation == Some(incarnation) {
             return Ok(());
         }
         let node = self.node(index)?;
         let name = &node.settings.name.value;
         let mut outputs: Vec<(String, Box<dyn EffectWriter>)> = Vec::new();
+        let mut opened: Vec<LaneInfo> = Vec::new();
         for (port, topic) in &node.settings.writes {
             let Some(output) = node.kind.writes.iter().find(|o| o.port == port) else {
                 continue;
             };
-            let recorded = self
-                .lanes
-                .values()
-                .find(|l| l.id.incarnation == incarnation && l.author == *name && l.topic == topic.value);
-            // A lane without a recorded packet is not in the journal; what is written there is counted as unrecorded.
-            let info = recorded.cloned().unwrap_or_else(|| LaneInfo {
-                id: LaneId { node: 0, incarnation, lane: u16::MAX - u16::try_from(index).unwrap_or(0) },
-                topic: topic.value.clone(),
-                author: name.clone(),
-                message: output.message.full_name(),
-                kind: LaneKind::Effect,
+            let is_it = |l: &&LaneInfo| {
+                let is_effect = l.kind == LaneKind::Effect && l.id.incarnation == incarnation;
+                is_effect && l.author == *name && l.topic == topic.value
+            };
+            let known = self.lanes.values().find(is_it).or_else(|| opened.iter().find(is_it)).cloned();
+            // A lane without a recorded packet is not in the journal, nor is its number: it gets one that nobody has.
+            let info = known.unwrap_or_else(|| {
+                let number = |lane| LaneId { lane, ..log };
+                let is_free =
+                    |id: &LaneId| !self.lanes.contains_key(id) && opened.iter().all(|lane: &LaneInfo| lane.id != *id);
+                LaneInfo {
+                    id: (0..=u16::MAX).rev().map(number).find(is_free).unwrap_or(number(u16::MAX)),
+                    topic: topic.value.clone(),
+                    author: name.clone(),
+                    message: output.message.full_name(),
+                    kind: LaneKind::Effect,
+                }
             });
+            opened.push(info.clone());
             let writer = ReplayWriter { info, message: output.message, books: self.books.clone() };
             outputs.push((port.clone(), Box::new(writer)));
+        }
+        for lane in opened {
+            if self.lanes.insert(lane.id, lane.clone()).is_none() {
+                self.invented.insert(lane.id);
+            }
         }
         self.players[index].outputs = outputs;
         self.players[index].incarnation = Some(incarnation);
@@ -535,7 +567,6 @@ impl<'a> Engine<'a> {
             self.report.unrecorded += book.made.len() as u64;
             missing.extend(book.made.drain(..).map(|(header, payload)| StoredPacket { position: 0, header, payload }));
         }
-        missing.retain(|p| p.header.id.lane.node != 0);
         missing.sort_by_key(|p| (p.header.stamp, p.header.id));
         let mut lost: BTreeMap<LaneId, VecDeque<(Header, Vec<u8>)>> = BTreeMap::new();
         for packet in &missing {
@@ -553,7 +584,11 @@ impl<'a> Engine<'a> {
                 Replayed { component, timers, failing, undelivered }
             })
             .collect();
-        Ok(Resumption { report: self.report, components, missing, newest: self.newest, recorded: self.recorded })
+        let is_missing = |id: &&LaneId| lost.contains_key(*id);
+        let missing_lanes =
+            self.invented.iter().filter(is_missing).filter_map(|id| self.lanes.get(id).cloned()).collect();
+        let (report, newest, recorded) = (self.report, self.newest, self.recorded);
+        Ok(Resumption { report, components, missing, missing_lanes, newest, recorded })
     }
 
     /// Packets on a component's topics that it was not given, in stamp order. Decoded anew, since several components may want one.
@@ -576,7 +611,7 @@ impl<'a> Engine<'a> {
                     .map_err(|e| ReplayError::Mismatch { reason: format!("lane {id}: {e}") })?;
                 packets.push((lane.clone(), *header, copy(&bytes)?));
             }
-            for (header, bytes) in lost.get(id).into_iter().flatten() {
+            for (header, bytes) in lost.get(id).into_iter().flatten().filter(|(h, _)| h.id.seq >= from) {
                 packets.push((lane.clone(), *header, copy(bytes)?));
             }
         }

@@ -50,10 +50,15 @@ struct Shared {
 }
 
 impl DispatcherHandle {
-    /// Counts the times the dispatcher found nothing to do: when it grows while no producer publishes, everything is handled.
+    /// Counts the times the dispatcher found nothing to do, and nothing that waits for room either: when it grows while no producer publishes, everything is handled.
     #[must_use]
     pub fn idle_rounds(&self) -> u64 {
         self.shared.idle_rounds.load(Ordering::SeqCst)
+    }
+
+    /// Whether it handles nothing any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.worker.borrow().as_ref().is_some_and(|worker| worker.is_over())
     }
 
     /// Wakes it, so that it looks once more.
@@ -226,12 +231,15 @@ impl Dispatcher {
     }
 
     #[cold]
-    fn do_jobs(&self, crew: &mut Crew) {
+    fn do_jobs(&mut self, crew: &mut Crew) {
         self.shared.has_jobs.store(false, Ordering::SeqCst);
         let jobs = std::mem::take(&mut *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner));
         for job in jobs {
             job(&mut crew.runners);
         }
+        // A lane taken over may have been written by a dispatcher whose clock is ahead.
+        let machines = crew.runners.iter().filter_map(|runner| runner.machine.as_ref());
+        machines.flat_map(|machine| &machine.outputs).for_each(|(_, output)| self.hlc.observe(output.newest()));
     }
 
     /// One turn for every component; whether anything was handled, and no lock any more when this dispatcher was given up.
@@ -254,6 +262,14 @@ impl Dispatcher {
             }
         }
         (Some(held), is_busy)
+    }
+
+    /// Counts a round that handled nothing, unless something is there that has no room for its effects.
+    fn count_idle(shared: &Shared, crew: &mut Crew) {
+        let is_held_up = |r: &mut Runner| r.is_open() && (!r.backlog.is_empty() || r.input.peek().is_some());
+        if !crew.runners.iter_mut().any(is_held_up) {
+            shared.idle_rounds.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Whether it may end: nobody waits for its state.
@@ -280,7 +296,7 @@ impl Work for Dispatcher {
                 idle = 0;
                 continue;
             }
-            shared.idle_rounds.fetch_add(1, Ordering::SeqCst);
+            Self::count_idle(&shared, &mut held);
             if is_stopping && Self::may_end(&held) {
                 break;
             }
@@ -313,7 +329,7 @@ impl Work for Dispatcher {
                 step_back().await;
                 continue;
             }
-            shared.idle_rounds.fetch_add(1, Ordering::SeqCst);
+            Self::count_idle(&shared, &mut shared.deck.hold());
             if is_stopping && Self::may_end(&shared.deck.hold()) {
                 break;
             }

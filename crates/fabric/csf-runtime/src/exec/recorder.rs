@@ -617,6 +617,39 @@ mod tests {
     }
 
     #[test]
+    fn an_effect_waits_for_its_delivery_also_when_its_author_came_back_on_another_dispatcher() {
+        let clock = csf_time::SystemClock::detect().unwrap();
+        let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
+        bus.declare(TopicSpec::new::<Number>("n")).unwrap();
+        bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC)).unwrap();
+        let before = bus.publisher::<Delivery>(DELIVERY_TOPIC, "before", LaneKind::Delivery).unwrap();
+        let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "after", LaneKind::Delivery).unwrap();
+        let mut api = bus.publisher::<Number>("n", "api", LaneKind::Source).unwrap();
+        let mut effects = bus.publisher::<Number>("n", "component", LaneKind::Effect).unwrap();
+        let mut recorder = recorder(&bus);
+        recorder.delivery_of = [("component".to_owned(), vec![before.info().id])].into();
+        effects.try_publish(Number(1), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 1);
+        let delivery_of = vec![("component".to_owned(), log.info().id)];
+        let order = Order { topics: Vec::new(), delivery_of, done: oneshot::channel().0 };
+        recorder.shared.orders.lock().unwrap().push(order);
+        recorder.take_orders();
+        // Its input is seen later than itself, and so is not closed yet.
+        let input = Input::Packet { lane: api.info().id, seq: 0 };
+        let delivery = Delivery { component: 0, input, outcome: crate::Outcome::Done };
+        log.observe(effects.last_stamp());
+        log.try_publish(delivery, Attributes::default()).unwrap();
+        effects.observe(log.last_stamp());
+        effects.try_publish(Number(2), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 0, "the effect's delivery is not in the journal");
+        api.try_publish(Number(3), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 3);
+    }
+
+    #[test]
     fn a_delivery_waits_for_a_packet_whose_lane_was_opened_while_the_recorder_looked() {
         let clock = csf_time::SystemClock::detect().unwrap();
         let bus = PhaseCoherenceBus::new(BusConfig::new(clock));

@@ -155,7 +155,8 @@ pub(super) fn resume(
             packet.position = position;
             lanes.entry(packet.header.id.lane).or_default().packets.push(packet);
         }
-        journal.append(&Batch { packets: lanes.into_values().collect(), ..Batch::default() })?;
+        let (lanes, packets) = (resumption.missing_lanes.clone(), lanes.into_values().collect());
+        journal.append(&Batch { lanes, packets, ..Batch::default() })?;
     }
     Ok(resumption)
 }

@@ -168,11 +168,10 @@ async fn a_restart_waits_for_a_journal_that_is_full_and_a_stop_does_not() {
     node.settle().await;
     store.set_capacity_bytes(Some(1));
     publish(&node, -2);
-    while node.feed().failure().is_none() {
+    let adder = |node: &Arc<Node>| node.components().into_iter().find(|c| c.name == "adder").unwrap();
+    while adder(&node).state != RunState::Restarting || node.feed().failure().is_none() {
         tokio::task::yield_now().await;
     }
-    let adder = |node: &Arc<Node>| node.components().into_iter().find(|c| c.name == "adder").unwrap();
-    assert_eq!(adder(&node).state, RunState::Restarting);
     store.set_capacity_bytes(None);
     publish(&node, 6);
     node.settle().await;

@@ -213,6 +213,35 @@ impl Service for Counter {
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct LeaverOptions {
+    last: i64,
+}
+
+impl Options for LeaverOptions {}
+
+/// Asked to stop, it publishes a last number, and goes when a keeper panicked over it, if it is one for that.
+struct Leaver(i64);
+
+/// Panics of keepers that a [`Leaver`] waits for.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+impl Service for Leaver {
+    fn run(self: Box<Self>, mut cx: ServiceContext) -> BoxFuture<'static, Result<(), ServiceError>> {
+        Box::pin(async move {
+            let Some(mut out) = cx.publisher::<Number>("number")? else { return Ok(()) };
+            cx.stopping().await;
+            let before = PANICS.load(Ordering::SeqCst);
+            out.publish(Number { value: self.0 }, csf_core::Attributes::default()).await?;
+            while self.0 == -2 && PANICS.load(Ordering::SeqCst) == before {
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct KeeperOptions {
     /// What a number counts for.
     times: i64,
@@ -223,7 +252,7 @@ struct KeeperOptions {
 
 impl Options for KeeperOptions {}
 
-/// Adds up numbers times what its options say.
+/// Adds up numbers times what its options say; panics on -2, sets a timer of a minute on -4.
 struct Keeper {
     options: KeeperOptions,
     adder: Adder,
@@ -233,7 +262,11 @@ impl Component for Keeper {
     fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
         let value = event.get::<Number>()?.value;
         if value == -2 {
+            PANICS.fetch_add(1, Ordering::SeqCst);
             panic!("minus two");
+        }
+        if value == -4 {
+            cx.set_timer(TimerId(1), cx.now().after(60_000_000_000));
         }
         self.adder.sum += value * self.options.times;
         cx.publish("sum", Sum { sum: self.adder.sum })?;
@@ -246,6 +279,11 @@ impl Component for Keeper {
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
         self.adder.restore(snapshot)
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _timer: TimerId) -> Result<(), Fault> {
+        cx.publish("sum", Sum { sum: 1000 + self.adder.sum })?;
+        Ok(())
     }
 
     fn take_over(&mut self, snapshot: &[u8]) -> bool {
@@ -311,6 +349,10 @@ impl Pack for TestPack {
     fn register(&self, registrar: &mut Registrar<'_>) {
         let counter = registrar.service::<CountOptions, _>("counter", "counts", |o| Counter(o.count));
         counter.writes::<Number>("number").done();
+        let recounter = registrar.service::<CountOptions, _>("recounter", "counts too", |o| Counter(o.count));
+        recounter.writes::<Number>("number").done();
+        let leaver = registrar.service::<LeaverOptions, _>("leaver", "goes with a number", |o| Leaver(o.last));
+        leaver.writes::<Number>("number").done();
         registrar.service::<FlakyOptions, _>("flaky", "goes wrong", |o| Flaky(o.clone())).done();
         let adder = registrar.component::<NoOptions, _>("adder", "adds", |_| Adder::default());
         adder.reads::<Number>().reads::<Sum>().writes::<Sum>("sum").done();

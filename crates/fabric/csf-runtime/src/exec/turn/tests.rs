@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::exec::crew::{Deck, Look};
 use crate::exec::{
-    ComponentPaths, ComponentStats, Desk, Failing, Incident, LatencySummary, PathLatencies, RunState, Timers,
+    ComponentPaths, ComponentStats, Desk, Dispatcher, Failing, Incident, LatencySummary, PathLatencies, RunState,
+    Timers,
 };
 
 /// What a handler takes, in simulated time.
@@ -380,4 +381,22 @@ fn what_a_delivery_costs() {
             rounds[3_600]
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispatcher_goes_on_after_what_the_lanes_it_is_given_were_stamped() {
+    let Bench { mut source, mut deliveries, deck, log, hlc, clock, .. } = Bench::new();
+    let mut runner = deck.hold().runners.remove(0);
+    let ahead = Stamp(2 * ORIGIN.as_nanos());
+    let output = &mut runner.machine.as_mut().unwrap().outputs[0].1;
+    assert!(output.has_room(1));
+    let mut number = Some(Number { value: 1 });
+    output.stage(TypeId::of::<Number>(), &mut number, ahead, Attributes::default(), None).unwrap();
+    output.commit();
+    let (bell, world) = (Arc::default(), crate::World::machine());
+    let dispatcher = Dispatcher::start("test", Vec::new(), Box::new(log), hlc, clock, bell, 0, &world).unwrap();
+    dispatcher.between_rounds(|runners| runners.push(runner)).await.unwrap();
+    source.try_publish(Number { value: 2 }, Attributes::default()).unwrap();
+    dispatcher.stop().await;
+    assert!(deliveries.poll(|header, _| header.stamp).unwrap() > ahead);
 }

@@ -191,12 +191,17 @@ impl Node {
             }));
         }
         for altered in &turnover.altered {
-            begins.insert(altered.name.clone(), self.begins(&altered.reads_newly)?);
             let (Some((was, place)), Some((node, _))) = (live.component(&altered.name), next.component(&altered.name))
             else {
                 continue;
             };
-            jobs.entry(place.dispatcher).or_default().push(self.alteration(was, node, altered)?);
+            // One that was given up, be it since the plan was made, let go of everything; a change brings it back.
+            let reads_newly = match place.stats.state() {
+                RunState::Failed => node.settings.reads.iter().map(|topic| topic.value.clone()).collect(),
+                _ => altered.reads_newly.clone(),
+            };
+            begins.insert(altered.name.clone(), self.begins(&reads_newly)?);
+            jobs.entry(place.dispatcher).or_default().push(self.alteration(was, node, altered, &reads_newly)?);
         }
         for name in &turnover.added {
             let Some((node, place)) = next.component(name) else { continue };
@@ -259,11 +264,16 @@ impl Node {
         }))
     }
 
-    fn alteration(&self, was: &ComponentNode, node: &ComponentNode, altered: &Altered) -> Result<Job, TopicError> {
+    fn alteration(
+        &self,
+        was: &ComponentNode,
+        node: &ComponentNode,
+        altered: &Altered,
+        reads_newly: &[String],
+    ) -> Result<Job, TopicError> {
         let written: BTreeSet<String> = was.settings.writes.values().map(|topic| topic.value.clone()).collect();
         let mut opened = open_outputs(&self.bus, node, |topic| !written.contains(topic))?;
-        let reads: Vec<Arc<Topic>> =
-            altered.reads_newly.iter().map(|topic| self.bus.topic(topic)).collect::<Result<_, _>>()?;
+        let reads: Vec<Arc<Topic>> = reads_newly.iter().map(|topic| self.bus.topic(topic)).collect::<Result<_, _>>()?;
         let (was, node, leaves) = (was.clone(), node.clone(), altered.leaves.clone());
         let (is_same_machine, is_connected_otherwise) = (altered.is_same_machine, altered.is_connected_otherwise);
         let paths = self.kit.paths.clone();
