@@ -59,7 +59,7 @@ export const State = ({ kind, children }) => html`<span class=${`state state-${k
 /** @param {string} state of a component or check @returns {'ok' | 'warn' | 'bad' | 'idle'} */
 export function stateKind(state) {
   if (['running', 'ok', 'ready', 'healthy'].includes(state)) return 'ok';
-  if (['failed', 'error', 'failing', 'unhealthy', 'down'].includes(state)) return 'bad';
+  if (['failed', 'stuck', 'error', 'failing', 'unhealthy', 'down'].includes(state)) return 'bad';
   if (['starting', 'restarting', 'degraded', 'warning', 'unknown'].includes(state)) return 'warn';
   return 'idle';
 }

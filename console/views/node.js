@@ -9,6 +9,7 @@ import { makeHash } from '../lib/router.js';
 import { bytes, count, date, duration, fixed, hertz, text, NONE } from '../lib/format.js';
 import { curl, quoted } from '../lib/commands.js';
 import * as shapes from '../lib/shapes.js';
+import { Configuration } from './configuration.js';
 
 export function Node() {
   const found = useNode();
@@ -19,7 +20,7 @@ export function Node() {
   if (!node) return found.error ? html`<${Failure} error=${found.error} />` : html`<${Empty}>Asking the node …</${Empty}>`;
   return html`<h1 class="offscreen">Node</h1>
     <div class="node-grid">
-      <div class="stack"><${Identity} node=${node} /><${Journal} node=${node} /><${Health} /></div>
+      <div class="stack"><${Identity} node=${node} /><${Journal} node=${node} /><${Health} /><${Configuration} /></div>
       <${Boot} node=${node} />
     </div>
     <${Components} />`;

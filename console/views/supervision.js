@@ -10,6 +10,7 @@ import { useStores } from '../lib/store.js';
 import { stampSeconds } from '../lib/ids.js';
 import { age, clock, count } from '../lib/format.js';
 import { curl } from '../lib/commands.js';
+import { Guards } from './guards.js';
 import { eventsOf, rows, spanWords, spent, strategyWords, wordOf } from '../lib/supervision.js';
 
 export function Supervision() {
@@ -31,6 +32,7 @@ export function Supervision() {
       ${list.length > 0 && html`<${Tree} list=${list} history=${history} chosen=${chosen} />`}
       ${found.data && list.every((row) => row.node.kind === 'supervisor') && html`<${Empty}>This node has neither services nor components.</${Empty}>`}
     </${Panel}>
+    <${Guards} />
     <${History} history=${history} chosen=${chosen} unknown=${path !== '' && found.data && !chosen ? path : ''} asked=${found.data !== null} />
   </div>`;
 }

@@ -117,7 +117,6 @@ pub(crate) fn options(directory: &Path) -> (BootOptions, Told) {
     let options = BootOptions {
         world: World::machine(),
         topology: Topology::check(settings, &catalogue).unwrap(),
-        config_text: CONFIG.to_owned(),
         catalogue,
         clock_report: None,
         process_start: Stamp(clock.now_ns().unwrap().as_nanos()),

@@ -161,8 +161,7 @@ fn parse_speed(text: &str) -> Result<Speed, String> {
 }
 
 fn parse_time(text: &str) -> Result<std::time::Duration, String> {
-    csf_runtime::config::parse_duration(text)
-        .ok_or_else(|| "expected a number with a unit, such as 30s or 5min".to_owned())
+    csf_core::span::parse(text).ok_or_else(|| "expected a number with a unit, such as 30s or 5min".to_owned())
 }
 
 #[derive(Debug, Clone, Args)]
@@ -407,7 +406,7 @@ pub(crate) struct ConfigCommand {
 pub(crate) enum ConfigAction {
     /// Print the configuration as it will be used
     Show(ConfigShow),
-    /// Print the JSON Schema of every component and service type's options
+    /// Print the JSON Schema of a configuration, for editors: draft-07, with the options of every type in this binary
     Schema,
     /// Let a running node read its configuration again
     Reload(ConfigReload),

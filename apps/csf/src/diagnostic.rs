@@ -92,9 +92,19 @@ pub(crate) fn render(problem: &Problem, colour: bool) -> String {
         let label =
             if problem.label.is_empty() { String::new() } else { format!("  {}", paint("1;31", &problem.label)) };
         out += &format!("\n{blank}{} {}:{line}:{column}", paint("1;34", "-->"), location.source.name);
-        out += &format!("\n{} {bar} {text}", paint("1;34", &line.to_string()));
+        let line = paint("1;34", &line.to_string());
+        if problem.is_confidential {
+            // The label never shows a value: beside a secret it would have nothing to point at.
+            out += &format!("\n{line} {bar} (not shown: this line holds a secret)");
+            return finish(out, problem, paint);
+        }
+        out += &format!("\n{line} {bar} {text}");
         out += &format!("\n{blank} {bar} {}{carets}{label}", " ".repeat(column - 1));
     }
+    finish(out, problem, paint)
+}
+
+fn finish(mut out: String, problem: &Problem, paint: impl Fn(&str, &str) -> String) -> String {
     if !problem.help.is_empty() {
         out += &format!("\n  = {}: {}", paint("1", "help"), problem.help);
     }
@@ -102,4 +112,27 @@ pub(crate) fn render(problem: &Problem, colour: bool) -> String {
         out += &format!("\n  = {}: run `csf explain {}` for the usual causes", paint("1", "help"), problem.code);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use csf_runtime::config::{Location, Source};
+
+    use super::*;
+
+    #[test]
+    fn a_line_with_a_secret_is_named_and_not_shown() {
+        let source =
+            Arc::new(Source { name: "csf.toml".to_owned(), text: "a = 1\npassword = \"hunter2\"\n".to_owned() });
+        let problem = Problem::new("CSF-0119", "a secret").at(&Location::new(&source, 17..26)).confidential();
+        let expected = [
+            "error[CSF-0119]: a secret",
+            " --> csf.toml:2:12",
+            "2 | (not shown: this line holds a secret)",
+            "  = help: run `csf explain CSF-0119` for the usual causes",
+        ];
+        assert_eq!(render(&problem, false), expected.join("\n"));
+    }
 }

@@ -8,7 +8,7 @@ use csf_core::Stamp;
 use csf_core::port::{Journal, JournalReader};
 use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
 use csf_runtime::Catalogue;
-use csf_runtime::config::{Item, Layers, Problem, Settings, Source, environment_layer};
+use csf_runtime::config::{Item, Layers, Problem, Settings, Source, conceal, environment_layer, secrets_in_clear};
 use csf_runtime::node::{Attachment, BootError, BootOptions, Interrupt, Node, Phase, boot};
 use csf_runtime::runs::{Chapter, chapters};
 use csf_runtime::topology::Topology;
@@ -92,12 +92,12 @@ fn split_key(key: &str) -> Vec<String> {
 /// Reads and checks a merged configuration.
 pub(crate) fn check(item: &Item, catalogue: &Catalogue) -> Result<Topology, Failure> {
     let (settings, mut problems) = Settings::read(item);
-    match Topology::check(settings, catalogue) {
+    let topology = Topology::check(settings, catalogue).map_err(|mut more| problems.append(&mut more));
+    match topology {
         Ok(topology) if problems.is_empty() => Ok(topology),
-        Ok(_) => Err(Failure::Config(problems)),
-        Err(mut more) => {
-            problems.append(&mut more);
+        _ => {
             problems.sort_by_key(place);
+            conceal(&mut problems, &secrets_in_clear(item, catalogue));
             Err(Failure::Config(problems))
         }
     }

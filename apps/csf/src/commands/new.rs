@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Outcome, print_json};
 use crate::cli::New;
 use crate::diagnostic::Failure;
+use crate::packs;
 
 const FILES: [(&str, &str); 4] = [
     ("Cargo.toml", include_str!("../template/Cargo.toml.txt")),
@@ -15,6 +16,9 @@ const FILES: [(&str, &str); 4] = [
     ("src/main.rs", include_str!("../template/main.rs.txt")),
     ("src/alarm.rs", include_str!("../template/alarm.rs.txt")),
 ];
+
+/// Where the template's configuration looks for its schema.
+const SCHEMA: &str = "csf.schema.json";
 
 pub(crate) fn run(args: &New) -> Outcome {
     check_name(&args.name)?;
@@ -29,16 +33,20 @@ pub(crate) fn run(args: &New) -> Outcome {
             .replace("{id}", &args.name.replace('_', "-"))
             .replace("{root}", &root.display().to_string())
     };
-    for (name, text) in FILES {
+    // The types of the new pack exist once it is built: until the schema is renewed, their options are not checked.
+    let schema = csf_runtime::config::json_schema(&packs::catalogue(), Some(&fill("{id}")));
+    let schema = (SCHEMA, format!("{schema:#}\n"));
+    let written: Vec<(&str, String)> = FILES.iter().map(|(name, text)| (*name, fill(text))).chain([schema]).collect();
+    for (name, text) in &written {
         let path = target.join(name);
         if !args.dry_run {
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent)?;
             }
-            std::fs::write(&path, fill(text))?;
+            std::fs::write(&path, text)?;
         }
     }
-    let files: Vec<String> = FILES.iter().map(|(name, _)| target.join(name).display().to_string()).collect();
+    let files: Vec<String> = written.iter().map(|(name, _)| target.join(name).display().to_string()).collect();
     if args.json {
         return print_json(&json!({ "path": target, "files": files, "written": !args.dry_run }));
     }

@@ -18,9 +18,10 @@ pub(crate) fn run(args: &Remote) -> Outcome {
     let components = client.get("/api/v1/components")?;
     let paths = client.get("/api/v1/latencies")?;
     let changes = client.get("/api/v1/health/history")?["changes"].take();
+    let guards = client.get("/api/v1/resilience")?["guards"].take();
     if args.json {
         return print_json(&json!({
-            "node": node, "health": health, "components": components, "latencies": paths, "health_changes": changes,
+            "node": node, "health": health, "components": components, "latencies": paths, "health_changes": changes, "guards": guards,
         }));
     }
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use csf_core::MessageId;
 use csf_core::port::{Spawn, Timer, within};
-use csf_runtime::node::Node;
+use csf_runtime::node::{Node, Until};
 use csf_sim::SeededRng;
 use tokio::sync::oneshot;
 
@@ -99,10 +99,7 @@ impl Client {
                 notebook.books().run.lost_messages += 1;
                 return;
             }
-            let Ok((id, _)) = node.publish_json(&topic, payload) else { return };
-            if node.feed().durable(id).await.is_err() {
-                return;
-            }
+            let Ok((id, _)) = node.submit(&topic, payload, Until::Durable).await else { return };
             notebook.world.sleep(back).await;
             if is_answer_lost || notebook.books().is_partitioned {
                 notebook.books().run.lost_messages += 1;

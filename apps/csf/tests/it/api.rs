@@ -197,6 +197,40 @@ fn what_is_published_is_durable_has_an_author_and_can_be_read_back() {
 }
 
 #[test]
+fn a_guarded_topic_refuses_with_its_own_code_and_says_when_to_come_again() {
+    let state = Scratch::new();
+    let config = "[service.machine]\ntype = \"host.telemetry\"\nwrites = { cpu = \"host.cpu\" }\n\
+                  [topic.\"host.cpu\"]\nresilience = \"gate\"\n\
+                  [resilience.gate]\ncircuit_breaker = {}\nrate_limit = { calls = 1, per = \"1h\" }\n";
+    std::fs::write(state.join("csf.toml"), config).unwrap();
+    let node = Running::up(&state, &["up", "--listen", "127.0.0.1:0", "--journal", "journal"]);
+    let (address, token) = (node.address.as_str(), node.token(&state));
+    let get = |path: &str| Request::get(path).bearer(&token).send(address);
+    let own = loop {
+        let last = get("/api/v1/topics/host.cpu/last");
+        if last.status == 200 {
+            break last.json()["payload"].take();
+        }
+    };
+    let publish = || {
+        let body = json!({ "payload": own });
+        Request::post("/api/v1/topics/host.cpu", &body).bearer(&token).send(address)
+    };
+    assert_eq!(publish().json()["durability"], "disk");
+    let refused = publish();
+    let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=3_600).contains(&retry_after), "{retry_after}");
+    assert_eq!((refused.status, refused.code().as_str()), (429, "CSF-0703"));
+    let guard = get("/api/v1/resilience").json()["guards"][0].take();
+    assert_eq!((&guard["name"], &guard["attached"]), (&json!("gate"), &json!({ "topics": ["host.cpu"], "calls": [] })));
+    assert_eq!((&guard["calls"], &guard["answered"], &guard["failed"]), (&json!(2), &json!(1), &json!(1)));
+    assert_eq!((&guard["breaker"]["state"], &guard["rate_limit"]["limited"]), (&json!("closed"), &json!(1)));
+    let top = crate::world::text(&state, &["top", "--once", "--interval", "1ms"]);
+    assert!(top.contains("refused") && top.lines().last().unwrap().starts_with("gate"), "{top}");
+    assert_eq!(crate::world::json(&state, &["status", "--json"])["guards"][0]["name"], "gate");
+}
+
+#[test]
 fn a_subscription_starts_with_the_last_value_and_goes_on_where_it_was_cut() {
     let state = Scratch::new();
     let node = Running::demo(&state);

@@ -133,7 +133,7 @@ fn a_new_project_is_written_once_and_names_what_comes_next() {
     assert!(!state.join("busy-alarm").exists());
     let output = run(&state, &["new", "busy-alarm"]);
     assert!(output.status.success() && String::from_utf8_lossy(&output.stderr).contains("cargo test"));
-    for file in ["Cargo.toml", "csf.toml", "src/main.rs", "src/alarm.rs"] {
+    for file in ["Cargo.toml", "csf.toml", "csf.schema.json", "src/main.rs", "src/alarm.rs"] {
         assert!(state.join("busy-alarm").join(file).exists(), "{file}");
     }
     assert!(failure(&state, &["new", "busy-alarm"]).contains("exists already"));

@@ -10,5 +10,7 @@ mod doctor;
 mod faults;
 mod life;
 mod logging;
+mod reload;
+mod schema;
 mod scratch;
 mod world;

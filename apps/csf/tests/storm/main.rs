@@ -232,6 +232,7 @@ impl Storm {
         let after = (instances(node), node.configuration().generation, node.topology().settings.text.clone());
         if before != after {
             tally.changed_by_invalid += 1;
+            tally.told.push(format!("an invalid file changed {:?} to {:?}", before.0, after.0));
         }
         Ok(())
     }

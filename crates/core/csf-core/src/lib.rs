@@ -11,6 +11,7 @@ mod packet;
 mod phase_packet;
 pub mod port;
 mod quantum;
+pub mod span;
 mod stamp;
 
 pub use clock_domain::*;

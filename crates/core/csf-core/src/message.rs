@@ -80,6 +80,8 @@ pub struct MessageType {
     pub encode_option: fn(&mut dyn Any) -> Result<Vec<u8>, CodecError>,
     /// Reads the postcard form; all bytes must be used.
     pub decode: fn(&[u8]) -> Result<AnyPayload, CodecError>,
+    /// Copies a value to where the last copy is, or to a new place; false when it is of another type or has no copy.
+    pub copy: fn(&dyn Any, &mut Option<AnyPayload>) -> bool,
     /// The JSON form.
     pub to_json: fn(&dyn Any) -> Result<serde_json::Value, CodecError>,
     /// Reads the JSON form.
@@ -119,6 +121,7 @@ impl MessageType {
             encode: |_, _| Err(opaque::<T>()),
             encode_option: |_| Err(opaque::<T>()),
             decode: |_| Err(opaque::<T>()),
+            copy: |_, _| false,
             to_json: |_| Err(opaque::<T>()),
             from_json: |_| Err(opaque::<T>()),
         }
@@ -152,6 +155,14 @@ impl MessageType {
                     return Err(CodecError::Decode { name: T::NAME, version: T::VERSION, len: bytes.len(), reason });
                 }
                 Ok(Box::new(value))
+            },
+            copy: |value, place| {
+                let Some(value) = value.downcast_ref::<T>() else { return false };
+                match place.as_mut().and_then(|place| place.downcast_mut::<T>()) {
+                    Some(last) => last.clone_from(value),
+                    None => *place = Some(Box::new(value.clone())),
+                }
+                true
             },
             to_json: |value| serde_json::to_value(downcast::<T>(value)?).map_err(|e| json_error::<T>(&e)),
             from_json: |json| match serde_json::from_value::<T>(json) {

@@ -158,6 +158,8 @@ impl Merge {
     /// Forgets what it knew of lanes that may have changed places.
     pub(crate) fn restart(&mut self) {
         self.run = Run::default();
+        // What was held may be gone; who looks next finds it again.
+        self.hold_left_ns = None;
     }
 
     /// The lane whose head is next.

@@ -273,8 +273,16 @@ pub trait EffectWriter: Send {
     /// Who writes what here.
     fn info(&self) -> &LaneInfo;
 
+    /// The id that the next packet will have.
+    fn next_id(&self) -> MessageId;
+
     /// Whether `count` packets fit now.
     fn has_room(&mut self, count: u64) -> bool;
+
+    /// A stamp that the next packet has to be after, so that the stamps of the lane grow also over its producers.
+    fn newest(&self) -> Stamp {
+        Stamp::ZERO
+    }
 
     /// Moves the `Option<T>` behind `value` into the next slot, invisible until commit.
     ///
@@ -301,8 +309,16 @@ impl<T: Message> EffectWriter for Publisher<T> {
         &self.lane.info
     }
 
+    fn next_id(&self) -> MessageId {
+        Self::next_id(self)
+    }
+
     fn has_room(&mut self, count: u64) -> bool {
         self.writer.has_room(count)
+    }
+
+    fn newest(&self) -> Stamp {
+        self.hlc.last()
     }
 
     fn stage(
@@ -328,6 +344,8 @@ impl<T: Message> EffectWriter for Publisher<T> {
             let header = unsafe { self.writer.stage(|slot| slot.cast::<T>().write(payload)) };
             header.fill(stamp, &attributes, cause.as_slice());
         }
+        // Not its clock's, but what the next producer has to come after.
+        self.hlc.observe(stamp);
         Ok(id)
     }
 

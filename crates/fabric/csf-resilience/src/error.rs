@@ -106,6 +106,17 @@ impl<E> GuardError<E> {
         }
     }
 
+    /// When another call may pass, where that is known.
+    #[must_use]
+    pub fn retry_in(&self) -> Option<Duration> {
+        match self {
+            Self::Open { retry_in, .. } => *retry_in,
+            Self::RateLimited { limited, .. } => Some(limited.retry_in),
+            Self::NoFallback { error, .. } => error.retry_in(),
+            _ => None,
+        }
+    }
+
     /// The service's own error, if it gave one.
     #[must_use]
     pub fn into_service_error(self) -> Option<E> {

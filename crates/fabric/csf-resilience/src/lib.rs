@@ -33,7 +33,7 @@ pub use fallback::{FallbackStrategy, Standby};
 pub use guard::{FallbackReport, Guard, GuardReport, Guards, RetryReport};
 pub use policy::{
     BreakerSection, BudgetSection, BulkheadSection, FallbackSection, Policy, PolicyError, Problem, RateLimitSection,
-    RetrySection, Section, span,
+    RetrySection, Section,
 };
 pub use ports::Ports;
 pub use rate_limit::{Limited, RateLimitPolicy, RateLimitReport, RateLimiter};

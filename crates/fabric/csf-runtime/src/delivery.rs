@@ -30,6 +30,8 @@ pub enum Input {
     },
     /// A timer that was due.
     Timer(TimerId),
+    /// Nothing: the component was made anew, without timers, because the state it had before a failure could not be made again.
+    Reset,
 }
 
 impl Input {
@@ -38,7 +40,7 @@ impl Input {
     pub fn packet(self) -> Option<MessageId> {
         match self {
             Self::Packet { lane, seq } => Some(lane.message(seq)),
-            Self::Timer(_) => None,
+            Self::Timer(_) | Self::Reset => None,
         }
     }
 }
@@ -51,8 +53,13 @@ pub enum Outcome {
     Done,
     /// Returned an error; no effects.
     Fault,
-    /// Panicked; no effects, the component was made anew.
+    /// Panicked; no effects, the component was made anew and the event was dropped. Builds that give a component its state back do not
+    /// write this any more.
     Panic,
+    /// Panicked; no effects, and the component has the state of before. The event is tried again.
+    Failed,
+    /// The same for the last time, or the handler did not return: the event went to the dead letters.
+    Skipped,
 }
 
 impl Message for Delivery {

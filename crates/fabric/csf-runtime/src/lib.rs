@@ -23,6 +23,7 @@ pub mod provenance;
 pub mod registry;
 pub mod replay;
 pub mod requirement;
+pub mod resilience;
 pub mod runs;
 pub mod supervise;
 pub mod topology;
@@ -32,7 +33,7 @@ pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};
 pub use os_rng::OsRng;
 pub use pack::{
     Catalogue, ComponentBuilder, ComponentFactory, ComponentType, EffectOpener, Manifest, NoOptions, Options,
-    OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
+    OutgoingCall, OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
 };
 pub use replay::ReplayError;
 pub use service::{BoxFuture, Service, ServiceContext, ServiceError};

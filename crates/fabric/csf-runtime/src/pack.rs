@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use csf_bus::{EffectWriter, PhaseCoherenceBus, TopicError, TopicSpec};
 use csf_core::{Component, Message, MessageType};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
-use crate::config::{Item, Problem};
+use crate::config::{Item, Problem, read_plain};
 use crate::service::Service;
 
 /// Name and purpose of a pack.
@@ -71,6 +71,15 @@ impl OutputPort {
     }
 }
 
+/// A call to the outside that a service makes, as its type declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutgoingCall {
+    /// Its name in `resilience = { NAME = "…" }` and for [`crate::ServiceContext::guard`].
+    pub name: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+}
+
 type Make<M> = Arc<dyn Fn(&Item) -> Result<M, Vec<Problem>> + Send + Sync>;
 
 /// Makes a fresh component; called at start and at each restart.
@@ -91,8 +100,8 @@ pub struct ComponentType {
     pub reads: Vec<MessageType>,
     /// Its outputs.
     pub writes: Vec<OutputPort>,
-    /// JSON Schema of its options.
-    pub schema: fn() -> serde_json::Value,
+    /// JSON Schema of its options, with what it refers to among the generator's definitions.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Reads the options, then makes components.
     pub make: Make<ComponentFactory>,
 }
@@ -108,10 +117,12 @@ pub struct ServiceType {
     pub doc: &'static str,
     /// Its outputs.
     pub writes: Vec<OutputPort>,
-    /// JSON Schema of its options.
-    pub schema: fn() -> serde_json::Value,
+    /// JSON Schema of its options, with what it refers to among the generator's definitions.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Reads the options, then makes services.
     pub make: Make<ServiceFactory>,
+    /// Its calls to the outside that a guard can stand around.
+    pub calls: Vec<OutgoingCall>,
     /// What takes its place in a simulated world; `None` when nothing does.
     pub simulated: Option<Make<ServiceFactory>>,
 }
@@ -168,7 +179,7 @@ impl Registrar<'_> {
             doc,
             reads: Vec::new(),
             writes: Vec::new(),
-            schema: || schemars::schema_for!(O).to_value(),
+            schema: |generator| O::json_schema(generator),
             make: Arc::new(move |item| {
                 let options = Arc::new(read_options::<O>(item)?);
                 Ok(Arc::new(move || Box::new(make(&options)) as Box<dyn Component>))
@@ -188,8 +199,9 @@ impl Registrar<'_> {
             pack: self.manifest.name,
             doc,
             writes: Vec::new(),
-            schema: || schemars::schema_for!(O).to_value(),
+            schema: |generator| O::json_schema(generator),
             make: service_maker(make),
+            calls: Vec::new(),
             simulated: None,
         };
         ServiceBuilder { catalogue: self.catalogue, kind: Some(kind) }
@@ -252,6 +264,15 @@ impl ServiceBuilder<'_> {
         self
     }
 
+    /// It makes the outgoing call `name`, and asks [`crate::ServiceContext::guard`] for the guard around it.
+    #[must_use]
+    pub fn calls(mut self, name: &'static str, doc: &'static str) -> Self {
+        if let Some(kind) = &mut self.kind {
+            kind.calls.push(OutgoingCall { name, doc });
+        }
+        self
+    }
+
     /// Its twin in a simulated world, with the same options and outputs: it sees time, waits and randomness only through its context.
     #[must_use]
     pub fn simulated<O, S>(mut self, make: fn(&O) -> S) -> Self
@@ -298,28 +319,13 @@ where
 }
 
 fn read_options<O: Options>(item: &Item) -> Result<O, Vec<Problem>> {
-    let options: O =
-        serde_path_to_error::deserialize(item.value()).map_err(|error| vec![option_problem(item, &error)])?;
-    let problems: Vec<Problem> =
-        options.validate().into_iter().map(|text| Problem::new("CSF-0104", text).at(&item.key)).collect();
-    if problems.is_empty() { Ok(options) } else { Err(problems) }
-}
-
-/// Finds the place of a serde error and turns its list of fields into a did-you-mean.
-fn option_problem(item: &Item, error: &serde_path_to_error::Error<toml::de::Error>) -> Problem {
-    let path = error.path().to_string();
-    let keys: Vec<&str> = path.split('.').filter(|k| !k.is_empty()).collect();
-    let text = error.inner().message().to_owned();
-    let mut quoted = text.split('`').skip(1).step_by(2);
-    if text.starts_with("unknown field") {
-        let unknown = quoted.next().unwrap_or_default();
-        let parent = keys.strip_suffix(&[unknown]).unwrap_or(&keys);
-        let place = item.at(parent.iter().copied().chain([unknown])).map_or(&item.key, |i| &i.key);
-        return Problem::new("CSF-0103", format!("unknown key `{unknown}`")).at(place).did_you_mean(unknown, quoted);
+    let plain = read_plain::<O>(item);
+    let mut problems = plain.problems;
+    if let Some(options) = plain.value {
+        problems.extend(options.validate().into_iter().map(|text| Problem::new("CSF-0104", text).at(&item.key)));
+        if problems.is_empty() {
+            return Ok(options);
+        }
     }
-    if text.starts_with("missing field") {
-        return Problem::new("CSF-0113", text).at(&item.key);
-    }
-    let place = item.at(keys.iter().copied()).map_or(&item.key, |i| &i.location);
-    Problem::new("CSF-0104", text).at(place)
+    Err(problems)
 }

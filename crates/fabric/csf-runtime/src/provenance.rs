@@ -10,7 +10,7 @@ use csf_core::{Header, LaneId, MessageId};
 use serde::{Deserialize, Serialize};
 
 use crate::runs::{Chapter, chapters};
-use crate::{Catalogue, Delivery};
+use crate::{Catalogue, Delivery, Outcome};
 
 /// Deliveries looked at backwards to find the previous output of a component.
 const LOOK_BACK: usize = 2048;
@@ -255,7 +255,9 @@ impl<'a> Provenance<'a> {
         let earlier = deliveries.iter().rev().filter(|d| d.position < packet.position);
         let own = earlier.filter_map(|d| {
             let delivery = self.delivery(d)?;
-            (self.component(delivery.component, d.position)? == lane.author).then_some(delivery)
+            // Its state does not rest on what it failed on.
+            let is_part = !matches!(delivery.outcome, Outcome::Failed | Outcome::Skipped);
+            (is_part && self.component(delivery.component, d.position)? == lane.author).then_some(delivery)
         });
         Ok(own.filter_map(|d| d.input.packet()).collect())
     }

@@ -5,6 +5,7 @@
 //! Where the journal tells that the node changed its configuration, the replay does ([`crate::runs`]). No clock is read. Reference for the idea: Schneider, "Implementing Fault-Tolerant Services Using the State Machine Approach" (1990).
 
 use std::any::{Any, TypeId};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +16,7 @@ use csf_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::exec::{Parts, Timers, hand_over, handle};
+use crate::exec::{Failing, Handled, Parts, Timers, hand_over, handle};
 use crate::runs::{Begins, Chapter, chapters};
 use crate::topology::{ComponentNode, Topology};
 use crate::{Catalogue, Delivery, Input, Outcome};
@@ -82,6 +83,8 @@ pub struct Replayed {
     pub component: Box<dyn Component>,
     /// Its timers.
     pub timers: Timers,
+    /// Events that failed and are to be tried again.
+    pub failing: Failing,
     /// Recorded packets it reads that were not delivered, in stamp order.
     pub undelivered: Vec<(LaneInfo, Header, AnyPayload)>,
 }
@@ -94,6 +97,8 @@ pub struct Resumption {
     pub components: Vec<Replayed>,
     /// Outputs that were made before the crash but not recorded: to be appended to their old lanes.
     pub missing: Vec<StoredPacket>,
+    /// Lanes of such outputs that the journal does not describe: nothing of them was recorded.
+    pub missing_lanes: Vec<LaneInfo>,
     /// Newest stamp seen.
     pub newest: Stamp,
     /// Source packets by (author, topic): where each source goes on.
@@ -151,6 +156,7 @@ pub(crate) fn replay_while(
         engine.begin(&chapter, reader)?;
     }
     if let Some(topology) = then {
+        engine.count_made();
         let chapter = Chapter::start(topology, u32::MAX, "", engine.newest);
         engine.reconfigure(topology.clone(), &chapter);
     }
@@ -164,6 +170,8 @@ struct Engine<'a> {
     players: Vec<Player>,
     /// Players by their numbers in the delivery log.
     by_number: BTreeMap<u16, usize>,
+    /// Lanes that the journal does not describe.
+    invented: BTreeSet<LaneId>,
     books: Books,
     report: ReplayReport,
     newest: Stamp,
@@ -216,6 +224,7 @@ struct Player {
     name: String,
     component: Box<dyn Component>,
     timers: Timers,
+    failing: Failing,
     ports: Vec<&'static str>,
     outputs: Vec<(String, Box<dyn EffectWriter>)>,
     /// The start whose lanes the outputs are; `None` before the first delivery under a configuration.
@@ -232,6 +241,7 @@ impl<'a> Engine<'a> {
             topology: None,
             players: Vec::new(),
             by_number: BTreeMap::new(),
+            invented: BTreeSet::new(),
             books: Books::default(),
             report: ReplayReport::default(),
             newest: Stamp::ZERO,
@@ -243,6 +253,15 @@ impl<'a> Engine<'a> {
         let topology = chapter.topology(self.catalogue)?;
         let wanted = self.reconfigure(topology, chapter);
         self.fetch(&wanted, reader)
+    }
+
+    /// Outputs that were made and not recorded will be in the journal before the next start is: who reads newly then begins after them.
+    fn count_made(&mut self) {
+        for (id, book) in self.books.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(lane) = self.lanes.get_mut(id) {
+                lane.end = book.next_seq.max(lane.end);
+            }
+        }
     }
 
     /// Brings back what was read before a component was known to want it: it began to read while others published.
@@ -275,18 +294,27 @@ impl<'a> Engine<'a> {
             let name = &node.settings.name.value;
             let was = before.as_ref().and_then(|before| before.component(name));
             let reads_newly = |topic: &str| was.is_none_or(|was| !was.settings.reads.iter().any(|t| t.value == topic));
-            let (component, timers, mut seen) = match (was, old.remove(name)) {
+            let (component, timers, failing, mut seen) = match (was, old.remove(name)) {
                 (Some(was), Some(player)) => {
                     let (component, timers) = match was.settings.is_same_machine(&node.settings) {
                         true => (player.component, player.timers),
                         false => hand_over(player.component.as_ref(), player.timers, was, node),
                     };
-                    (component, timers, player.seen)
+                    (component, timers, player.failing, player.seen)
                 }
-                _ => ((node.factory)(), Timers::default(), BTreeMap::new()),
+                _ => ((node.factory)(), Timers::default(), Failing::default(), BTreeMap::new()),
             };
             let begins = chapter.begins.get(name);
-            let is_new = |lane: &PlayedLane| reads(node, lane) && reads_newly(&lane.info.topic);
+            // One that had been given up reads all of them newly.
+            let begun: BTreeSet<&str> = begins
+                .into_iter()
+                .flatten()
+                .filter_map(|(id, _)| Some(self.lanes.get(id)?.info.topic.as_str()))
+                .collect();
+            let is_new = |lane: &PlayedLane| {
+                let topic = lane.info.topic.as_str();
+                reads(node, lane) && (reads_newly(topic) || begun.contains(topic))
+            };
             for (id, lane) in self.lanes.iter().filter(|(_, lane)| is_new(lane)) {
                 let is_over = chapter.is_start || id.incarnation < chapter.incarnation;
                 let begin = match begins.and_then(|begins| begins.get(id)) {
@@ -302,6 +330,7 @@ impl<'a> Engine<'a> {
                 name: name.clone(),
                 component,
                 timers,
+                failing,
                 ports: node.kind.writes.iter().map(|p| p.port).collect(),
                 outputs: Vec::new(),
                 incarnation: None,
@@ -359,11 +388,20 @@ impl<'a> Engine<'a> {
         let index = *self.by_number.get(&number).ok_or_else(|| ReplayError::Mismatch {
             reason: format!("there is no component number {number} at position {}", packet.position),
         })?;
-        self.open_outputs(index, packet.header.id.lane.incarnation)?;
+        self.open_outputs(index, packet.header.id.lane)?;
         let at = packet.header.stamp;
-        let outcome = match delivery.input {
-            Input::Timer(timer) => self.run_timer(index, timer, at),
-            Input::Packet { lane, seq } => self.run_packet(index, lane.message(seq), at)?,
+        let outcome = match (delivery.input, delivery.outcome) {
+            (Input::Reset, outcome) => {
+                self.make_anew(index)?;
+                outcome
+            }
+            // It had no effect, on the component neither.
+            (input, outcome @ (Outcome::Failed | Outcome::Skipped)) => {
+                self.pass_over(index, input, outcome);
+                outcome
+            }
+            (Input::Timer(timer), _) => self.run_timer(index, timer, at),
+            (Input::Packet { lane, seq }, _) => self.run_packet(index, lane.message(seq), at)?,
         };
         if outcome != delivery.outcome {
             self.differ(Difference {
@@ -377,24 +415,42 @@ impl<'a> Engine<'a> {
             });
         }
         if outcome == Outcome::Panic {
-            self.players[index].component = (self.node(index)?.factory)();
-            self.players[index].timers = Timers::default();
+            self.make_anew(index)?;
+        } else if outcome == Outcome::Done {
+            self.players[index].failing.clear(delivery.input);
         }
         Ok(())
+    }
+
+    fn make_anew(&mut self, index: usize) -> Result<(), ReplayError> {
+        self.players[index].component = (self.node(index)?.factory)();
+        self.players[index].timers = Timers::default();
+        Ok(())
+    }
+
+    fn pass_over(&mut self, index: usize, input: Input, outcome: Outcome) {
+        let player = &mut self.players[index];
+        if outcome == Outcome::Failed {
+            player.failing.add(input);
+            return;
+        }
+        player.failing.clear(input);
+        match input {
+            Input::Timer(timer) => player.timers.clear(timer),
+            Input::Packet { lane, seq } => {
+                player.seen.insert(lane, seq + 1);
+                self.trim(lane);
+            }
+            Input::Reset => {}
+        }
     }
 
     fn run_timer(&mut self, index: usize, timer: TimerId, at: Stamp) -> Outcome {
         let player = &mut self.players[index];
         player.timers.clear(timer);
-        let parts = Parts {
-            component: player.component.as_mut(),
-            outputs: &mut player.outputs,
-            ports: &player.ports,
-            timers: &mut player.timers,
-        };
+        let parts = Parts { component: player.component.as_mut(), outputs: &mut player.outputs, ports: &player.ports };
         let handled = handle(parts, |c, cx| c.on_timer(cx, timer), at, None);
-        player.commit(handled.touched);
-        handled.outcome
+        player.commit(handled)
     }
 
     fn run_packet(&mut self, index: usize, id: MessageId, at: Stamp) -> Result<Outcome, ReplayError> {
@@ -410,17 +466,12 @@ impl<'a> Engine<'a> {
         };
         let player = &mut self.players[index];
         let event = Event::new(&lane.info.topic, header, payload.as_ref());
-        let parts = Parts {
-            component: player.component.as_mut(),
-            outputs: &mut player.outputs,
-            ports: &player.ports,
-            timers: &mut player.timers,
-        };
+        let parts = Parts { component: player.component.as_mut(), outputs: &mut player.outputs, ports: &player.ports };
         let handled = handle(parts, |c, cx| c.on_event(cx, &event), at, Some(id));
-        player.commit(handled.touched);
+        let outcome = player.commit(handled);
         player.seen.insert(id.lane, id.seq + 1);
         self.trim(id.lane);
-        Ok(handled.outcome)
+        Ok(outcome)
     }
 
     fn node(&self, index: usize) -> Result<&ComponentNode, ReplayError> {
@@ -439,32 +490,47 @@ impl<'a> Engine<'a> {
     }
 
     /// Points a component's outputs at the lanes of the start that is being replayed.
-    fn open_outputs(&mut self, index: usize, incarnation: u32) -> Result<(), ReplayError> {
+    fn open_outputs(&mut self, index: usize, log: LaneId) -> Result<(), ReplayError> {
+        let incarnation = log.incarnation;
         if self.players[index].incarnation == Some(incarnation) {
             return Ok(());
         }
         let node = self.node(index)?;
         let name = &node.settings.name.value;
         let mut outputs: Vec<(String, Box<dyn EffectWriter>)> = Vec::new();
+        let mut opened: Vec<LaneInfo> = Vec::new();
         for (port, topic) in &node.settings.writes {
             let Some(output) = node.kind.writes.iter().find(|o| o.port == port) else {
                 continue;
             };
-            let recorded = self
-                .lanes
-                .values()
-                .map(|lane| &*lane.info)
-                .find(|l| l.id.incarnation == incarnation && l.author == *name && l.topic == topic.value);
-            // A lane without a recorded packet is not in the journal; what is written there is counted as unrecorded.
-            let info = recorded.cloned().unwrap_or_else(|| LaneInfo {
-                id: LaneId { node: 0, incarnation, lane: u16::MAX - u16::try_from(index).unwrap_or(0) },
-                topic: topic.value.clone(),
-                author: name.clone(),
-                message: output.message.full_name(),
-                kind: LaneKind::Effect,
+            let is_it = |l: &&LaneInfo| {
+                let is_effect = l.kind == LaneKind::Effect && l.id.incarnation == incarnation;
+                is_effect && l.author == *name && l.topic == topic.value
+            };
+            let described = self.lanes.values().map(|lane| &*lane.info).find(is_it);
+            let known = described.or_else(|| opened.iter().find(is_it)).cloned();
+            // A lane without a recorded packet is not in the journal, nor is its number: it gets one that nobody has.
+            let info = known.unwrap_or_else(|| {
+                let number = |lane| LaneId { lane, ..log };
+                let is_free =
+                    |id: &LaneId| !self.lanes.contains_key(id) && opened.iter().all(|lane: &LaneInfo| lane.id != *id);
+                LaneInfo {
+                    id: (0..=u16::MAX).rev().map(number).find(is_free).unwrap_or(number(u16::MAX)),
+                    topic: topic.value.clone(),
+                    author: name.clone(),
+                    message: output.message.full_name(),
+                    kind: LaneKind::Effect,
+                }
             });
+            opened.push(info.clone());
             let writer = ReplayWriter { info, message: output.message, books: self.books.clone() };
             outputs.push((port.clone(), Box::new(writer)));
+        }
+        for lane in opened {
+            if let Entry::Vacant(new) = self.lanes.entry(lane.id) {
+                self.invented.insert(lane.id);
+                new.insert(PlayedLane::new(lane, self.catalogue));
+            }
         }
         self.players[index].outputs = outputs;
         self.players[index].incarnation = Some(incarnation);
@@ -515,7 +581,6 @@ impl<'a> Engine<'a> {
             self.report.unrecorded += book.made.len() as u64;
             missing.extend(book.made.drain(..).map(|(header, payload)| StoredPacket { position: 0, header, payload }));
         }
-        missing.retain(|p| p.header.id.lane.node != 0);
         missing.sort_by_key(|p| (p.header.stamp, p.header.id));
         let mut lost: BTreeMap<LaneId, VecDeque<(Header, Vec<u8>)>> = BTreeMap::new();
         for packet in &missing {
@@ -528,13 +593,20 @@ impl<'a> Engine<'a> {
         let components = players
             .into_iter()
             .zip(components)
-            .map(|(player, undelivered)| Replayed { component: player.component, timers: player.timers, undelivered })
+            .map(|(player, undelivered)| {
+                let Player { component, timers, failing, .. } = player;
+                Replayed { component, timers, failing, undelivered }
+            })
             .collect();
         let mut recorded: BTreeMap<(String, String), u64> = BTreeMap::new();
         for lane in self.lanes.values().filter(|lane| lane.recorded > 0) {
             *recorded.entry((lane.info.author.clone(), lane.info.topic.clone())).or_default() += lane.recorded;
         }
-        Ok(Resumption { report: self.report, components, missing, newest: self.newest, recorded })
+        let is_missing = |id: &&LaneId| lost.contains_key(*id);
+        let missing_lanes = self.invented.iter().filter(is_missing);
+        let missing_lanes = missing_lanes.filter_map(|id| Some((*self.lanes.get(id)?.info).clone())).collect();
+        let (report, newest) = (self.report, self.newest);
+        Ok(Resumption { report, components, missing, missing_lanes, newest, recorded })
     }
 
     /// Packets on a component's topics that it was not given, in stamp order. Decoded anew, since several components may want one.
@@ -557,7 +629,7 @@ impl<'a> Engine<'a> {
                     .map_err(|e| ReplayError::Mismatch { reason: format!("lane {id}: {e}") })?;
                 packets.push(((*lane.info).clone(), *header, copy(&bytes)?));
             }
-            for (header, bytes) in lost.get(id).into_iter().flatten() {
+            for (header, bytes) in lost.get(id).into_iter().flatten().filter(|(h, _)| h.id.seq >= from) {
                 packets.push(((*lane.info).clone(), *header, copy(bytes)?));
             }
         }
@@ -567,13 +639,15 @@ impl<'a> Engine<'a> {
 }
 
 impl Player {
-    /// Commits what was staged on these outputs, a bit each.
-    fn commit(&mut self, touched: u64) {
+    /// Commits what was staged, and keeps the timers that were set.
+    fn commit(&mut self, handled: Handled) -> Outcome {
         for (bit, (_, output)) in self.outputs.iter_mut().enumerate() {
-            if touched >> bit & 1 == 1 {
+            if handled.touched >> bit & 1 == 1 {
                 output.commit();
             }
         }
+        handled.timers.into_iter().for_each(|(timer, at)| self.timers.set(timer, at));
+        handled.outcome
     }
 }
 
@@ -587,6 +661,12 @@ struct ReplayWriter {
 impl EffectWriter for ReplayWriter {
     fn info(&self) -> &LaneInfo {
         &self.info
+    }
+
+    fn next_id(&self) -> MessageId {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = books.get(&self.info.id).map_or(0, |book| book.next_seq + book.staged.len() as u64);
+        self.info.id.message(next)
     }
 
     fn has_room(&mut self, _count: u64) -> bool {

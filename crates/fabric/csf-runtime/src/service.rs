@@ -50,6 +50,7 @@ pub struct ServiceContext {
     pub(crate) recorded: Arc<BTreeMap<String, u64>>,
     pub(crate) progress: Arc<crate::exec::ServiceStats>,
     pub(crate) child: Arc<ChildContext>,
+    pub(crate) guards: Arc<crate::resilience::NodeGuards>,
 }
 
 impl ServiceContext {
@@ -74,6 +75,14 @@ impl ServiceContext {
     #[must_use]
     pub fn recorded(&self, port: &str) -> u64 {
         self.writes.get(port).and_then(|topic| self.recorded.get(topic)).copied().unwrap_or(0)
+    }
+
+    /// The guard around the outgoing call `call`, as `resilience` of this service names it; one that does nothing where none is named.
+    /// Ask for it at every call: a changed configuration may name another one. The type declares its calls with
+    /// [`crate::ServiceBuilder::calls`].
+    #[must_use]
+    pub fn guard(&self, call: &str) -> crate::resilience::Guard {
+        self.guards.of_call(&self.name, call)
     }
 
     /// Physical time, for pacing and for naming measured times.

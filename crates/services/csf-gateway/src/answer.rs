@@ -1,5 +1,7 @@
 //! Answers: JSON, and errors with a code, a message and a remedy.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -82,6 +84,20 @@ impl Refusal {
     pub(crate) fn busy(error: &impl std::fmt::Display) -> Self {
         let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "CSF-0309", error.to_string(), "try again later");
         Self { retry_after_s: Some(RETRY_AFTER_S), ..refusal }
+    }
+
+    /// The topic's guard refused the packet, or ended the wait for it.
+    pub(crate) fn guarded(code: &'static str, error: &impl std::fmt::Display, retry_in: Option<Duration>) -> Self {
+        let (status, help) = match code {
+            "CSF-0703" => (StatusCode::TOO_MANY_REQUESTS, "try again after the time in `Retry-After`"),
+            "CSF-0704" | "CSF-0705" => {
+                (StatusCode::GATEWAY_TIMEOUT, "ask for the packet by its id before sending it again")
+            }
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "try again later; GET /api/v1/resilience shows the guard"),
+        };
+        let retry_after_s =
+            retry_in.map(|wait| u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1));
+        Self { retry_after_s, ..Self::new(status, code, error.to_string(), help) }
     }
 
     /// An answer that has no JSON form: a fault of ours.

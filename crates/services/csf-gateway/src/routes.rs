@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use csf_bus::EdgeError;
 use csf_core::port::{JournalError, JournalReader, LaneInfo, Scan, StoredPacket};
 use csf_core::{LaneId, MessageId};
-use csf_runtime::node::{Node, NodeState, PublishError, Readiness};
+use csf_runtime::node::{Node, NodeState, PublishError, Readiness, SubmitError, Until};
 use csf_runtime::provenance::{PacketView, Provenance};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -94,6 +94,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/supervision", get(supervision))
         .route("/api/v1/configuration", get(configuration::show))
         .route("/api/v1/configuration/reload", axum::routing::post(configuration::reload))
+        .route("/api/v1/resilience", get(resilience))
         .route("/api/v1/graph", get(graph))
         .route("/api/v1/latencies", get(latencies))
         .route("/api/v1/bus", get(bus))
@@ -187,6 +188,10 @@ async fn supervision(State(api): State<Api>) -> Answer {
 
 async fn components(State(api): State<Api>) -> Answer {
     json_answer(&api.node.components())
+}
+
+async fn resilience(State(api): State<Api>) -> Answer {
+    json_answer(&json!({ "guards": api.node.resilience() }))
 }
 
 async fn graph(State(api): State<Api>) -> Answer {
@@ -299,23 +304,22 @@ async fn publish(
     }
     // Held until the answer is made: a stop waits for it.
     let _work = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
-    let (id, stamp) = api.node.publish_json(&topic, body.payload).map_err(|e| match e {
-        PublishError::Edge(EdgeError::Codec(error)) => misfit(&error),
-        PublishError::NotAccepting { state } => Refusal::not_accepting(state),
-        error => Refusal::busy(&error),
+    let until = if body.durable { Until::Durable } else { Until::OnTheBus };
+    let (id, stamp) = api.node.submit(&topic, body.payload, until).await.map_err(|error| match &error {
+        SubmitError::Publish(cause) => match &**cause {
+            PublishError::Edge(EdgeError::Codec(error)) => misfit(error),
+            PublishError::NotAccepting { state } => Refusal::not_accepting(*state),
+            error => Refusal::busy(error),
+        },
+        SubmitError::Guarded { code, retry_in, .. } => Refusal::guarded(code, &error, *retry_in),
+        error => {
+            let help = "free space or stop the node; nothing durable is lost";
+            Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "CSF-0205", error.to_string(), help)
+        }
     })?;
     if !body.durable {
         return json_answer(&json!({ "id": id.to_string(), "stamp": stamp.to_string(), "durability": "memory" }));
     }
-    api.node.feed().durable(id).await.map_err(|reason| {
-        let message = format!("packet {id} is on the bus but not durable: {reason}");
-        Refusal::new(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "CSF-0205",
-            message,
-            "free space or stop the node; nothing durable is lost",
-        )
-    })?;
     // The packet is durable, whatever a look at its place says: without one the receipt has no position, and is a receipt all the same.
     let position = api.ask(move |_, reader| Ok(reader.packet(id)?.map(|p| p.position))).await.ok().flatten();
     json_answer(

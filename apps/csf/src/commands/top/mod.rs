@@ -1,5 +1,6 @@
 //! `csf top`: who does how much, who falls behind, who was restarted, and why.
 
+mod guards;
 mod table;
 mod view;
 
@@ -20,13 +21,13 @@ use crate::diagnostic::Failure;
 pub(crate) fn run(args: &Top) -> Outcome {
     let client = Client::connect(args.remote.node.as_deref())?;
     if args.remote.json {
-        let (title, rows) = second_look(&client, args.interval)?;
+        let Look { title, rows, guards } = second_look(&client, args.interval)?;
         let rows = ordered(rows, &Order::default());
-        return print_json(&json!({ "node": title, "rows": rows }));
+        return print_json(&json!({ "node": title, "rows": rows, "guards": guards }));
     }
     if args.once || !std::io::stdout().is_terminal() {
-        let (title, rows) = second_look(&client, args.interval)?;
-        print(&title, &ordered(rows, &Order::default()));
+        let Look { title, rows, guards } = second_look(&client, args.interval)?;
+        print(&title, &ordered(rows, &Order::default()), &guards);
         return Ok(ExitCode::SUCCESS);
     }
     let mut terminal = ratatui::init();
@@ -35,16 +36,23 @@ pub(crate) fn run(args: &Top) -> Outcome {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
+/// What one look at a node shows.
+struct Look {
+    /// The node in one line.
+    title: String,
+    rows: Vec<Row>,
+    guards: Vec<guards::Row>,
+}
+
 /// Rates are what happened between two looks.
-fn second_look(client: &Client, interval: Duration) -> Result<(String, Vec<Row>), Failure> {
+fn second_look(client: &Client, interval: Duration) -> Result<Look, Failure> {
     look(client)?;
     #[expect(clippy::disallowed_methods, reason = "there is no event to wait for: time itself is measured")]
     std::thread::sleep(interval);
     look(client)
 }
 
-/// The node in one line, and its rows.
-fn look(client: &Client) -> Result<(String, Vec<Row>), Failure> {
+fn look(client: &Client) -> Result<Look, Failure> {
     let node = client.get("/api/v1/node")?;
     let health = client.get("/api/v1/health")?;
     let rows =
@@ -60,10 +68,11 @@ fn look(client: &Client) -> Result<(String, Vec<Row>), Failure> {
         nanos(uptime),
         rows.len(),
     );
-    Ok((title, rows))
+    let guards = guards::rows(&client.get("/api/v1/resilience")?);
+    Ok(Look { title, rows, guards })
 }
 
-fn print(title: &str, rows: &[Row]) {
+fn print(title: &str, rows: &[Row], guards: &[guards::Row]) {
     println!("{title}\n");
     println!(
         "{:<24} {:<10} {:>10} {:>8} {:>8} {:>8} {:>9} {:>7}",
@@ -82,6 +91,14 @@ fn print(title: &str, rows: &[Row]) {
             row.deadline_misses,
         );
     }
+    if guards.is_empty() {
+        return;
+    }
+    println!();
+    for cells in std::iter::once(guards::HEAD.map(str::to_owned)).chain(guards.iter().map(guards::line)) {
+        let [name, breaker, calls, failed, refused, retries, slots, around] = cells;
+        println!("{name:<24} {breaker:<13} {calls:>8} {failed:>8} {refused:>8} {retries:>8} {slots:>9}  {around}");
+    }
 }
 
 fn watch(client: &Client, terminal: &mut ratatui::DefaultTerminal, interval: Duration) -> Result<(), Failure> {
@@ -89,8 +106,8 @@ fn watch(client: &Client, terminal: &mut ratatui::DefaultTerminal, interval: Dur
     loop {
         if !screen.is_paused {
             match look(client) {
-                Ok((title, rows)) => {
-                    (screen.title, screen.rows) = (title, rows);
+                Ok(Look { title, rows, guards }) => {
+                    (screen.title, screen.rows, screen.guards) = (title, rows, guards);
                     screen.trouble.clear();
                 }
                 // The node may come back: what was seen last stays on the screen.

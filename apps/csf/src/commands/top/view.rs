@@ -6,6 +6,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as Cells, Table};
 
+use super::guards;
 use super::table::{Column, Order, Row, ordered};
 use crate::commands::nanos;
 
@@ -15,6 +16,7 @@ pub(super) struct Screen {
     /// The node in one line.
     pub(super) title: String,
     pub(super) rows: Vec<Row>,
+    pub(super) guards: Vec<guards::Row>,
     pub(super) order: Order,
     /// First row shown.
     pub(super) scroll: usize,
@@ -24,6 +26,9 @@ pub(super) struct Screen {
     /// Why the newest look failed; empty when it did not.
     pub(super) trouble: String,
 }
+
+/// Guards on the screen; `--once` and `--json` show all.
+const GUARDS_SHOWN: usize = 6;
 
 const HELP: [&str; 9] = [
     "s, right   sort by the next column",
@@ -38,10 +43,14 @@ const HELP: [&str; 9] = [
 ];
 
 pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen) {
-    let areas = Layout::vertical([Constraint::Length(1), Constraint::Min(3), Constraint::Length(2)]);
-    let [top, middle, bottom] = areas.areas(frame.area());
+    let height = if screen.guards.is_empty() { 0 } else { screen.guards.len().min(GUARDS_SHOWN) as u16 + 1 };
+    let heights = [Constraint::Length(1), Constraint::Min(3), Constraint::Length(height), Constraint::Length(2)];
+    let [top, middle, below, bottom] = Layout::vertical(heights).areas(frame.area());
     frame.render_widget(Line::styled(screen.title.as_str(), Style::new().add_modifier(Modifier::BOLD)), top);
     frame.render_widget(table(screen, middle), middle);
+    if height > 0 {
+        frame.render_widget(guards_table(screen), below);
+    }
     frame.render_widget(Paragraph::new(foot(screen)), bottom);
     if screen.has_help {
         help(frame);
@@ -72,6 +81,20 @@ fn table(screen: &Screen, area: Rect) -> Table<'_> {
         Constraint::Length(8),
     ];
     Table::new(rows, widths).header(Cells::new(header).style(Style::new().fg(Color::Cyan)))
+}
+
+fn guards_table(screen: &Screen) -> Table<'_> {
+    let row = |guard: &guards::Row| {
+        let style = match guard.breaker.as_str() {
+            "open" | "forced-open" => Style::new().fg(Color::Red),
+            "half-open" => Style::new().fg(Color::Yellow),
+            _ => Style::new(),
+        };
+        Cells::new(guards::line(guard)).style(style)
+    };
+    let widths = [16, 12, 8, 8, 8, 8, 8].map(Constraint::Length).into_iter().chain([Constraint::Min(8)]);
+    let rows = screen.guards.iter().take(GUARDS_SHOWN).map(row);
+    Table::new(rows, widths).header(Cells::new(guards::HEAD).style(Style::new().fg(Color::Cyan)))
 }
 
 fn cells<'a>(row: Row) -> Cells<'a> {
@@ -161,6 +184,18 @@ mod tests {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
         assert!(text.find("flight").unwrap() < text.find("fusion").unwrap());
+    }
+
+    #[test]
+    fn guards_stand_below_where_there_are_some() {
+        let mut screen = screen();
+        assert!(!text(&screen).contains("breaker"));
+        let guard =
+            |n: u32| guards::Row { name: format!("backend-{n}"), breaker: "open".to_owned(), ..guards::Row::default() };
+        screen.guards = (0..9).map(guard).collect();
+        let text = text(&screen);
+        assert!(text.contains("breaker") && text.contains("backend-5") && !text.contains("backend-6"), "{text}");
+        assert!(text.contains("ingest/flight") && text.contains("? help"), "{text}");
     }
 
     #[test]

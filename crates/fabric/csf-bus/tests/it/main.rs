@@ -17,6 +17,7 @@ mod principles;
 mod router;
 mod sizes;
 mod stress;
+mod takeover;
 mod workload;
 
 use std::sync::Arc;

@@ -3,11 +3,11 @@
 mod problem;
 mod resolve;
 mod section;
-pub mod span;
 mod write;
 
 use std::time::Duration;
 
+pub(crate) use csf_core::span;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use problem::Problems;

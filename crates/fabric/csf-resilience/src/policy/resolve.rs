@@ -75,6 +75,10 @@ impl BreakerSection {
         if self.window_calls.is_some() && self.window_time.is_some() {
             read.add("window_time", "`window_calls` and `window_time` are both set", "keep one of them");
         }
+        if self.half_open_max_calls.is_some() && self.half_open_max.is_some() {
+            let message = "`half_open_max_calls` and `half_open_max` are both set";
+            read.add("half_open_max_calls", message, "keep one of them");
+        }
         let window = match (&self.window_time, self.window_calls) {
             (Some(text), _) => Window::Time(read.time("window_time", text)),
             (None, Some(calls)) => Window::Calls(calls),
@@ -91,7 +95,7 @@ impl BreakerSection {
             open_for: read.either("timeout", self.timeout.as_ref(), "seconds", seconds, default.open_for),
             open_growth: self.open_growth.unwrap_or(default.open_growth),
             open_max: read.time_or("open_max", self.open_max.as_ref(), default.open_max),
-            half_open_max: self.half_open_max_calls.unwrap_or(default.half_open_max),
+            half_open_max: self.half_open_max_calls.or(self.half_open_max).unwrap_or(default.half_open_max),
             half_open_timeout: read.time_or(
                 "half_open_timeout",
                 self.half_open_timeout.as_ref(),

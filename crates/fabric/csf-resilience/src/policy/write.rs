@@ -43,6 +43,7 @@ impl From<BreakerPolicy> for BreakerSection {
             open_growth: Some(policy.open_growth),
             open_max: Some(span::text(policy.open_max)),
             half_open_max_calls: Some(policy.half_open_max),
+            half_open_max: None,
             half_open_timeout: Some(span::text(policy.half_open_timeout)),
             success_threshold: policy.success_threshold,
         }

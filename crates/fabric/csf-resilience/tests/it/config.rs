@@ -252,6 +252,56 @@ fn line() -> impl Strategy<Value = String> {
     (key, value).prop_map(|(key, value)| format!("{key} = {value}"))
 }
 
+/// Every limit of a number in the schema: the table, the key, the ends.
+fn limits() -> Vec<(&'static str, String, f64, f64, bool)> {
+    let schema = schemars::schema_for!(Section).to_value();
+    let tables = [
+        ("circuit_breaker", "BreakerSection"),
+        ("retry_policy", "RetrySection"),
+        ("retry_policy.budget", "BudgetSection"),
+        ("bulkhead", "BulkheadSection"),
+        ("rate_limit", "RateLimitSection"),
+    ];
+    let mut limits = Vec::new();
+    for (table, name) in tables {
+        for (key, property) in schema["$defs"][name]["properties"].as_object().unwrap() {
+            let is_whole = property["type"][0] == "integer";
+            let least = property["minimum"].as_f64().or(property["exclusiveMinimum"].as_f64().map(|zero| zero + 1e-9));
+            if let (Some(least), Some(most)) = (least, property["maximum"].as_f64()) {
+                limits.push((table, key.clone(), least, most, is_whole));
+            } else {
+                assert!(property["type"][0] != "number" && (!is_whole || key == "failure_threshold"), "{table}.{key}");
+            }
+        }
+    }
+    limits
+}
+
+#[test]
+fn the_limits_that_the_schema_tells_are_those_that_are_kept() {
+    for (table, key, least, most, is_whole) in limits() {
+        let complaints = |value: f64| {
+            let value = if is_whole { format!("{value:.0}") } else { format!("{value:?}") };
+            let section: Section = toml::from_str(&format!("{table}.{key} = {value}")).unwrap();
+            let base = key.trim_end_matches("_ms").trim_end_matches("_seconds");
+            let named = [format!("{table}.{base}"), format!("{table}.{base}_calls")];
+            let problems = section.resolve().err().unwrap_or_default();
+            let is_limit =
+                |p: &csf_resilience::Problem| p.message.contains(" is outside ") || p.message.contains(" is no ");
+            problems.into_iter().filter(|p| named.contains(&p.key) && is_limit(p)).count()
+        };
+        for inside in [least, most] {
+            assert_eq!(complaints(inside), 0, "{table}.{key} = {inside}");
+        }
+        let step = if is_whole { 1.0 } else { 2e-9 };
+        let below = (!is_whole || least > 0.0).then_some(least - step);
+        for outside in [Some(most + step.max(most * 1e-9)), below].into_iter().flatten() {
+            assert_eq!(complaints(outside), 1, "{table}.{key} = {outside}");
+        }
+    }
+    assert_eq!(limits().len(), 21);
+}
+
 proptest! {
     #[test]
     fn a_policy_survives_its_file(policy in policy()) {

@@ -51,13 +51,16 @@ pub struct Problem {
     pub label: String,
     /// What to do.
     pub help: String,
+    /// The line it stands on holds a secret and is not to be shown.
+    pub is_confidential: bool,
 }
 
 impl Problem {
     /// A finding without a place.
     #[must_use]
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), location: None, label: String::new(), help: String::new() }
+        let (message, label, help) = (message.into(), String::new(), String::new());
+        Self { code, message, location: None, label, help, is_confidential: false }
     }
 
     /// Adds the place.
@@ -78,6 +81,13 @@ impl Problem {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
+        self
+    }
+
+    /// The line it stands on is not to be shown.
+    #[must_use]
+    pub fn confidential(mut self) -> Self {
+        self.is_confidential = true;
         self
     }
 

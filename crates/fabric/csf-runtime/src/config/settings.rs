@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::keys::{self, Key};
 use super::supervision::{STOP_WITHIN, ServiceRestart, SupervisorSettings};
-use super::{Item, Location, Problem, Tree};
+use super::{Item, Location, Problem, ResilienceSettings, ServiceGuards, Tree};
 
 /// A value with its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,8 @@ pub struct ServiceSettings {
     pub restart: ServiceRestart,
     /// How long it may take to stop.
     pub stop_within: Duration,
+    /// The guards around its outgoing calls.
+    pub guards: ServiceGuards,
     /// Everything else, for the type's own configuration.
     pub options: Item,
 }
@@ -79,6 +82,8 @@ pub struct ComponentSettings {
     pub after: Vec<Located<String>>,
     /// Restart budget.
     pub restart: RestartSettings,
+    /// How long a handler may take before it is given up; `None`: as long as it wants.
+    pub stuck_after: Option<Duration>,
     /// Everything else, for the type's own configuration.
     pub options: Item,
 }
@@ -106,6 +111,8 @@ pub struct TopicSettings {
     pub capacity: Option<usize>,
     /// Packets kept for late readers.
     pub history: Option<usize>,
+    /// The guard around packets published from outside.
+    pub guard: Option<Located<String>>,
     /// Where the section stands.
     pub at: Location,
 }
@@ -125,11 +132,9 @@ pub struct Settings {
     pub supervisors: Vec<SupervisorSettings>,
     /// All of it as TOML, for the journal: what reads it again comes to equal settings.
     pub text: String,
+    /// Guards, by name.
+    pub resilience: Vec<ResilienceSettings>,
 }
-
-const NODE_KEYS: [&str; 3] = ["name", "listen", "journal"];
-const TOPIC_KEYS: [&str; 2] = ["capacity", "history"];
-const SECTIONS: [&str; 6] = ["node", "source", "service", "component", "topic", "supervisor"];
 
 impl Settings {
     /// Reads the sections and reports everything that does not fit.
@@ -147,7 +152,7 @@ pub(super) struct Reader {
 
 impl Reader {
     fn settings(&mut self, root: &Item) -> Settings {
-        self.known_keys(root, &SECTIONS, "section");
+        self.known_keys(root, keys::ROOT, "section");
         let mut settings = Settings {
             node: self.node(root.at(["node"])),
             services: Vec::new(),
@@ -155,7 +160,11 @@ impl Reader {
             topics: BTreeMap::new(),
             supervisors: Vec::new(),
             text: toml::to_string(&root.value()).expect("what was read from TOML has a TOML form"),
+            resilience: Vec::new(),
         };
+        for (name, item) in self.entries(root.at(["resilience"])) {
+            settings.resilience.push(self.resilience(&name, &item));
+        }
         for (name, item) in self.entries(root.at(["supervisor"])) {
             settings.supervisors.push(self.supervisor(&name, &item));
         }
@@ -172,10 +181,11 @@ impl Reader {
             }
         }
         for (name, item) in self.entries(root.at(["topic"])) {
-            self.known_keys(&item, &TOPIC_KEYS, "key");
+            self.known_keys(&item, keys::TOPIC, "key");
             let topic = TopicSettings {
-                capacity: self.number(&item, "capacity", 2, 1 << 20),
-                history: self.number(&item, "history", 0, 1 << 19),
+                capacity: self.number(&item, "capacity", keys::SLOTS),
+                history: self.number(&item, "history", keys::HISTORY),
+                guard: self.text(&item, "resilience"),
                 at: item.key.clone(),
             };
             settings.topics.insert(name, topic);
@@ -187,7 +197,7 @@ impl Reader {
         let mut node =
             NodeSettings { name: "csf".to_owned(), listen: "127.0.0.1:8080".to_owned(), journal: String::new() };
         let Some(item) = item else { return node };
-        self.known_keys(item, &NODE_KEYS, "key");
+        self.known_keys(item, keys::NODE, "key");
         for (key, slot) in [("name", &mut node.name), ("listen", &mut node.listen), ("journal", &mut node.journal)] {
             if let Some(text) = self.text(item, key) {
                 *slot = text.value;
@@ -205,7 +215,8 @@ impl Reader {
             supervisor: self.text(item, "supervisor"),
             restart: self.service_restart(item),
             stop_within: self.duration(item, "stop_within").unwrap_or(STOP_WITHIN),
-            options: rest(item, &["type", "writes", "after", "supervisor", "restart", "stop_within"]),
+            guards: self.service_guards(item),
+            options: rest(item, keys::SERVICE),
         })
     }
 
@@ -218,7 +229,8 @@ impl Reader {
             writes: self.ports(item),
             after: self.texts(item, "after"),
             restart: self.restart(item),
-            options: rest(item, &["type", "reads", "feedback", "writes", "after", "restart"]),
+            stuck_after: self.stuck_after(item),
+            options: rest(item, keys::COMPONENT),
         })
     }
 
@@ -226,7 +238,7 @@ impl Reader {
         let Some(section) = item.at(["restart"]) else {
             return RestartSettings::default();
         };
-        self.known_keys(section, &["at_most", "within"], "key");
+        self.known_keys(section, keys::RESTART, "key");
         self.budget(section)
     }
 
@@ -307,7 +319,7 @@ impl Reader {
         self.text(item, key)
     }
 
-    pub(super) fn number(&mut self, item: &Item, key: &str, least: usize, most: usize) -> Option<usize> {
+    pub(super) fn number(&mut self, item: &Item, key: &str, (least, most): keys::Limits) -> Option<usize> {
         let found = item.at([key])?;
         let Tree::Leaf(toml::Value::Integer(number)) = &found.tree else {
             self.wrong_kind(found, "a whole number");
@@ -323,12 +335,12 @@ impl Reader {
         }
     }
 
-    pub(super) fn known_keys(&mut self, item: &Item, known: &[&str], what: &str) {
+    pub(super) fn known_keys(&mut self, item: &Item, known: &[Key], what: &str) {
         for (key, entry) in item.table().into_iter().flatten() {
-            if !known.contains(&key.as_str()) {
+            if !known.iter().any(|k| k.name == key) {
                 let problem = Problem::new("CSF-0103", format!("unknown {what} `{key}`"))
                     .at(&entry.key)
-                    .did_you_mean(key, known.iter().copied());
+                    .did_you_mean(key, known.iter().map(|k| k.name));
                 self.problems.push(problem);
             }
         }
@@ -341,27 +353,10 @@ impl Reader {
 }
 
 /// The entries of a table that are not in `taken`.
-fn rest(item: &Item, taken: &[&str]) -> Item {
+fn rest(item: &Item, taken: &[Key]) -> Item {
     let mut rest = item.clone();
     if let Tree::Table(entries) = &mut rest.tree {
-        entries.retain(|key, _| !taken.contains(&key.as_str()));
+        entries.retain(|key, _| !taken.iter().any(|k| k.name == key));
     }
     rest
-}
-
-/// A number with a unit: `10ms`, `1.5s`, `2 min`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = (text[..split].parse::<f64>().ok()?, text[split..].trim());
-    let seconds = match unit {
-        "ns" => 1e-9,
-        "us" | "µs" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "min" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number * seconds).ok()
 }

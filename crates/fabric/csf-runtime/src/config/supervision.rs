@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use super::keys;
 use super::settings::{Reader, RestartSettings};
-use super::{Item, Location, Problem, Tree, parse_duration};
+use super::{Item, Location, Problem, Tree};
 use crate::supervise::{Backoff, Restart, Strategy};
 
 /// How long a service may take to stop, unless it is told otherwise: OTP's default for workers.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a component's handler may take, unless it is told otherwise.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// When a service is started again: `restart = { policy, at_most, within, backoff }`.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,14 +53,10 @@ pub enum WhenSpent {
     StopNode,
 }
 
-const POLICIES: [(&str, Restart); 3] =
-    [("permanent", Restart::Permanent), ("transient", Restart::Transient), ("temporary", Restart::Temporary)];
-const STRATEGIES: [(&str, Strategy); 3] = [
-    ("one_for_one", Strategy::OneForOne),
-    ("one_for_all", Strategy::OneForAll),
-    ("rest_for_one", Strategy::RestForOne),
-];
-const WHEN_SPENT: [(&str, WhenSpent); 2] = [("give_up", WhenSpent::GiveUp), ("stop_node", WhenSpent::StopNode)];
+// In the order of their names in `keys`.
+const POLICIES: [Restart; 3] = [Restart::Permanent, Restart::Transient, Restart::Temporary];
+const STRATEGIES: [Strategy; 3] = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne];
+const WHEN_SPENT: [WhenSpent; 2] = [WhenSpent::GiveUp, WhenSpent::StopNode];
 
 impl Reader {
     pub(super) fn service_restart(&mut self, item: &Item) -> ServiceRestart {
@@ -67,8 +67,8 @@ impl Reader {
             budget_at: None,
         };
         let Some(section) = item.at(["restart"]) else { return restart };
-        self.known_keys(section, &["policy", "at_most", "within", "backoff"], "key");
-        restart.policy = self.choice(section, "policy", &POLICIES).unwrap_or(restart.policy);
+        self.known_keys(section, keys::SERVICE_RESTART, "key");
+        restart.policy = self.choice(section, "policy", keys::POLICIES, &POLICIES).unwrap_or(restart.policy);
         restart.budget = self.budget(section);
         restart.backoff = self.backoff(section);
         let budget = ["at_most", "within", "backoff"].iter().find_map(|key| section.at([*key]));
@@ -77,21 +77,31 @@ impl Reader {
     }
 
     pub(super) fn supervisor(&mut self, name: &str, item: &Item) -> SupervisorSettings {
-        self.known_keys(item, &["strategy", "at_most", "within", "backoff", "when_spent"], "key");
+        self.known_keys(item, keys::SUPERVISOR, "key");
         SupervisorSettings {
             name: name.to_owned(),
             at: item.key.clone(),
-            strategy: self.choice(item, "strategy", &STRATEGIES).unwrap_or_default(),
+            strategy: self.choice(item, "strategy", keys::STRATEGIES, &STRATEGIES).unwrap_or_default(),
             budget: self.budget(item),
             backoff: self.backoff(item),
-            when_spent: self.choice(item, "when_spent", &WHEN_SPENT).unwrap_or_default(),
+            when_spent: self.choice(item, "when_spent", keys::WHEN_SPENT, &WHEN_SPENT).unwrap_or_default(),
+        }
+    }
+
+    /// `stuck_after = "30s"`, `false` for never.
+    pub(super) fn stuck_after(&mut self, item: &Item) -> Option<Duration> {
+        let is_off = |item: &Item| matches!(item.tree, Tree::Leaf(toml::Value::Boolean(false)));
+        match item.at(["stuck_after"]) {
+            Some(found) if is_off(found) => None,
+            Some(_) => Some(self.duration(item, "stuck_after").unwrap_or(STUCK_AFTER)),
+            None => Some(STUCK_AFTER),
         }
     }
 
     /// `at_most` and `within`, whole seconds from 1.
     pub(super) fn budget(&mut self, section: &Item) -> RestartSettings {
         let mut budget = RestartSettings::default();
-        if let Some(count) = self.number(section, "at_most", 0, 1_000_000) {
+        if let Some(count) = self.number(section, "at_most", keys::RESTARTS) {
             budget.at_most = u32::try_from(count).unwrap_or(u32::MAX);
         }
         if let Some(within) = self.duration(section, "within") {
@@ -111,12 +121,12 @@ impl Reader {
             self.wrong_kind(item, "a table such as { min = \"100ms\", max = \"5s\" }, or false");
             return Some(backoff);
         }
-        self.known_keys(item, &["min", "max", "factor", "jitter", "reset_after"], "key");
+        self.known_keys(item, keys::BACKOFF, "key");
         backoff.min = self.duration(item, "min").unwrap_or(backoff.min);
         backoff.max = self.duration(item, "max").unwrap_or(backoff.max);
         backoff.reset_after = self.duration(item, "reset_after").unwrap_or(backoff.reset_after);
-        backoff.factor = self.fraction(item, "factor", 1.0, 1_000.0).unwrap_or(backoff.factor);
-        backoff.jitter = self.fraction(item, "jitter", 0.0, 1.0).unwrap_or(backoff.jitter);
+        backoff.factor = self.fraction(item, "factor", keys::FACTOR).unwrap_or(backoff.factor);
+        backoff.jitter = self.fraction(item, "jitter", keys::JITTER).unwrap_or(backoff.jitter);
         if backoff.max < backoff.min {
             let message = format!("`max` = {:?} is below `min` = {:?}", backoff.max, backoff.min);
             self.problems.push(Problem::new("CSF-0104", message).at(&item.location).help("raise `max`"));
@@ -126,7 +136,7 @@ impl Reader {
 
     pub(super) fn duration(&mut self, item: &Item, key: &str) -> Option<Duration> {
         let text = self.text(item, key)?;
-        let duration = parse_duration(&text.value);
+        let duration = csf_core::span::parse(&text.value);
         if duration.is_none() {
             self.problems.push(
                 Problem::new("CSF-0104", format!("`{}` is no duration", text.value))
@@ -137,7 +147,7 @@ impl Reader {
         duration
     }
 
-    fn fraction(&mut self, item: &Item, key: &str, least: f64, most: f64) -> Option<f64> {
+    fn fraction(&mut self, item: &Item, key: &str, (least, most): (f64, f64)) -> Option<f64> {
         let found = item.at([key])?;
         let number = match &found.tree {
             Tree::Leaf(toml::Value::Float(number)) => *number,
@@ -155,12 +165,11 @@ impl Reader {
         None
     }
 
-    fn choice<T: Copy>(&mut self, item: &Item, key: &str, choices: &[(&str, T)]) -> Option<T> {
+    fn choice<T: Copy>(&mut self, item: &Item, key: &str, names: &[&str], choices: &[T]) -> Option<T> {
         let text = self.text(item, key)?;
-        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text.value) {
-            return Some(*choice);
+        if let Some(at) = names.iter().position(|name| *name == text.value) {
+            return choices.get(at).copied();
         }
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let problem = Problem::new("CSF-0104", format!("`{}` is no `{key}`", text.value))
             .at(&text.at)
             .did_you_mean(&text.value, names.iter().copied());

@@ -2,113 +2,45 @@
 //!
 //! Components take turns ([`super::turn`]). Handlers never wait.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use csf_bus::{Doorbell, EffectWriter, Subscription};
-use csf_core::port::{TimeSource, within};
-use csf_core::{Component, Header, Stamp, TimerId};
+use csf_bus::{Doorbell, EffectWriter};
+use csf_core::Stamp;
+use csf_core::port::{HlcClock, TimeSource, within};
 use csf_time::Hlc;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::paths::ComponentPaths;
-use super::stats::{ComponentStats, RunState};
-use super::turn::Turn;
+use super::crew::{Abandoned, Crew, Deck, Held, Look, Seat};
+use super::runner::Runner;
+use super::stats::RunState;
+use super::turn::{Turn, write};
 use super::worker::{Work, Worker, step_back};
-use crate::World;
-use crate::config::RestartSettings;
-use crate::pack::ComponentFactory;
+use crate::{Delivery, World};
 
 /// Idle rounds between two looks at the clock: the reading is the dearest part of a round, and a microsecond is near enough.
 const ROUNDS_PER_LOOK: u32 = 16;
 /// Longest sleep without a timer; only a safety net, every producer rings the bell.
 const NAP: Duration = Duration::from_millis(250);
 
-/// Hears what happens to a component outside its work: its name, what (`fault`, `terminated`, `started`, `budget_spent`), in words.
-pub type ComponentObserver = Arc<dyn Fn(&str, &str, &str) + Send + Sync>;
-
-/// Output ports and their lanes.
-pub type Outputs = Vec<(String, Box<dyn EffectWriter>)>;
-
-/// A component with everything it needs to run.
-pub struct Runner {
-    /// Its number in the delivery log.
-    pub index: u16,
-    /// Its name in the node.
-    pub name: String,
-    /// The state machine.
-    pub component: Box<dyn Component>,
-    /// Makes it anew after a panic.
-    pub factory: ComponentFactory,
-    /// What it reads.
-    pub input: Subscription,
-    /// Output ports of its type, connected or not.
-    pub ports: Vec<&'static str>,
-    /// Output port → lane.
-    pub outputs: Outputs,
-    /// Timers set and not yet due.
-    pub timers: Timers,
-    /// Restart budget.
-    pub restart: RestartSettings,
-    /// Counters.
-    pub stats: Arc<ComponentStats>,
-    /// End-to-end latency by (trigger topic, effect topic).
-    pub paths: ComponentPaths,
-    /// Recorded inputs of an earlier start that were not delivered then, delivered first.
-    pub backlog: std::collections::VecDeque<(csf_core::port::LaneInfo, Header, csf_core::AnyPayload)>,
-    /// Stamps of recent restarts, for the budget.
-    pub recent_restarts: Vec<Stamp>,
-    /// Hears of faults and restarts.
-    pub observer: ComponentObserver,
-    /// Whether it is given nothing for now.
-    pub is_paused: bool,
-}
-
-impl Runner {
-    /// Whether it may be given something.
-    pub(super) fn is_open(&self) -> bool {
-        !self.is_paused && self.stats.state() != RunState::Failed
-    }
-}
-
-/// A component's timers, by due time.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Timers {
-    due: BTreeSet<(Stamp, TimerId)>,
-}
-
-impl Timers {
-    /// Sets or moves a timer.
-    pub fn set(&mut self, timer: TimerId, at: Stamp) {
-        self.due.retain(|(_, t)| *t != timer);
-        self.due.insert((at, timer));
-    }
-
-    /// The earliest timer.
-    #[must_use]
-    pub fn next(&self) -> Option<(Stamp, TimerId)> {
-        self.due.first().copied()
-    }
-
-    /// Removes a timer.
-    pub fn clear(&mut self, timer: TimerId) {
-        self.due.retain(|(_, t)| *t != timer);
-    }
-}
-
 /// Controls a dispatcher.
 pub struct DispatcherHandle {
     shared: Arc<Shared>,
-    worker: Worker,
+    /// The thread or task at work; `None` between one that was given up and the next.
+    worker: watch::Sender<Option<Arc<Worker>>>,
+    name: String,
+    clock: Arc<dyn TimeSource>,
+    spin_ns: u64,
+    world: World,
 }
 
 /// What somebody wants done with the runners between two rounds.
 type Job = Box<dyn FnOnce(&mut Vec<Runner>) + Send>;
 
 struct Shared {
+    deck: Deck,
     bell: Arc<Doorbell>,
     stop: AtomicBool,
     is_nudged: AtomicBool,
@@ -118,10 +50,15 @@ struct Shared {
 }
 
 impl DispatcherHandle {
-    /// Counts the times the dispatcher found nothing to do: when it grows while no producer publishes, everything is handled.
+    /// Counts the times the dispatcher found nothing to do, and nothing that waits for room either: when it grows while no producer publishes, everything is handled.
     #[must_use]
     pub fn idle_rounds(&self) -> u64 {
         self.shared.idle_rounds.load(Ordering::SeqCst)
+    }
+
+    /// Whether it handles nothing any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.worker.borrow().as_ref().is_some_and(|worker| worker.is_over())
     }
 
     /// Wakes it, so that it looks once more.
@@ -144,7 +81,53 @@ impl DispatcherHandle {
         tokio::select! {
             biased;
             answer = answered => answer.ok(),
-            () = self.worker.ended() => None,
+            () = self.ended() => None,
+        }
+    }
+
+    /// Whether a watched handler runs, and which.
+    pub(crate) fn look(&self) -> Look {
+        self.shared.deck.look()
+    }
+
+    /// Gives the `number`th watched handler up, with its component and the thread it runs on; `None` when it has ended. Nothing runs
+    /// until [`DispatcherHandle::take_up`].
+    pub(crate) fn abandon(&self, number: u64, limit: Duration) -> Option<Abandoned> {
+        let abandoned = self.shared.deck.abandon(number, limit)?;
+        self.worker.send_replace(None);
+        Some(abandoned)
+    }
+
+    /// Goes on with the other components on a fresh thread, whose delivery log begins with what became of the stuck one.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn take_up(
+        &self,
+        abandoned: Abandoned,
+        log: Box<dyn EffectWriter>,
+        mut hlc: Hlc,
+    ) -> std::io::Result<()> {
+        hlc.observe(abandoned.newest);
+        let first = Some((abandoned.delivery, abandoned.newest));
+        let (shared, clock, spin_ns) = (self.shared.clone(), self.clock.clone(), self.spin_ns);
+        let dispatcher = Dispatcher { log, hlc, clock, shared, spin_ns, may_watch: !self.world.is_simulated(), first };
+        self.worker.send_replace(Some(Arc::new(Worker::start(&self.name, dispatcher, &self.world)?)));
+        Ok(())
+    }
+
+    /// Waits until it has ended; an abandoned thread's end is not its end. Cancel safe.
+    async fn ended(&self) {
+        let mut workers = self.worker.subscribe();
+        loop {
+            // The sender lives in this handle.
+            let Some(worker) = workers.wait_for(Option::is_some).await.ok().and_then(|worker| worker.clone()) else {
+                return;
+            };
+            worker.ended().await;
+            if self.worker.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(current, &worker)) {
+                return;
+            }
         }
     }
 
@@ -152,18 +135,21 @@ impl DispatcherHandle {
     pub async fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.bell.ring();
-        self.worker.ended().await;
+        self.ended().await;
     }
 }
 
 /// Runs components, on one thread.
 pub struct Dispatcher {
-    runners: Vec<Runner>,
     log: Box<dyn EffectWriter>,
     hlc: Hlc,
     clock: Arc<dyn TimeSource>,
     shared: Arc<Shared>,
     spin_ns: u64,
+    /// Whether its handlers can be given up: on a thread of its own.
+    may_watch: bool,
+    /// What its log begins with, and after when.
+    first: Option<(Delivery, Stamp)>,
 }
 
 impl Dispatcher {
@@ -184,6 +170,7 @@ impl Dispatcher {
         world: &World,
     ) -> std::io::Result<DispatcherHandle> {
         let shared = Arc::new(Shared {
+            deck: Deck::new(runners),
             bell,
             stop: AtomicBool::new(false),
             is_nudged: AtomicBool::new(false),
@@ -191,28 +178,37 @@ impl Dispatcher {
             jobs: Mutex::default(),
             has_jobs: AtomicBool::new(false),
         });
-        let dispatcher = Self { runners, log, hlc, clock, shared: shared.clone(), spin_ns };
-        let worker = Worker::start(name, dispatcher, world)?;
-        Ok(DispatcherHandle { shared, worker })
+        let may_watch = !world.is_simulated();
+        let (inside, source) = (shared.clone(), clock.clone());
+        let dispatcher = Self { log, hlc, clock: source, shared: inside, spin_ns, may_watch, first: None };
+        let worker = watch::Sender::new(Some(Arc::new(Worker::start(name, dispatcher, world)?)));
+        Ok(DispatcherHandle { shared, worker, name: name.to_owned(), clock, spin_ns, world: world.clone() })
     }
 
     fn now(&self) -> Stamp {
         Stamp(self.clock.now_ns().map_or(0, |t| t.as_nanos()))
     }
 
-    fn begin(&mut self) {
-        for runner in &mut self.runners {
-            runner.input.allow_sleep();
+    fn begin(&mut self, crew: &mut Crew) {
+        if let Some((delivery, newest)) = self.first.take() {
+            let at = self.hlc.tick().unwrap_or_else(|_| newest.after(1));
+            write(self.log.as_mut(), delivery, at);
+        }
+        for runner in crew.runners.iter_mut().filter(|r| r.stats.state() == RunState::Starting) {
             runner.stats.set_state(RunState::Running);
         }
+        crew.runners.iter_mut().for_each(|runner| runner.input.allow_sleep());
     }
 
-    fn end(&self) {
-        for runner in &self.runners {
-            // A component is a stranger's code: its panic here must not be the dispatcher's.
-            match catch_unwind(AssertUnwindSafe(|| runner.component.snapshot())) {
-                Ok(snapshot) => runner.stats.set_last_snapshot(snapshot),
-                Err(panic) => runner.stats.set_last_fault(super::handler::panic_text(panic.as_ref())),
+    fn end(crew: &Crew) {
+        for runner in &crew.runners {
+            // What panicked or never came back has no state to show.
+            if let Some(machine) = runner.machine.as_ref().filter(|_| !runner.is_broken) {
+                // A component is a stranger's code: its panic here must not be the dispatcher's.
+                match catch_unwind(AssertUnwindSafe(|| machine.component.snapshot())) {
+                    Ok(snapshot) => runner.stats.set_last_snapshot(snapshot),
+                    Err(panic) => runner.stats.set_last_fault(super::handler::panic_text(panic.as_ref())),
+                }
             }
             if runner.stats.state() == RunState::Running {
                 runner.stats.set_state(RunState::Stopped);
@@ -221,59 +217,87 @@ impl Dispatcher {
     }
 
     /// Until something is due, at the latest.
-    fn nap(&self, now: Stamp) -> Duration {
-        let next = self.runners.iter().filter(|r| r.is_open()).filter_map(|r| r.timers.next()).map(|(at, _)| at).min();
+    fn nap(runners: &[Runner], now: Stamp) -> Duration {
+        let next = runners.iter().filter(|r| r.is_open()).filter_map(|r| r.timers.next()).map(|(at, _)| at).min();
         next.map_or(NAP, |at| Duration::from_nanos(at.since(now)).min(NAP))
     }
 
-    fn has_reason(shared: &Shared, runners: &mut [Runner]) -> bool {
-        shared.stop.load(Ordering::Acquire)
+    /// `is_ending`: the stop is known, and what it waits for is a job.
+    fn has_reason(shared: &Shared, runners: &mut [Runner], is_ending: bool) -> bool {
+        (shared.stop.load(Ordering::Acquire) && !is_ending)
             || shared.has_jobs.load(Ordering::Acquire)
             || shared.is_nudged.swap(false, Ordering::AcqRel)
             || runners.iter_mut().any(|r| r.is_open() && r.input.peek().is_some())
     }
 
-    fn park(&mut self, now: Stamp) {
-        let nap = self.nap(now);
-        let Self { shared, runners, .. } = self;
-        shared.bell.wait(nap, || Self::has_reason(shared, runners));
-    }
-
     #[cold]
-    fn do_jobs(&mut self) {
+    fn do_jobs(&mut self, crew: &mut Crew) {
         self.shared.has_jobs.store(false, Ordering::SeqCst);
         let jobs = std::mem::take(&mut *self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner));
         for job in jobs {
-            job(&mut self.runners);
+            job(&mut crew.runners);
+        }
+        // A lane taken over may have been written by a dispatcher whose clock is ahead.
+        let machines = crew.runners.iter().filter_map(|runner| runner.machine.as_ref());
+        machines.flat_map(|machine| &machine.outputs).for_each(|(_, output)| self.hlc.observe(output.newest()));
+    }
+
+    /// One turn for every component; whether anything was handled, and no lock any more when this dispatcher was given up.
+    fn round<'a>(&mut self, deck: &'a Deck, mut held: Held<'a>) -> (Option<Held<'a>>, bool) {
+        if self.shared.has_jobs.load(Ordering::Acquire) {
+            self.do_jobs(&mut held);
+        }
+        let mut is_busy = false;
+        for at in 0..held.runners.len() {
+            if !held.runners[at].is_open() {
+                continue;
+            }
+            let seat = Seat::new(deck, held, at);
+            let turn = Turn::new(seat, self.log.as_mut(), &mut self.hlc, self.clock.as_ref(), self.may_watch);
+            let (left, has_handled) = turn.run();
+            is_busy |= has_handled;
+            match left {
+                Some(left) => held = left,
+                None => return (None, is_busy),
+            }
+        }
+        (Some(held), is_busy)
+    }
+
+    /// Counts a round that handled nothing, unless something is there that has no room for its effects.
+    fn count_idle(shared: &Shared, crew: &mut Crew) {
+        let is_held_up = |r: &mut Runner| r.is_open() && (!r.backlog.is_empty() || r.input.peek().is_some());
+        if !crew.runners.iter_mut().any(is_held_up) {
+            shared.idle_rounds.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// One turn for every component; true when anything was handled.
-    fn round(&mut self) -> bool {
-        if self.shared.has_jobs.load(Ordering::Acquire) {
-            self.do_jobs();
-        }
-        let Self { runners, log, hlc, clock, .. } = self;
-        let mut is_busy = false;
-        for runner in runners.iter_mut().filter(|runner| runner.is_open()) {
-            is_busy |= Turn::new(runner, log.as_mut(), hlc, clock.as_ref()).run();
-        }
-        is_busy
+    /// Whether it may end: nobody waits for its state.
+    fn may_end(crew: &Crew) -> bool {
+        !crew.runners.iter().any(|runner| runner.is_broken)
     }
 }
 
 impl Work for Dispatcher {
     fn run(mut self) {
-        self.begin();
+        let shared = self.shared.clone();
+        let mut held = shared.deck.hold();
+        self.begin(&mut held);
         let (mut idle, mut idle_since) = (0, Stamp::ZERO);
         loop {
-            let is_stopping = self.shared.stop.load(Ordering::Acquire);
-            if self.round() {
+            let is_stopping = shared.stop.load(Ordering::Acquire);
+            let (left, is_busy) = self.round(&shared.deck, held);
+            let Some(left) = left else {
+                tracing::warn!("a handler that was given up returned; what it did was undone");
+                return;
+            };
+            held = left;
+            if is_busy {
                 idle = 0;
                 continue;
             }
-            self.shared.idle_rounds.fetch_add(1, Ordering::SeqCst);
-            if is_stopping {
+            Self::count_idle(&shared, &mut held);
+            if is_stopping && Self::may_end(&held) {
                 break;
             }
             if idle % ROUNDS_PER_LOOK == 0 {
@@ -282,7 +306,9 @@ impl Work for Dispatcher {
                     idle_since = now;
                 }
                 if now.since(idle_since) >= self.spin_ns {
-                    self.park(now);
+                    let runners = &mut held.runners;
+                    let nap = Self::nap(runners, now);
+                    shared.bell.wait(nap, || Self::has_reason(&shared, runners, is_stopping));
                     idle = 0;
                     continue;
                 }
@@ -290,26 +316,27 @@ impl Work for Dispatcher {
             idle = idle.wrapping_add(1);
             std::hint::spin_loop();
         }
-        self.end();
+        Self::end(&held);
     }
 
     async fn run_as_task(mut self, world: World) {
-        self.begin();
+        let shared = self.shared.clone();
+        self.begin(&mut shared.deck.hold());
         loop {
-            let is_stopping = self.shared.stop.load(Ordering::Acquire);
-            if self.round() {
+            let is_stopping = shared.stop.load(Ordering::Acquire);
+            let (_, is_busy) = self.round(&shared.deck, shared.deck.hold());
+            if is_busy {
                 step_back().await;
                 continue;
             }
-            self.shared.idle_rounds.fetch_add(1, Ordering::SeqCst);
-            if is_stopping {
+            Self::count_idle(&shared, &mut shared.deck.hold());
+            if is_stopping && Self::may_end(&shared.deck.hold()) {
                 break;
             }
-            let nap = self.nap(self.now());
-            let Self { shared, runners, .. } = &mut self;
-            let news = shared.bell.wait_until(|| Self::has_reason(shared, runners).then_some(()));
-            within(&*world.timer, nap, news).await;
+            let nap = Self::nap(&shared.deck.hold().runners, self.now());
+            let look = || Self::has_reason(&shared, &mut shared.deck.hold().runners, is_stopping).then_some(());
+            within(&*world.timer, nap, shared.bell.wait_until(look)).await;
         }
-        self.end();
+        Self::end(&shared.deck.hold());
     }
 }

@@ -17,7 +17,6 @@ pub(crate) struct Parts<'a> {
     pub(crate) component: &'a mut dyn Component,
     pub(crate) outputs: &'a mut [(String, Box<dyn EffectWriter>)],
     pub(crate) ports: &'a [&'static str],
-    pub(crate) timers: &'a mut Timers,
 }
 
 pub(crate) struct Handled {
@@ -26,6 +25,8 @@ pub(crate) struct Handled {
     pub(crate) fault: Option<String>,
     /// One bit per output that has staged packets.
     pub(crate) touched: u64,
+    /// Timers that it set.
+    pub(crate) timers: Vec<(TimerId, Stamp)>,
 }
 
 /// Runs one handler; its effects are staged afterwards, or rolled back if it failed.
@@ -53,15 +54,12 @@ pub(crate) fn handle(
         Err(panic) => (Outcome::Panic, Some(panic_text(panic.as_ref()))),
     };
     if outcome == Outcome::Done {
-        for (timer, at) in timers {
-            parts.timers.set(timer, at);
-        }
-        return Handled { outcome, effects, fault, touched };
+        return Handled { outcome, effects, fault, touched, timers };
     }
     for (_, output) in outputs {
         output.rollback();
     }
-    Handled { outcome, effects: 0, fault, touched: 0 }
+    Handled { outcome, effects: 0, fault, touched: 0, timers: Vec::new() }
 }
 
 /// What goes on after an instance whose options changed: with its state and timers where the new one takes them over, else anew. Live and

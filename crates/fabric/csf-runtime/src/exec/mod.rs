@@ -1,20 +1,30 @@
 //! Execution: dispatchers run components, the recorder makes their world durable.
 
+mod crew;
+mod desk;
 mod dispatcher;
+mod failing;
 mod handler;
 mod latency;
 mod paths;
+mod rebuild;
 mod recorder;
+mod runner;
 mod stats;
 mod turn;
 mod watermark;
 mod worker;
 
-pub use dispatcher::{ComponentObserver, Dispatcher, DispatcherHandle, Outputs, Runner, Timers};
-pub(crate) use handler::{Parts, hand_over, handle, panic_text};
+pub(crate) use crew::{Abandoned, Look};
+pub use desk::Desk;
+pub use dispatcher::{Dispatcher, DispatcherHandle};
+pub use failing::{Checkpoint, DeadEvent, FAILURES_MAX, Failing, Incident, IncidentSink, Rebuild};
+pub(crate) use handler::{Handled, Parts, hand_over, handle, panic_text};
 pub use latency::{Latency, LatencySummary};
 pub use paths::{ComponentPaths, PathLatencies};
+pub use rebuild::Rebuilt;
 pub use recorder::{Recorder, RecorderHandle};
+pub use runner::{ComponentObserver, Machine, Outputs, Runner, Timers};
 pub use stats::{ComponentStats, RunState, ServiceStats};
 pub use watermark::{Committed, CommittedPacket, DurableFeed};
 pub(crate) use worker::step_back;

@@ -29,8 +29,16 @@ const GATHER: Duration = Duration::from_millis(10);
 const NAP: Duration = Duration::from_millis(250);
 /// Packets per commit at most; at about 100 bytes each a commit stays near 1 MiB.
 const BATCH: usize = 8192;
+/// Events told without waiting that may wait for their commit.
+const TOLD_MAX: usize = 4096;
 
-type EventRequest = (NewEvent, oneshot::Sender<Result<u64, String>>);
+/// An event somebody wants journaled.
+struct EventRequest {
+    event: NewEvent,
+    answer: oneshot::Sender<Result<u64, String>>,
+    /// Whether a journal that refuses is tried again.
+    is_patient: bool,
+}
 
 /// Reads lanes, writes the journal.
 pub struct Recorder {
@@ -41,7 +49,7 @@ pub struct Recorder {
     feed: Arc<DurableFeed>,
     shared: Arc<Shared>,
     events: Vec<EventRequest>,
-    delivery_of: BTreeMap<String, LaneId>,
+    delivery_of: DeliveryLanes,
     plant: Option<Plant>,
     /// How many lanes were known, and the last of them.
     learned: Option<(usize, LaneId)>,
@@ -53,6 +61,9 @@ struct Shared {
     events: Mutex<Vec<EventRequest>>,
     orders: Mutex<Vec<Order>>,
 }
+
+/// Delivery lanes of each author's effects: several when its dispatcher was replaced.
+type DeliveryLanes = BTreeMap<String, Vec<LaneId>>;
 
 /// More to record.
 struct Order {
@@ -90,8 +101,8 @@ struct LaneState {
     info: Arc<LaneInfo>,
     announced: bool,
     encode: fn(&dyn std::any::Any, &mut Vec<u8>) -> Result<(), csf_core::CodecError>,
-    /// Delivery lane of the dispatcher that commits this lane's effects.
-    delivery_lane: Option<LaneId>,
+    /// Delivery lanes of the dispatchers that committed this lane's effects.
+    delivery_lanes: Vec<LaneId>,
     recorded: u64,
     pending: VecDeque<Pending>,
 }
@@ -124,7 +135,7 @@ impl Recorder {
             feed: feed.clone(),
             shared: shared.clone(),
             events: Vec::new(),
-            delivery_of,
+            delivery_of: delivery_of.into_iter().map(|(author, lane)| (author, vec![lane])).collect(),
             plant: world.plant,
             learned: None,
         };
@@ -167,7 +178,14 @@ impl Recorder {
     fn take_orders(&mut self) {
         let orders = std::mem::take(&mut *self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner));
         for Order { topics, delivery_of, done } in orders {
-            self.delivery_of.extend(delivery_of);
+            for (author, lane) in delivery_of {
+                let lanes = self.delivery_of.entry(author.clone()).or_default();
+                if !lanes.contains(&lane) {
+                    lanes.push(lane);
+                }
+                let own = |state: &&mut LaneState| state.info.kind == LaneKind::Effect && state.info.author == author;
+                self.lanes.values_mut().filter(own).for_each(|state| state.delivery_lanes.clone_from(lanes));
+            }
             topics.iter().for_each(|topic| self.subscription.add_topic(topic, Start::Earliest));
             // Who asked and went away asked all the same.
             let _ = done.send(());
@@ -230,6 +248,10 @@ impl Recorder {
             Ok(receipt) => Ok(Some(Written { batch, receipt, total })),
             Err(error) => {
                 self.put_back(batch);
+                for request in self.events.extract_if(.., |request| !request.is_patient) {
+                    // Who asked may have gone away.
+                    let _ = request.answer.send(Err(error.to_string()));
+                }
                 Err(error)
             }
         }
@@ -252,8 +274,8 @@ impl Recorder {
         }
         commit.sort_by_key(|c| c.packet.position);
         self.feed.publish(receipt, commit);
-        for (_, answer) in self.events.drain(..) {
-            let _ = answer.send(Ok(receipt.position));
+        for request in self.events.drain(..) {
+            let _ = request.answer.send(Ok(receipt.position));
         }
         total
     }
@@ -270,10 +292,11 @@ impl Recorder {
             for (id, state) in pending() {
                 let taken = cut[id];
                 // First stamp of this lane's dispatcher that is not in the batch.
-                let open_from = state.delivery_lane.and_then(|d| {
-                    let delivery = self.lanes.get(&d)?;
-                    delivery.pending.get(taken_of(d, &cut)).map(|p| p.packet.header.stamp)
+                let open = state.delivery_lanes.iter().filter_map(|d| {
+                    let delivery = self.lanes.get(d)?;
+                    delivery.pending.get(taken_of(*d, &cut)).map(|p| p.packet.header.stamp)
                 });
+                let open_from = open.min();
                 // Most packets of a lane need what is on the same lane as the need before.
                 let mut known: Option<(LaneId, u64)> = None;
                 let closed = state.pending.iter().take(taken).position(|p| {
@@ -321,7 +344,7 @@ impl Recorder {
         for (position, (_, _, lane, at)) in (self.journal.position() + 1..).zip(order) {
             packets[lane].packets[at].position = position;
         }
-        Batch { lanes, packets, events: self.events.iter().map(|(event, _)| event.clone()).collect() }
+        Batch { lanes, packets, events: self.events.iter().map(|request| request.event.clone()).collect() }
     }
 
     /// Returns the packets of a refused batch to the front of their lanes.
@@ -349,7 +372,7 @@ impl LaneState {
         lanes: &'a mut BTreeMap<LaneId, Self>,
         info: &LaneInfo,
         messages: &BTreeMap<String, MessageType>,
-        delivery_of: &BTreeMap<String, LaneId>,
+        delivery_of: &DeliveryLanes,
     ) -> Option<&'a mut Self> {
         Some(match lanes.entry(info.id) {
             Entry::Occupied(known) => known.into_mut(),
@@ -357,21 +380,18 @@ impl LaneState {
         })
     }
 
-    fn new(
-        info: &LaneInfo,
-        messages: &BTreeMap<String, MessageType>,
-        delivery_of: &BTreeMap<String, LaneId>,
-    ) -> Option<Self> {
+    fn new(info: &LaneInfo, messages: &BTreeMap<String, MessageType>, delivery_of: &DeliveryLanes) -> Option<Self> {
         let Some(message) = messages.get(&info.message) else {
             tracing::error!(lane = %info.id, message = %info.message, "lane of an unregistered message type is not recorded");
             return None;
         };
-        let delivery_lane = (info.kind == LaneKind::Effect).then(|| delivery_of.get(&info.author).copied()).flatten();
+        let own = delivery_of.get(&info.author).filter(|_| info.kind == LaneKind::Effect);
+        let delivery_lanes = own.cloned().unwrap_or_default();
         Some(Self {
             info: Arc::new(info.clone()),
             announced: false,
             encode: message.encode,
-            delivery_lane,
+            delivery_lanes,
             recorded: 0,
             pending: VecDeque::new(),
         })
@@ -422,15 +442,45 @@ impl RecorderHandle {
         &self.feed
     }
 
-    /// Appends an event and waits until it is durable; the answer is its commit's position.
+    /// Appends an event and waits until it is durable; the answer is its commit's position. A journal that refuses is tried again.
+    ///
+    /// # Errors
+    /// When the recorder has stopped.
+    pub async fn append(&self, event: NewEvent) -> Result<u64, String> {
+        self.request(event, true).await
+    }
+
+    /// [`RecorderHandle::append`] that gives up, for good, when the journal refuses.
     ///
     /// # Errors
     /// The journal's words.
-    pub async fn append(&self, event: NewEvent) -> Result<u64, String> {
+    pub async fn try_append(&self, event: NewEvent) -> Result<u64, String> {
+        self.request(event, false).await
+    }
+
+    async fn request(&self, event: NewEvent, is_patient: bool) -> Result<u64, String> {
         let (answer, receiver) = oneshot::channel();
-        self.shared.events.lock().unwrap_or_else(PoisonError::into_inner).push((event, answer));
+        let request = EventRequest { event, answer, is_patient };
+        self.shared.events.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         self.shared.bell.ring();
-        receiver.await.map_err(|_| "the recorder has stopped".to_owned())?
+        let stopped = || "the recorder has stopped".to_owned();
+        tokio::select! {
+            biased;
+            answer = receiver => answer.map_err(|_| stopped())?,
+            () = self.worker.ended() => Err(stopped()),
+        }
+    }
+
+    /// Appends an event without waiting; false when too many wait already.
+    pub(crate) fn tell(&self, event: NewEvent) -> bool {
+        let mut events = self.shared.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() >= TOLD_MAX {
+            return false;
+        }
+        events.push(EventRequest { event, answer: oneshot::channel().0, is_patient: true });
+        drop(events);
+        self.shared.bell.ring();
+        true
     }
 
     /// Records more topics, from the oldest packet they hold; `delivery_of` adds delivery lanes by the authors whose effects they cover.
@@ -579,7 +629,7 @@ mod tests {
         let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher", LaneKind::Delivery).unwrap();
         let mut effects = bus.publisher::<Number>("n", "component", LaneKind::Effect).unwrap();
         let mut recorder = recorder(&bus);
-        recorder.delivery_of = [("component".to_owned(), log.info().id)].into();
+        recorder.delivery_of = [("component".to_owned(), vec![log.info().id])].into();
         let deliveries = BATCH + 10;
         for number in 0..deliveries {
             let input = Input::Timer(csf_core::TimerId(u16::try_from(number % 100).unwrap()));
@@ -595,6 +645,65 @@ mod tests {
         recorder.collect();
         assert_eq!(recorder.commit().unwrap(), deliveries - (BATCH - 1) + 1);
         assert_eq!(recorder.feed.durable_seq(effect), 1);
+    }
+
+    #[test]
+    fn an_effect_waits_for_its_delivery_in_the_log_of_a_dispatcher_that_took_over() {
+        let clock = csf_time::SystemClock::detect().unwrap();
+        let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
+        bus.declare(TopicSpec::new::<Number>("n")).unwrap();
+        bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC)).unwrap();
+        let old = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher", LaneKind::Delivery).unwrap();
+        let mut effects = bus.publisher::<Number>("n", "component", LaneKind::Effect).unwrap();
+        let mut recorder = recorder(&bus);
+        recorder.delivery_of = [("component".to_owned(), vec![old.info().id])].into();
+        recorder.collect();
+        let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "dispatcher.1", LaneKind::Delivery).unwrap();
+        let (done, _) = oneshot::channel();
+        let delivery_of = vec![("component".to_owned(), log.info().id)];
+        recorder.shared.orders.lock().unwrap().push(Order { topics: Vec::new(), delivery_of, done });
+        recorder.take_orders();
+        // A delivery whose packet is not there yet, and its effect.
+        let packet = Input::Packet { lane: effects.info().id, seq: 1 };
+        let delivery = Delivery { component: 0, input: packet, outcome: crate::Outcome::Done };
+        log.try_publish(delivery, Attributes::default()).unwrap();
+        effects.observe(log.last_stamp());
+        effects.try_publish(Number(1), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 0, "neither without the other");
+    }
+
+    #[test]
+    fn an_effect_waits_for_its_delivery_also_when_its_author_came_back_on_another_dispatcher() {
+        let clock = csf_time::SystemClock::detect().unwrap();
+        let bus = PhaseCoherenceBus::new(BusConfig::new(clock));
+        bus.declare(TopicSpec::new::<Number>("n")).unwrap();
+        bus.declare(TopicSpec::new::<Delivery>(DELIVERY_TOPIC)).unwrap();
+        let before = bus.publisher::<Delivery>(DELIVERY_TOPIC, "before", LaneKind::Delivery).unwrap();
+        let mut log = bus.publisher::<Delivery>(DELIVERY_TOPIC, "after", LaneKind::Delivery).unwrap();
+        let mut api = bus.publisher::<Number>("n", "api", LaneKind::Source).unwrap();
+        let mut effects = bus.publisher::<Number>("n", "component", LaneKind::Effect).unwrap();
+        let mut recorder = recorder(&bus);
+        recorder.delivery_of = [("component".to_owned(), vec![before.info().id])].into();
+        effects.try_publish(Number(1), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 1);
+        let delivery_of = vec![("component".to_owned(), log.info().id)];
+        let order = Order { topics: Vec::new(), delivery_of, done: oneshot::channel().0 };
+        recorder.shared.orders.lock().unwrap().push(order);
+        recorder.take_orders();
+        // Its input is seen later than itself, and so is not closed yet.
+        let input = Input::Packet { lane: api.info().id, seq: 0 };
+        let delivery = Delivery { component: 0, input, outcome: crate::Outcome::Done };
+        log.observe(effects.last_stamp());
+        log.try_publish(delivery, Attributes::default()).unwrap();
+        effects.observe(log.last_stamp());
+        effects.try_publish(Number(2), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 0, "the effect's delivery is not in the journal");
+        api.try_publish(Number(3), Attributes::default()).unwrap();
+        recorder.collect();
+        assert_eq!(recorder.commit().unwrap(), 3);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What components and services report while they run.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ pub enum RunState {
     Failed,
     /// Stopped with the node.
     Stopped,
+    /// Given up, because a handler did not return.
+    Stuck,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ impl StateCell {
             2 => RunState::Finished,
             3 => RunState::Restarting,
             4 => RunState::Failed,
+            6 => RunState::Stuck,
             _ => RunState::Stopped,
         }
     }
@@ -62,8 +65,10 @@ pub struct ComponentStats {
     pub published: AtomicU64,
     /// Deliveries that ended in a fault or panic.
     pub faults: AtomicU64,
-    /// Times it was made anew after a failure.
+    /// Times it was restarted after a failure.
     pub restarts: AtomicU64,
+    /// Events given up.
+    pub dead_letters: AtomicU64,
     /// Instances made, by the start, by restarts and by changes of its configuration.
     pub instances: AtomicU64,
     /// Packets waiting.
@@ -84,6 +89,7 @@ impl Default for ComponentStats {
             published: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
             instances: AtomicU64::new(1),
             queue: AtomicU64::new(0),
             late: AtomicU64::new(0),
@@ -154,6 +160,8 @@ pub struct ServiceStats {
     pub starts: AtomicU64,
     /// Times it was started again after a failure.
     pub restarts: AtomicU64,
+    /// Whether its next start is asked for by a change of the configuration.
+    pub(crate) is_replaced: AtomicBool,
     last_error: Mutex<String>,
 }
 
@@ -164,6 +172,7 @@ impl Default for ServiceStats {
             progress_millionths: AtomicU64::new(0),
             starts: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            is_replaced: AtomicBool::new(false),
             last_error: Mutex::default(),
         }
     }

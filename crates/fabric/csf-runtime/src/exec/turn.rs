@@ -8,25 +8,30 @@
 //! of a turn takes one reading more.
 
 use std::any::TypeId;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use csf_bus::{CREDIT, EffectWriter};
 use csf_core::port::{HlcClock, TimeSource};
-use csf_core::{Attributes, Event, Stamp, TimerId};
+use csf_core::{Attributes, Component, Context, Event, Fault, MessageId, Stamp, TimerId};
 use csf_time::Hlc;
 
+use super::crew::{Held, Seat};
+use super::failing::Failure;
 use super::handler::{Handled, Parts, handle};
-use super::stats::{RunState, bump};
-use super::{Runner, Timers};
+use super::runner::{Machine, Runner};
+use super::stats::bump;
 use crate::{Delivery, Input, Outcome};
 
 /// Events one component may handle before the next one's turn.
 const LENGTH: usize = 64;
 
 /// One turn of one component.
-pub(super) struct Turn<'a> {
-    runner: &'a mut Runner,
+pub(super) struct Turn<'a, 's> {
+    seat: Seat<'s>,
     log: &'a mut dyn EffectWriter,
     time: Time<'a>,
+    /// Whether handlers run without the lock, where they can be given up.
+    is_watched: bool,
     /// The delivery that the next reading of the clock ends.
     open: Option<Open>,
 }
@@ -40,6 +45,14 @@ struct Open {
     touched: u64,
 }
 
+/// Whether an event is over.
+#[derive(PartialEq)]
+enum Verdict {
+    Over,
+    /// It failed and is to be tried again.
+    Again,
+}
+
 /// Why a turn ended.
 enum End {
     Over,
@@ -47,126 +60,218 @@ enum End {
     NoCredit,
 }
 
-impl<'a> Turn<'a> {
+/// What a step came to.
+#[derive(PartialEq)]
+enum Step {
+    Handled,
+    NothingThere,
+    /// The handler took too long and was given up, and this dispatcher with it.
+    Revoked,
+}
+
+impl<'a, 's> Turn<'a, 's> {
     pub(super) fn new(
-        runner: &'a mut Runner,
+        mut seat: Seat<'s>,
         log: &'a mut dyn EffectWriter,
         hlc: &'a mut Hlc,
         clock: &'a dyn TimeSource,
+        may_watch: bool,
     ) -> Self {
-        Self { runner, log, time: Time { hlc, clock, now: Stamp::ZERO }, open: None }
+        let is_watched = may_watch && seat.runner().stuck_after.is_some();
+        Self { seat, log, time: Time { hlc, clock, now: Stamp::ZERO }, is_watched, open: None }
     }
 
-    /// True when anything was handled.
-    pub(super) fn run(mut self) -> bool {
-        if self.runner.timers.next().is_some() {
-            self.time.look();
+    /// The lock, `None` when the dispatcher was given up; and whether anything was handled.
+    pub(super) fn run(mut self) -> (Option<Held<'s>>, bool) {
+        if !self.begin() {
+            return (self.seat.leave(), false);
         }
         let (mut handled, mut end) = (0, End::Over);
-        while handled < LENGTH && self.runner.stats.state() != RunState::Failed {
+        while handled < LENGTH && self.seat.runner().is_open() {
             if !self.has_credit() {
                 end = End::NoCredit;
                 break;
             }
-            if !self.step() {
-                end = End::NothingThere;
-                break;
+            match self.step() {
+                Step::Handled => handled += 1,
+                Step::NothingThere => {
+                    end = End::NothingThere;
+                    break;
+                }
+                Step::Revoked => return (None, true),
             }
-            handled += 1;
         }
         if self.open.is_some() {
             self.time.look();
             self.close();
         }
         self.count_queue(&end);
-        handled > 0
+        (self.seat.leave(), handled > 0)
+    }
+
+    /// False when the log has no room for what must be told first.
+    fn begin(&mut self) -> bool {
+        if self.seat.runner().is_reset {
+            if !self.log.has_room(1) {
+                return false;
+            }
+            let at = self.time.tick();
+            let runner = self.seat.runner();
+            runner.is_reset = false;
+            let delivery = Delivery { component: runner.index, input: Input::Reset, outcome: Outcome::Done };
+            write(self.log, delivery, at);
+        }
+        let runner = self.seat.runner();
+        runner.keep(&*self.log);
+        if runner.timers.next().is_some() {
+            self.time.look();
+        }
+        true
     }
 
     fn has_credit(&mut self) -> bool {
-        self.log.has_room(1) && self.runner.outputs.iter_mut().all(|(_, output)| output.has_room(CREDIT as u64))
+        let outputs = self.seat.runner().machine.as_mut().map(|machine| &mut machine.outputs);
+        self.log.has_room(1) && outputs.into_iter().flatten().all(|(_, output)| output.has_room(CREDIT as u64))
     }
 
-    /// Delivers one timer or packet; false when there is none.
-    fn step(&mut self) -> bool {
-        if let Some((at, timer)) = self.runner.timers.next()
+    /// Delivers one timer or packet.
+    fn step(&mut self) -> Step {
+        if let Some((at, timer)) = self.seat.runner().timers.next()
             && at <= self.time.now
         {
-            self.deliver_timer(at, timer);
-            return true;
+            return self.deliver_timer(at, timer);
         }
-        self.deliver_backlog() || self.deliver_packet()
+        match self.deliver_backlog() {
+            Step::NothingThere => self.deliver_packet(),
+            step => step,
+        }
     }
 
-    fn deliver_timer(&mut self, at: Stamp, timer: TimerId) {
+    fn deliver_timer(&mut self, at: Stamp, timer: TimerId) -> Step {
         self.time.hlc.observe(at);
         let delivered_at = self.time.tick();
-        let Runner { component, outputs, ports, timers, .. } = &mut *self.runner;
-        timers.clear(timer);
-        let parts = Parts { component: component.as_mut(), outputs, ports, timers };
-        let handled = handle(parts, |c, cx| c.on_timer(cx, timer), delivered_at, None);
-        self.finish(Input::Timer(timer), delivered_at, handled, None);
+        self.seat.runner().timers.clear(timer);
+        let input = Input::Timer(timer);
+        let Some(handled) = self.call(input, delivered_at, None, |c, cx| c.on_timer(cx, timer)) else {
+            return Step::Revoked;
+        };
+        if self.finish(input, delivered_at, handled, None) == Verdict::Again {
+            self.seat.runner().timers.set(timer, at);
+        }
+        Step::Handled
     }
 
     /// What an earlier start recorded and did not deliver. Its latency would be the time between the starts.
-    fn deliver_backlog(&mut self) -> bool {
-        let Runner { backlog, component, outputs, ports, timers, .. } = &mut *self.runner;
-        let Some((lane, header, payload)) = backlog.pop_front() else { return false };
+    fn deliver_backlog(&mut self) -> Step {
+        let Some((lane, header, payload)) = self.seat.runner().backlog.pop_front() else { return Step::NothingThere };
         let delivered_at = self.time.merge(header.stamp);
-        let event = Event::new(&lane.topic, &header, payload.as_ref());
-        let parts = Parts { component: component.as_mut(), outputs, ports, timers };
-        let handled = handle(parts, |c, cx| c.on_event(cx, &event), delivered_at, Some(header.id));
         let input = Input::Packet { lane: header.id.lane, seq: header.id.seq };
-        self.finish(input, delivered_at, handled, None);
-        true
+        let event = Event::new(&lane.topic, &header, payload.as_ref());
+        let Some(handled) = self.call(input, delivered_at, Some(header.id), |c, cx| c.on_event(cx, &event)) else {
+            return Step::Revoked;
+        };
+        if self.finish(input, delivered_at, handled, None) == Verdict::Again {
+            self.seat.runner().backlog.push_front((lane, header, payload));
+        }
+        Step::Handled
     }
 
-    /// The packet stays in its slot while the handler reads it; the borrow ends before the cursor moves on.
-    fn deliver_packet(&mut self) -> bool {
-        let Runner { input, component, outputs, ports, timers, paths, .. } = &mut *self.runner;
-        let Some((lane, header, payload)) = input.peek() else { return false };
-        let delivered_at = self.time.merge(header.stamp);
-        let event = Event::new(&lane.topic, header, payload);
-        let parts = Parts { component: component.as_mut(), outputs, ports, timers };
-        let handled = handle(parts, |c, cx| c.on_event(cx, &event), delivered_at, Some(header.id));
-        let open = (handled.touched != 0).then(|| Open {
-            trigger: paths.trigger(lane),
-            stamp: header.stamp,
-            touched: handled.touched,
-        });
-        let input = Input::Packet { lane: header.id.lane, seq: header.id.seq };
-        self.finish(input, delivered_at, handled, open);
-        self.runner.input.advance();
-        true
+    /// The packet stays in its slot while the handler reads it; the borrow ends before the cursor moves on. A watched handler reads a
+    /// copy, since it may never return.
+    fn deliver_packet(&mut self) -> Step {
+        let is_watched = self.is_watched;
+        let Runner { input, machine, paths, desk, .. } = self.seat.runner();
+        let Some((lane, header, payload)) = input.peek() else { return Step::NothingThere };
+        let (id, stamp) = (header.id, header.stamp);
+        let trigger = paths.trigger(lane);
+        let delivered_at = self.time.merge(stamp);
+        let input = Input::Packet { lane: id.lane, seq: id.seq };
+        let copy = if is_watched { desk.take_if(|desk| desk.lay(lane, header, payload)) } else { None };
+        let handled = if let Some(desk) = copy {
+            let event = desk.event().expect("it was laid down");
+            let handled = self.call(input, delivered_at, Some(id), |c, cx| c.on_event(cx, &event));
+            let Some(handled) = handled else { return Step::Revoked };
+            self.seat.runner().desk = Some(desk);
+            handled
+        } else {
+            let Some(machine) = machine else { return Step::NothingThere };
+            let Machine { component, ports, outputs } = &mut **machine;
+            let event = Event::new(&lane.topic, header, payload);
+            let parts = Parts { component: component.as_mut(), outputs, ports };
+            handle(parts, |c, cx| c.on_event(cx, &event), delivered_at, Some(id))
+        };
+        let open = (handled.touched != 0).then_some(Open { trigger, stamp, touched: handled.touched });
+        if self.finish(input, delivered_at, handled, open) == Verdict::Over {
+            self.seat.runner().input.advance();
+        }
+        Step::Handled
+    }
+
+    /// Runs a handler whose event does not lie on the bus; `None` when it was given up.
+    fn call(
+        &mut self,
+        input: Input,
+        delivered_at: Stamp,
+        cause: Option<MessageId>,
+        call: impl FnOnce(&mut dyn Component, &mut Context<'_>) -> Result<(), Fault>,
+    ) -> Option<Handled> {
+        let mut machine = self.seat.runner().machine.take().expect("an open runner has its machine");
+        let run = || {
+            let Machine { component, ports, outputs } = &mut *machine;
+            handle(Parts { component: component.as_mut(), outputs, ports }, call, delivered_at, cause)
+        };
+        if !self.is_watched {
+            let handled = run();
+            self.seat.runner().machine = Some(machine);
+            return Some(handled);
+        }
+        let (handled, is_revoked) = self.seat.lend(input, delivered_at, run);
+        if is_revoked {
+            discard(machine);
+            return None;
+        }
+        self.seat.runner().machine = Some(machine);
+        Some(handled)
     }
 
     /// Commits the delivery, then its effects, and keeps the books.
-    fn finish(&mut self, input: Input, delivered_at: Stamp, handled: Handled, open: Option<Open>) {
-        let Runner { index, name, outputs, stats, .. } = &mut *self.runner;
-        let mut entry = Some(Delivery { component: *index, input, outcome: handled.outcome });
-        let (log, attributes) = (&mut *self.log, Attributes::default());
-        if let Err(fault) = log.stage(TypeId::of::<Delivery>(), &mut entry, delivered_at, attributes, input.packet()) {
-            tracing::error!(%fault, component = name, "delivery not logged; replay of this run will differ");
-        }
-        log.commit();
+    fn finish(&mut self, input: Input, delivered_at: Stamp, handled: Handled, open: Option<Open>) -> Verdict {
+        let runner = self.seat.runner();
+        let (outcome, failures) = match handled.outcome {
+            Outcome::Done if !runner.failing.is_empty() => {
+                runner.failing.clear(input);
+                (Outcome::Done, 0)
+            }
+            Outcome::Done => (Outcome::Done, 0),
+            failed => runner.judge(input, failed),
+        };
+        let runner = self.seat.runner();
+        let id = write(self.log, Delivery { component: runner.index, input, outcome }, delivered_at);
         self.time.hlc.observe(delivered_at.after(handled.effects));
+        let outputs = runner.machine.as_mut().map(|machine| &mut machine.outputs[..]).unwrap_or_default();
         for output in bits(handled.touched) {
             outputs[output].1.commit();
         }
-        bump(&stats.handled, 1);
-        bump(&stats.published, handled.effects);
+        for (timer, at) in handled.timers {
+            runner.timers.set(timer, at);
+        }
+        bump(&runner.stats.handled, 1);
+        bump(&runner.stats.published, handled.effects);
         self.close();
         self.open = open;
-        if let Some(fault) = handled.fault {
-            fail(self.runner, &fault, handled.outcome, delivered_at);
+        if let Some(fault) = &handled.fault {
+            self.seat.runner().fail(&Failure { id, input, outcome, failures, fault, at: delivered_at });
         }
+        if outcome == Outcome::Failed { Verdict::Again } else { Verdict::Over }
     }
 
     /// Books the delivery that the newest reading ended.
     fn close(&mut self) {
         let Some(Open { trigger, stamp, touched }) = self.open.take() else { return };
         let elapsed_ns = self.time.now.since(stamp);
-        let Runner { outputs, stats, paths, .. } = &mut *self.runner;
+        let Runner { machine, stats, paths, .. } = self.seat.runner();
         stats.latency.record(elapsed_ns);
+        let outputs = machine.as_ref().map(|machine| &machine.outputs[..]).unwrap_or_default();
         for output in bits(touched) {
             paths.record(trigger, output, outputs[output].1.as_ref(), elapsed_ns);
         }
@@ -175,7 +280,7 @@ impl<'a> Turn<'a> {
     /// Says how many packets wait. The lanes are counted only when some are known to: their counts are their producers' lines, which a
     /// poll must not take away.
     fn count_queue(&mut self, end: &End) {
-        let Runner { input, backlog, stats, .. } = &mut *self.runner;
+        let Runner { input, backlog, stats, .. } = self.seat.runner();
         let is_empty = matches!(end, End::NothingThere) && input.hold_left_ns().is_none();
         stats.set_queue(if is_empty { 0 } else { input.lag() + backlog.len() as u64 });
         stats.set_late(input.late());
@@ -231,32 +336,24 @@ fn bits(mut set: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-fn fail(runner: &mut Runner, fault: &str, outcome: Outcome, at: Stamp) {
-    bump(&runner.stats.faults, 1);
-    runner.stats.set_last_fault(fault.to_owned());
-    tracing::warn!(component = runner.name, fault, "handler failed; its effects were undone");
-    let what = if outcome == Outcome::Panic { "terminated" } else { "fault" };
-    (runner.observer)(&runner.name, what, fault);
-    if outcome != Outcome::Panic {
-        return;
-    }
-    runner.component = (runner.factory)();
-    runner.timers = Timers::default();
-    let window = u64::try_from(runner.restart.within.as_nanos()).unwrap_or(u64::MAX);
-    runner.recent_restarts.retain(|r| at.since(*r) < window);
-    if runner.recent_restarts.len() >= runner.restart.at_most as usize {
-        tracing::error!(component = runner.name, "restart budget is spent; the component is given up");
-        runner.stats.set_state(RunState::Failed);
-        // Nobody may have to wait for what it does not read any more.
-        runner.input.detach();
-        runner.backlog.clear();
-        (runner.observer)(&runner.name, "budget_spent", "it stays down; the other components go on");
-        return;
-    }
-    runner.recent_restarts.push(at);
-    bump(&runner.stats.restarts, 1);
-    runner.stats.add_instance();
-    (runner.observer)(&runner.name, "started", "from its factory");
+/// Logs a delivery.
+pub(super) fn write(log: &mut dyn EffectWriter, delivery: Delivery, at: Stamp) -> MessageId {
+    let cause = delivery.input.packet();
+    let (mut entry, next) = (Some(delivery), log.next_id());
+    let staged = log.stage(TypeId::of::<Delivery>(), &mut entry, at, Attributes::default(), cause);
+    log.commit();
+    staged.unwrap_or_else(|fault| {
+        tracing::error!(%fault, "delivery not logged; replay of this run will differ");
+        next
+    })
+}
+
+/// Lets go of what a handler left behind that was given up.
+#[cold]
+fn discard(mut machine: Box<Machine>) {
+    machine.outputs.iter_mut().for_each(|(_, output)| output.rollback());
+    // A component is a stranger's code, also in its drop.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(machine)));
 }
 
 #[cfg(test)]

@@ -99,6 +99,12 @@ impl DurableFeed {
         }
     }
 
+    /// Waits until commits are refused. Cancel safe.
+    pub(crate) async fn failing(&self) {
+        // The sender lives as long as this feed.
+        let _ = self.failure.subscribe().wait_for(Option::is_some).await;
+    }
+
     /// Waits until commits have been refused for this long without a pause; answers the last reason. Cancel safe.
     pub async fn given_up(&self, after: std::time::Duration) -> String {
         let mut failure = self.failure.subscribe();

@@ -61,6 +61,11 @@ impl Worker {
         Ok(worker)
     }
 
+    /// Whether it has ended.
+    pub(super) fn is_over(&self) -> bool {
+        *self.ended.borrow()
+    }
+
     /// Waits for the end. Cancel safe.
     pub(super) async fn ended(&self) {
         // The sender's end is the worker's end too.

@@ -90,7 +90,7 @@ pub enum BootError {
     /// The journal cannot be continued.
     #[error(transparent)]
     Resume(#[from] ReplayError),
-    /// The journal was written with other components or another build.
+    /// The journal was written by another build, or a component does not repeat itself.
     #[error(
         "the journal cannot be continued: replay differs at {id} on `{topic}` ({what}); start on another directory"
     )]

@@ -12,6 +12,7 @@ use csf_time::ClockReport;
 use serde::{Deserialize, Serialize};
 
 use super::boot::Phase;
+use super::failing::Failures;
 use super::hub::CoordinationHub;
 use super::interrupt::{Interrupt, Urgency};
 use super::live::{Desk, Live, LiveComponent};
@@ -21,10 +22,8 @@ use super::services::ServiceSubsystem;
 use super::state::Replayed;
 use super::stop::Ending;
 use super::tree::TreeWatch;
-use crate::exec::{
-    ComponentObserver, DispatcherHandle, DurableFeed, LatencySummary, PathLatencies, RecorderHandle, RunState,
-    ServiceStats,
-};
+use super::wiring::Kit;
+use crate::exec::{DeadEvent, DispatcherHandle, DurableFeed, LatencySummary, RecorderHandle, RunState, ServiceStats};
 use crate::replay::ReplayReport;
 use crate::topology::{Graph, Topology};
 use crate::{Catalogue, World};
@@ -52,6 +51,10 @@ pub struct BusReport {
     pub topics: Vec<TopicTraffic>,
     /// The newest packets that could not be delivered in causal order.
     pub violations: Vec<TemporalViolation>,
+    /// The newest events that components failed on and that were given up.
+    pub dead_events: Vec<DeadEvent>,
+    /// All of them since the start.
+    pub dead_events_total: u64,
 }
 
 /// A node. Made by [`super::boot`]; shared by the API and the command line.
@@ -63,12 +66,12 @@ pub struct Node {
     pub(super) recorder: RecorderHandle,
     pub(super) clock_report: Option<ClockReporter>,
     pub(super) dispatchers: Mutex<Vec<Arc<DispatcherHandle>>>,
-    pub(super) desks: Vec<Desk>,
-    pub(super) observer: ComponentObserver,
+    pub(super) desks: Mutex<Vec<Desk>>,
+    pub(super) failures: Arc<Failures>,
+    pub(super) kit: Kit,
     pub(super) services: OnceLock<Arc<ServiceSubsystem>>,
     pub(super) reloads: Reloads,
     pub(super) tree: Arc<TreeWatch>,
-    pub(super) paths: Arc<PathLatencies>,
     pub(super) open_reader: ReaderFactory,
     pub(super) directory: PathBuf,
     pub(super) build_id: String,
@@ -85,6 +88,7 @@ pub struct Node {
     pub(super) replayed: Replayed,
     pub(super) monitor: Arc<HealthMonitor>,
     pub(super) world: World,
+    pub(super) guards: Arc<crate::resilience::NodeGuards>,
 }
 
 /// Where the node is in its life.
@@ -200,8 +204,10 @@ pub struct ComponentReport {
     pub published: u64,
     /// Failed deliveries.
     pub faults: u64,
-    /// Times made anew after a failure.
+    /// Times restarted after a failure.
     pub restarts: u64,
+    /// Events it failed on that were given up.
+    pub dead_letters: u64,
     /// Which instance this is, from 1: restarts and changes of its configuration make new ones.
     pub incarnation: u64,
     /// Packets waiting.
@@ -317,7 +323,7 @@ impl Node {
         clock.now_ns().map_or(0, |t| t.as_nanos())
     }
 
-    /// Publishes JSON on a topic as the author `api`.
+    /// Publishes JSON on a topic as the author `api`, past the topic's guard; [`Node::submit`] goes through it.
     ///
     /// # Errors
     /// When the node starts or stops, the topic is unknown, the payload does not fit, or the bus is full.
@@ -409,6 +415,7 @@ impl Node {
                 published,
                 faults: 0,
                 restarts: stats.restarts.load(Ordering::Relaxed),
+                dead_letters: 0,
                 incarnation: stats.starts.load(Ordering::Relaxed),
                 queue: 0,
                 deadline_misses: 0,
@@ -432,6 +439,7 @@ impl Node {
                 published: stats.published.load(Ordering::Relaxed),
                 faults: stats.faults.load(Ordering::Relaxed),
                 restarts: stats.restarts.load(Ordering::Relaxed),
+                dead_letters: stats.dead_letters.load(Ordering::Relaxed),
                 incarnation: stats.instances.load(Ordering::Relaxed),
                 queue: stats.queue.load(Ordering::Relaxed),
                 deadline_misses: stats.late.load(Ordering::Relaxed),
@@ -477,6 +485,8 @@ impl Node {
             global_hlc: csf_time::is_global_hlc_initialized(),
             topics,
             violations: self.bus.dead_letters().into_iter().map(|letter| letter.violation).collect(),
+            dead_events: self.failures.newest(),
+            dead_events_total: self.failures.total(),
         }
     }
 
@@ -484,7 +494,7 @@ impl Node {
     #[must_use]
     pub fn latencies(&self) -> Vec<PathReport> {
         let report = |(from, to, latency)| PathReport { from, to, latency };
-        self.paths.summaries().into_iter().map(report).collect()
+        self.kit.paths.summaries().into_iter().map(report).collect()
     }
 
     /// A service's state and progress.
@@ -496,15 +506,21 @@ impl Node {
     /// Waits until everything published so far is handled, and everything that followed from it is durable. Streams that go on do
     /// not keep it waiting. Cancel safe.
     pub async fn settle(&self) {
-        // Two idle rounds: the second began after the first saw that nothing was left.
-        let rounds: Vec<u64> = self.with_dispatchers(|d| d.iter().map(|d| d.idle_rounds()).collect());
+        // Two idle rounds: the second began after the first saw that nothing was left. What a component failed on meanwhile is still to
+        // be handled.
+        let idle = || self.with_dispatchers(|d| d.iter().map(|d| d.idle_rounds()).collect::<Vec<u64>>());
+        let (mut rounds, mut failures) = (idle(), None);
         loop {
-            let done = self.with_dispatchers(|d| {
+            let is_done = self.with_dispatchers(|d| {
                 d.iter().for_each(|d| d.nudge());
                 d.iter().zip(&rounds).all(|(d, before)| d.idle_rounds() >= before + 2)
             });
-            if done {
+            let now = self.failures_so_far();
+            if is_done && now.is_some() && now == failures {
                 break;
+            }
+            if now.is_none() || now != failures {
+                (rounds, failures) = (idle(), now);
             }
             self.world.timer.sleep(std::time::Duration::from_micros(200)).await;
         }
@@ -519,6 +535,19 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Failures of handlers; `None` while a component waits for its state.
+    fn failures_so_far(&self) -> Option<u64> {
+        let live = self.live();
+        let is_waiting = live.components.iter().any(|place| place.stats.state() == RunState::Restarting);
+        let failures = live.components.iter().map(|place| place.stats.faults.load(Ordering::Relaxed)).sum();
+        (!is_waiting).then_some(failures)
+    }
+
+    /// A dispatcher as it is now.
+    pub(super) fn desk(&self, at: usize) -> Desk {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)[at].clone()
     }
 
     fn with_dispatchers<R>(&self, f: impl FnOnce(&[Arc<DispatcherHandle>]) -> R) -> R {

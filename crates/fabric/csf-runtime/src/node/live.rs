@@ -32,9 +32,12 @@ pub(super) struct LiveComponent {
 }
 
 /// A dispatcher as who wires it sees it.
+#[derive(Clone)]
 pub(super) struct Desk {
     /// Its delivery log.
     pub(super) log: LaneId,
+    /// How often its thread was replaced.
+    pub(super) generation: u32,
     /// Rings for everything its components read.
     pub(super) bell: Arc<Doorbell>,
 }

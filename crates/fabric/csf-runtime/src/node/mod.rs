@@ -2,6 +2,7 @@
 
 mod boot;
 mod cleanup;
+mod failing;
 mod gate;
 mod handle;
 mod health;
@@ -18,6 +19,8 @@ mod services;
 mod shutdown;
 mod state;
 mod stop;
+mod stuck;
+mod submit;
 mod subsystems;
 mod threshold;
 mod tree;
@@ -28,6 +31,7 @@ pub use boot::{Attachment, BootError, BootOptions, Phase, boot};
 pub use cleanup::{
     CleanupError, CleanupHandler, CleanupOutcome, CleanupReport, CleanupResult, PathCleanup, ResourceCleanup,
 };
+pub use failing::DEAD_LETTER_STREAM;
 pub use gate::{Work, WorkGate};
 pub use handle::{
     BusReport, ClockReporter, ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError,
@@ -46,5 +50,6 @@ pub use reload::{
 };
 pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 pub use state::StateProof;
+pub use submit::{SubmitError, Until};
 pub use threshold::{AlertThreshold, Metric, Severity, Side, UnknownMetric};
 pub use tree::{BudgetReport, TreeEvent, TreeNode, TreeReport};

@@ -93,7 +93,7 @@ impl Node {
     /// One check for every component and service that there is now, and for no other.
     pub(super) fn watch_parts(&self) {
         let result = |state, failure: &dyn Fn() -> String| match state {
-            RunState::Failed => HealthResult::Unhealthy(failure()),
+            RunState::Failed | RunState::Stuck => HealthResult::Unhealthy(failure()),
             RunState::Restarting => HealthResult::Degraded(failure()),
             _ => HealthResult::Healthy,
         };

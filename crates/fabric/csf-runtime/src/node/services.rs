@@ -151,6 +151,7 @@ impl ServiceSubsystem {
         let earlier: BTreeMap<String, (u64, u64)> =
             writes.values().map(|topic| (topic.clone(), (of(&recorded, topic), of(&origins, topic)))).collect();
         let (bus, stats) = (node.bus.clone(), stats.clone());
+        let guards = node.guards.clone();
         let (policy, stop_within) = (settings.restart.policy, settings.stop_within);
         let (id, service) = (name.clone(), service.clone());
         let work = move |child: ChildContext| {
@@ -165,6 +166,7 @@ impl ServiceSubsystem {
                 writes: writes.clone(),
                 recorded: Arc::new(earlier.iter().map(place).collect()),
                 progress: stats.clone(),
+                guards: guards.clone(),
                 child: Arc::new(child),
             };
             run_service(service.clone(), stats.clone(), cx)
@@ -200,6 +202,11 @@ impl ServiceSubsystem {
     /// Stops what ends under a new configuration. What does not run any more has ended.
     pub(super) async fn end(&self, turnover: &ServiceTurnover) {
         let Some(root) = self.root().clone() else { return };
+        if let Some(node) = self.node.upgrade() {
+            let live = node.live();
+            let ending = turnover.ending.iter().filter_map(|name| live.service(name));
+            ending.for_each(|(_, stats)| stats.is_replaced.store(true, Ordering::Release));
+        }
         for (group, name) in turnover.stopped.iter().rev() {
             if let Some(supervisor) = below(&root, group).await {
                 drop_child(&supervisor, name).await;
@@ -237,6 +244,14 @@ impl ServiceSubsystem {
     async fn start(&self, live: &Live, new_groups: &[String], new_members: &[(String, String)]) {
         let (Some(node), Some(root)) = (self.node.upgrade(), self.root().clone()) else { return };
         let groups = self.plan(&node, live);
+        let is_starting = |group: &str, name: &str| {
+            new_groups.iter().any(|new| new == group) || new_members.iter().any(|(of, new)| of == group && new == name)
+        };
+        for (service, stats) in live.services() {
+            if is_starting(group_name(&service.settings), &service.settings.name.value) {
+                stats.set_state(RunState::Starting);
+            }
+        }
         for group in &groups {
             let mut is_new = new_groups.contains(&group.name);
             let members = new_members.iter().filter(|(of, _)| *of == group.name);
@@ -315,7 +330,8 @@ fn note(live: &Live, report: &Report) {
     };
     match kind {
         ReportKind::Started => {
-            if own.starts.fetch_add(1, Ordering::Relaxed) > 0 {
+            let is_replaced = own.is_replaced.swap(false, Ordering::AcqRel);
+            if own.starts.fetch_add(1, Ordering::Relaxed) > 0 && !is_replaced {
                 own.restarts.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -1,11 +1,18 @@
 //! The node's own subsystems: recorder and dispatchers. Each lives through the hub only.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use super::handle::Node;
 use super::hub::{CoordinationHub, HealthStatus, Subsystem, SubsystemError};
-use crate::exec::{Dispatcher, Runner};
+use crate::exec::{Dispatcher, DispatcherHandle, Runner};
 use crate::service::BoxFuture;
+
+/// Looks at the components before a stop at most.
+const DRAINS: u32 = 1_000;
+/// Time between two questions whether dispatchers are idle.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 pub(super) fn gone() -> SubsystemError {
     SubsystemError { code: "CSF-0299", message: "the node is gone".to_owned() }
@@ -96,6 +103,7 @@ impl Subsystem for DispatcherSubsystem {
                 .map_err(|e| SubsystemError { code: "CSF-0209", message: format!("no thread for components: {e}") })?;
                 node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(handle));
             }
+            node.watch_handlers();
             Ok(())
         })
     }
@@ -103,7 +111,14 @@ impl Subsystem for DispatcherSubsystem {
     fn stop(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
             let node = self.node.upgrade().ok_or_else(gone)?;
-            let dispatchers = std::mem::take(&mut *node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner));
+            // They stay where they are: a component that gets its state back meanwhile gets it there.
+            let dispatchers = node.dispatchers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            // What waits for room is handled too, unless the journal keeps the room; then the next start goes on with it.
+            tokio::select! {
+                biased;
+                () = drain(&node, &dispatchers) => {}
+                () = node.feed().failing() => {}
+            }
             for dispatcher in &dispatchers {
                 dispatcher.stop().await;
             }
@@ -113,5 +128,25 @@ impl Subsystem for DispatcherSubsystem {
 
     fn health_check(&self) -> HealthStatus {
         HealthStatus::Healthy
+    }
+}
+
+/// Waits until no component has anything left to handle, though others hand it more: a whole look at all of them finds nothing handled and
+/// nothing waiting. Components that keep themselves busy with timers are not waited for longer than [`DRAINS`] looks.
+async fn drain(node: &Node, dispatchers: &[Arc<DispatcherHandle>]) {
+    let live = node.live();
+    let handled = || live.components.iter().map(|c| c.stats.handled.load(Ordering::Relaxed)).sum::<u64>();
+    for _ in 0..DRAINS {
+        let before = handled();
+        let rounds: Vec<u64> = dispatchers.iter().map(|d| d.idle_rounds()).collect();
+        // Two idle rounds: the second began after the first saw that nothing was left.
+        let is_idle = |(d, before): (&Arc<DispatcherHandle>, &u64)| d.is_over() || d.idle_rounds() >= before + 2;
+        while !dispatchers.iter().zip(&rounds).all(is_idle) {
+            dispatchers.iter().for_each(|d| d.nudge());
+            node.world.timer.sleep(LOOK_EVERY).await;
+        }
+        if handled() == before {
+            return;
+        }
     }
 }

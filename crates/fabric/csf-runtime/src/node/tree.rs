@@ -60,7 +60,7 @@ pub struct TreeEvent {
     pub supervisor: String,
     /// The child.
     pub child: String,
-    /// `started`, `fault`, `terminated`, `start_failed`, `delayed`, `shutdown_failed` or `budget_spent`.
+    /// `started`, `fault`, `terminated`, `dead_letter`, `stuck`, `moved`, `start_failed`, `delayed`, `shutdown_failed` or `budget_spent`.
     pub what: String,
     /// In words.
     pub detail: String,
@@ -136,7 +136,14 @@ fn pause_text(pause: Duration) -> String {
 
 /// The worst of what is below.
 fn state_of(children: &[TreeNode]) -> RunState {
-    let worst = [RunState::Failed, RunState::Restarting, RunState::Running, RunState::Starting, RunState::Stopped];
+    let worst = [
+        RunState::Stuck,
+        RunState::Failed,
+        RunState::Restarting,
+        RunState::Running,
+        RunState::Starting,
+        RunState::Stopped,
+    ];
     let has = |state: &RunState| children.iter().any(|c| c.state == *state);
     worst.into_iter().find(has).unwrap_or(RunState::Finished)
 }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Start, Subscription, TopicError, TopicSpec};
 use csf_core::port::{Batch, Journal, JournalError, LaneBatch, LaneKind, TimeSource};
-use csf_core::{LaneId, Stamp};
+use csf_core::{LaneId, MessageType, Stamp};
 
 use super::boot::{BootError, now_ns};
+use super::failing::Failures;
 use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
 use super::hub::{CoordinationHub, Subsystem};
 use super::interrupt::{Interrupt, Urgency};
@@ -20,7 +21,10 @@ use super::state::Replayed;
 use super::stop::Ending;
 use super::subsystems::{DispatcherPlan, DispatcherSubsystem, RecorderSubsystem};
 use super::tree::TreeWatch;
-use crate::exec::{ComponentObserver, ComponentPaths, Outputs, PathLatencies, Recorder, Runner, Timers};
+use crate::exec::{
+    ComponentObserver, ComponentPaths, Desk as EventDesk, Failing, IncidentSink, Machine, Outputs, PathLatencies,
+    Recorder, Runner, Timers,
+};
 use crate::persist::calculate_checksum;
 use crate::replay::{Resumption, replay_while};
 use crate::runs::Chapter;
@@ -76,7 +80,12 @@ impl Assembly {
         let tree = Arc::new(TreeWatch::new(clock.clone()));
         let watch = tree.clone();
         let observer: ComponentObserver = Arc::new(move |name, what, detail| watch.note_component(name, what, detail));
-        let wiring = wire(&bus, &topology, resumption, &observer, world.workers.cores())?;
+        let failures = Arc::<Failures>::default();
+        let sink = failures.clone();
+        let incidents: IncidentSink = Arc::new(move |incident| sink.take(incident));
+        let messages = Arc::new(catalogue.messages.clone());
+        let kit = Kit { paths: Arc::default(), observer, incidents, messages };
+        let wiring = wire(&bus, &topology, resumption, &kit, world.workers.cores())?;
         let service_stats = topology.services.iter().map(|_| Arc::default()).collect();
         let recorder = Recorder::start(journal, subscription, catalogue.messages.clone(), wiring.delivery_of, &world)?;
         let monitor = HealthMonitor::new(world.timer.clone(), world.spawn.clone(), clock.clone());
@@ -86,12 +95,12 @@ impl Assembly {
             recorder,
             clock_report: self.clock_report,
             dispatchers: Mutex::default(),
-            desks: wiring.desks,
-            observer,
+            desks: Mutex::new(wiring.desks),
+            failures: failures.clone(),
             services: OnceLock::new(),
             reloads: Reloads::default(),
             tree,
-            paths: wiring.paths,
+            kit,
             open_reader: self.open_reader,
             directory: self.directory,
             build_id: self.build_id,
@@ -106,11 +115,13 @@ impl Assembly {
             ending: Ending::default(),
             replayed,
             monitor: Arc::new(monitor),
+            guards: Arc::new(crate::resilience::NodeGuards::new(&topology.settings, &world)),
             world,
             live: RwLock::new(Arc::new(Live::new(topology, wiring.components, service_stats, 0))),
             bus,
             catalogue,
         });
+        failures.belong_to(&node);
         let services = Arc::new(ServiceSubsystem::new(Arc::downgrade(&node), sources));
         // Set once, here: the cell is fresh.
         let _ = node.services.set(services.clone());
@@ -149,7 +160,8 @@ pub(super) fn resume(
             packet.position = position;
             lanes.entry(packet.header.id.lane).or_default().packets.push(packet);
         }
-        journal.append(&Batch { packets: lanes.into_values().collect(), ..Batch::default() })?;
+        let (lanes, packets) = (resumption.missing_lanes.clone(), lanes.into_values().collect());
+        journal.append(&Batch { lanes, packets, ..Batch::default() })?;
     }
     Ok(resumption)
 }
@@ -164,11 +176,19 @@ pub(super) fn announce_run(
     journal.append(&Batch { events: vec![chapter.event()], ..Batch::default() }).map(|_| ())
 }
 
+/// What every runner of a node shares.
+#[derive(Clone)]
+pub(super) struct Kit {
+    pub(super) paths: Arc<PathLatencies>,
+    pub(super) observer: ComponentObserver,
+    incidents: IncidentSink,
+    messages: Arc<BTreeMap<String, MessageType>>,
+}
+
 struct Wiring {
     plans: Vec<DispatcherPlan>,
     desks: Vec<Desk>,
     components: Vec<LiveComponent>,
-    paths: Arc<PathLatencies>,
     delivery_of: BTreeMap<String, LaneId>,
 }
 
@@ -177,7 +197,7 @@ fn wire(
     bus: &PhaseCoherenceBus,
     topology: &Topology,
     resumption: Resumption,
-    observer: &ComponentObserver,
+    kit: &Kit,
     cores: usize,
 ) -> Result<Wiring, TopicError> {
     let threads = cores.saturating_sub(1).clamp(1, topology.components.len().max(1));
@@ -187,26 +207,27 @@ fn wire(
         let name = format!("csf-dispatch-{number}");
         let log = bus.publisher::<Delivery>(DELIVERY_TOPIC, &name, LaneKind::Delivery)?;
         let bell = Arc::<Doorbell>::default();
-        desks.push(Desk { log: log.info().id, bell: bell.clone() });
+        desks.push(Desk { log: log.info().id, generation: 0, bell: bell.clone() });
         plans.push(DispatcherPlan { name, runners: Vec::new(), log: Box::new(log), bell });
     }
-    let paths = Arc::<PathLatencies>::default();
     for ((index, node), replayed) in (0..).zip(&topology.components).zip(resumption.components) {
         let dispatcher = usize::from(index) % threads;
         let place = LiveComponent { number: index, dispatcher, stats: Arc::default() };
         let input = open_input(bus, node, Start::Earliest, &desks[dispatcher])?;
         let outputs = open_outputs(bus, node, |_| true)?;
         delivery_of.insert(node.settings.name.value.clone(), desks[dispatcher].log);
-        let new = Runner::new(node, &place, input, outputs, &paths, observer);
+        let new = Runner::new(node, &place, input, outputs, kit);
+        let machine = new.machine.map(|machine| Box::new(Machine { component: replayed.component, ..*machine }));
         plans[dispatcher].runners.push(Runner {
-            component: replayed.component,
+            machine,
             timers: replayed.timers,
+            failing: replayed.failing,
             backlog: replayed.undelivered.into(),
             ..new
         });
         components.push(place);
     }
-    Ok(Wiring { plans, desks, components, paths, delivery_of })
+    Ok(Wiring { plans, desks, components, delivery_of })
 }
 
 /// What a component reads, as one stream in the order of stamps.
@@ -243,24 +264,29 @@ impl Runner {
         place: &LiveComponent,
         input: Subscription,
         outputs: Outputs,
-        paths: &Arc<PathLatencies>,
-        observer: &ComponentObserver,
+        kit: &Kit,
     ) -> Self {
+        let ports = node.kind.writes.iter().map(|p| p.port).collect();
         Self {
             index: place.number,
             name: node.settings.name.value.clone(),
-            component: (node.factory)(),
+            machine: Some(Box::new(Machine { component: (node.factory)(), ports, outputs })),
             factory: node.factory.clone(),
             input,
-            ports: node.kind.writes.iter().map(|p| p.port).collect(),
-            outputs,
             timers: Timers::default(),
             restart: node.settings.restart,
+            stuck_after: node.settings.stuck_after,
+            desk: Some(Box::new(EventDesk::new(kit.messages.clone()))),
             stats: place.stats.clone(),
-            paths: ComponentPaths::new(paths.clone()),
+            paths: ComponentPaths::new(kit.paths.clone()),
             backlog: VecDeque::new(),
             recent_restarts: Vec::new(),
-            observer: observer.clone(),
+            failing: Failing::default(),
+            checkpoint: None,
+            is_broken: false,
+            is_reset: false,
+            observer: kit.observer.clone(),
+            incidents: kit.incidents.clone(),
             is_paused: false,
         }
     }

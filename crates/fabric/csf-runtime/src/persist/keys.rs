@@ -1,8 +1,7 @@
 //! Keys of persisted state: named, referred to, never printed; old ones stay readable, the newest writes.
 
-use std::path::PathBuf;
-
 use super::PersistenceError;
+use crate::config::{ExposeSecret, Secret};
 
 /// Bytes of a key.
 const BYTES: usize = 32;
@@ -78,16 +77,11 @@ fn load(reference: &str) -> Result<StateKey, PersistenceError> {
     let refused = |reason: String| PersistenceError::KeyReference { reference: reference.to_owned(), reason };
     let form = || refused("write NAME=file:PATH or NAME=env:VARIABLE".to_owned());
     let (id, place) = reference.split_once('=').ok_or_else(form)?;
-    let text = match place.split_once(':').ok_or_else(form)? {
-        ("file", path) => {
-            std::fs::read_to_string(PathBuf::from(path)).map_err(|e| refused(format!("{path} cannot be read: {e}")))?
-        }
-        ("env", name) => std::env::var(name).map_err(|_| refused(format!("the variable {name} is not set")))?,
-        _ => return Err(form()),
-    };
+    let text = Secret::parse(place).ok_or_else(form)?.reveal().map_err(|error| refused(error.to_string()))?;
     let wrong = || {
         refused(format!("it does not hold {} hexadecimal digits; `openssl rand -hex {BYTES}` makes some", 2 * BYTES))
     };
-    let secret = super::hex::decode(text.trim()).and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)?;
+    let secret =
+        super::hex::decode(text.expose_secret().trim()).and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)?;
     StateKey::new(id, secret)
 }

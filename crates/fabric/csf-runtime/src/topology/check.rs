@@ -130,6 +130,7 @@ impl Checker<'_> {
     fn run(&mut self, settings: Settings) -> Option<Topology> {
         self.unique_names(&settings);
         self.supervisors(&settings);
+        self.problems.extend(super::guards::check(&settings, self.catalogue));
         let services: Vec<_> = settings.services.iter().filter_map(|s| self.service(s)).collect();
         let components: Vec<_> = settings.components.iter().filter_map(|c| self.component(c)).collect();
         for component in &components {

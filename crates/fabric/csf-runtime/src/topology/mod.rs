@@ -2,6 +2,7 @@
 
 mod check;
 mod graph;
+mod guards;
 mod layout;
 mod order;
 

@@ -146,4 +146,52 @@ proptest! {
             prop_assert!(problems.iter().all(|p| p.code.starts_with("CSF-01")));
         }
     }
+
+    #[test]
+    fn any_values_under_a_guards_keys_are_read_or_refused_with_a_place(
+        lines in prop::collection::vec((prop::sample::select(GUARD_KEYS), prop::sample::select(VALUES)), 0..6)
+    ) {
+        let lines: String = lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let text = format!("{SMALL}\n[topic.n]\nresilience = \"gate\"\n[resilience.gate]\n{lines}");
+        for problem in check(&text).err().unwrap_or_default() {
+            let place = problem.location.clone().expect("every problem has a place");
+            prop_assert!(problem.code.starts_with("CSF-01") && place.span.end <= text.len(), "{:?}", problem);
+            // Two lines with one key are no TOML; everything else is said where it stands.
+            prop_assert!(problem.code == "CSF-0102" || place.line_column().0 > 10, "{:?}", problem);
+        }
+    }
 }
+
+const GUARD_KEYS: &[&str] = &[
+    "timeout",
+    "try_timeout",
+    "circuit_breaker",
+    "circuit_breaker.timeout_seconds",
+    "circuit_breaker.half_open_max",
+    "circuit_breaker.failure_rate",
+    "retry_policy.jitter",
+    "retry_policy.budget",
+    "retry_policy.budget.share",
+    "bulkhead",
+    "rate_limit.calls",
+    "fallback",
+    "unknown",
+];
+
+const VALUES: &[&str] = &[
+    "0",
+    "-1",
+    "3",
+    "1e9",
+    "nan",
+    "true",
+    "\"1s\"",
+    "\"full\"",
+    "\"\"",
+    "{}",
+    "[]",
+    "[{}]",
+    "[{ cache = { ttl = \"x\" } }, { cache = { ttl = 1 } }, { nothing = 1 }]",
+    "{ share = \"x\", brust = 1 }",
+    "2026-01-01",
+];

@@ -2,11 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config;
+mod failing;
 mod health;
 mod hub;
 mod node;
 mod otp_suite;
+mod reload;
+mod resilience;
+mod secrets;
 mod services;
 mod shutdown;
 mod simulated;
+mod stuck;
 mod world;

@@ -3,13 +3,19 @@
 use csf_core::port::{Scan, Timer};
 use csf_runtime::World;
 use csf_runtime::node::boot;
+use csf_runtime::replay::replay;
 use csf_sim::{MemoryStore, SeededRng, SimClock, SimExecutor};
 use serde_json::json;
 
-use crate::world::{SMALL, options_in};
+use crate::world::{SMALL, catalogue, options_in};
 
 /// Runs a node for a minute, publishing a number a second, and returns what its journal holds.
 fn minute(seed: u64) -> (Vec<String>, u64) {
+    minute_of(seed, |second| second).0
+}
+
+/// [`minute`] with these numbers, and what it stored.
+fn minute_of(seed: u64, number: impl Fn(i64) -> i64) -> ((Vec<String>, u64), MemoryStore) {
     let sim = SimExecutor::new(seed);
     let store = MemoryStore::default();
     let world = World::simulated(sim.clone(), move || Box::new(SeededRng::new(seed)));
@@ -19,14 +25,24 @@ fn minute(seed: u64) -> (Vec<String>, u64) {
         let node = boot(options).await.unwrap();
         for value in 0..60 {
             sim.sleep(std::time::Duration::from_secs(1)).await;
-            let (id, _) = node.publish_json("n", json!({ "value": value })).unwrap();
+            let (id, _) = node.publish_json("n", json!({ "value": number(value) })).unwrap();
             node.feed().durable(id).await.unwrap();
         }
         node.shutdown().await;
     })
     .unwrap();
     let packets = store.reader().scan(&Scan { from_position: 1, limit: 10_000, lanes: Vec::new() }).unwrap();
-    (packets.iter().map(|p| format!("{p:?}")).collect(), sim.polls())
+    ((packets.iter().map(|p| format!("{p:?}")).collect(), sim.polls()), store)
+}
+
+#[test]
+fn failures_are_mended_in_simulation_too_and_one_seed_repeats_them() {
+    let poison = |second: i64| if second == 30 { -2 } else { second };
+    let (first, store) = minute_of(7, poison);
+    assert_eq!(first.0.len(), 3 * 59 + 4, "poison is a number and three deliveries");
+    assert_eq!(first, minute_of(7, poison).0);
+    let report = replay(store.reader().as_mut(), &catalogue(), None, &mut |_| ()).unwrap().report;
+    assert_eq!((report.compared, report.equal, report.first_difference), (59, 59, None));
 }
 
 #[test]

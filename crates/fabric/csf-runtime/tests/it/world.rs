@@ -101,6 +101,87 @@ impl Component for Liar {
     }
 }
 
+/// Adds up like the adder, but its snapshot forgets the sum.
+#[derive(Default)]
+struct Forgetful(Adder);
+
+impl Component for Forgetful {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
+        self.0.on_event(cx, event)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// Whose handler hangs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct HangOptions {
+    /// The door it waits at: of one test.
+    pub(crate) door: String,
+}
+
+impl Options for HangOptions {}
+
+/// Where handlers hang until a test lets them go.
+#[derive(Default)]
+pub(crate) struct Door {
+    is_open: std::sync::Mutex<bool>,
+    opens: std::sync::Condvar,
+    /// Components that are gone.
+    pub(crate) gone: AtomicU64,
+}
+
+impl Door {
+    pub(crate) fn of(test: &str) -> Arc<Self> {
+        static DOORS: std::sync::Mutex<std::collections::BTreeMap<String, Arc<Door>>> =
+            std::sync::Mutex::new(std::collections::BTreeMap::new());
+        DOORS.lock().unwrap().entry(test.to_owned()).or_default().clone()
+    }
+
+    pub(crate) fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opens.notify_all();
+    }
+
+    fn pass(&self) {
+        drop(self.opens.wait_while(self.is_open.lock().unwrap(), |is_open| !*is_open).unwrap());
+    }
+}
+
+/// Repeats numbers; hangs at -9 until its door is opened.
+struct Hanger(Arc<Door>);
+
+impl Component for Hanger {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
+        let number = event.get::<Number>()?;
+        if number.value == -9 {
+            self.0.pass();
+        }
+        cx.publish("sum", Sum { sum: number.value }).map(drop)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+impl Drop for Hanger {
+    fn drop(&mut self) {
+        self.0.gone.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CountOptions {
@@ -127,6 +208,86 @@ impl Service for Counter {
             cx.stopping().await;
             Ok(())
         })
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LeaverOptions {
+    last: i64,
+}
+
+impl Options for LeaverOptions {}
+
+/// Asked to stop, it publishes a last number, and goes when a keeper panicked over it, if it is one for that.
+struct Leaver(i64);
+
+/// Panics of keepers that a [`Leaver`] waits for.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+impl Service for Leaver {
+    fn run(self: Box<Self>, mut cx: ServiceContext) -> BoxFuture<'static, Result<(), ServiceError>> {
+        Box::pin(async move {
+            let Some(mut out) = cx.publisher::<Number>("number")? else { return Ok(()) };
+            cx.stopping().await;
+            let before = PANICS.load(Ordering::SeqCst);
+            out.publish(Number { value: self.0 }, csf_core::Attributes::default()).await?;
+            while self.0 == -2 && PANICS.load(Ordering::SeqCst) == before {
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct KeeperOptions {
+    /// What a number counts for.
+    times: i64,
+    /// Whether it goes on from an instance with other options.
+    #[serde(default)]
+    takes_over: bool,
+}
+
+impl Options for KeeperOptions {}
+
+/// Adds up numbers times what its options say; panics on -2, sets a timer of a minute on -4.
+struct Keeper {
+    options: KeeperOptions,
+    adder: Adder,
+}
+
+impl Component for Keeper {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: &Event<'_>) -> Result<(), Fault> {
+        let value = event.get::<Number>()?.value;
+        if value == -2 {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+            panic!("minus two");
+        }
+        if value == -4 {
+            cx.set_timer(TimerId(1), cx.now().after(60_000_000_000));
+        }
+        self.adder.sum += value * self.options.times;
+        cx.publish("sum", Sum { sum: self.adder.sum })?;
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.adder.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
+        self.adder.restore(snapshot)
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _timer: TimerId) -> Result<(), Fault> {
+        cx.publish("sum", Sum { sum: 1000 + self.adder.sum })?;
+        Ok(())
+    }
+
+    fn take_over(&mut self, snapshot: &[u8]) -> bool {
+        self.options.takes_over && self.restore(snapshot).is_ok()
     }
 }
 
@@ -188,9 +349,23 @@ impl Pack for TestPack {
     fn register(&self, registrar: &mut Registrar<'_>) {
         let counter = registrar.service::<CountOptions, _>("counter", "counts", |o| Counter(o.count));
         counter.writes::<Number>("number").done();
+        let recounter = registrar.service::<CountOptions, _>("recounter", "counts too", |o| Counter(o.count));
+        recounter.writes::<Number>("number").done();
+        let leaver = registrar.service::<LeaverOptions, _>("leaver", "goes with a number", |o| Leaver(o.last));
+        leaver.writes::<Number>("number").done();
         registrar.service::<FlakyOptions, _>("flaky", "goes wrong", |o| Flaky(o.clone())).done();
         let adder = registrar.component::<NoOptions, _>("adder", "adds", |_| Adder::default());
         adder.reads::<Number>().reads::<Sum>().writes::<Sum>("sum").done();
+        let keeper = |o: &KeeperOptions| Keeper { options: o.clone(), adder: Adder::default() };
+        registrar
+            .component::<KeeperOptions, _>("keeper", "keeps", keeper)
+            .reads::<Number>()
+            .writes::<Sum>("sum")
+            .done();
+        let hanger = registrar.component::<HangOptions, _>("hanger", "hangs", |o| Hanger(Door::of(&o.door)));
+        hanger.reads::<Number>().writes::<Sum>("sum").done();
+        let forgetful = registrar.component::<NoOptions, _>("forgetful", "forgets", |_| Forgetful::default());
+        forgetful.reads::<Number>().writes::<Sum>("sum").done();
         let liar = registrar.component::<NoOptions, _>("liar", "lies", |_| Liar);
         liar.reads::<Number>().writes::<Sum>("sum").done();
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use csf_bus::{Start, Topic, TopicError};
 use csf_core::{LaneId, MessageId, Stamp};
@@ -16,6 +17,9 @@ use crate::node::live::{Live, LiveComponent};
 use crate::node::wiring::{open_input, open_outputs};
 use crate::runs::{Begins, Chapter};
 use crate::topology::{ComponentNode, Topology};
+
+/// Between two looks whether a component has its state back.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// What is done to a dispatcher's runners, in order.
 type Job = Box<dyn FnOnce(&mut Vec<Runner>) + Send>;
@@ -44,6 +48,7 @@ impl Node {
         let resumed = self.now_ns();
         if outcome.is_ok() {
             *self.live.write().unwrap_or_else(PoisonError::into_inner) = next.clone();
+            self.guards.apply(&next.topology.settings);
             self.watch_parts();
         }
         if let Some(runner) = runner {
@@ -63,7 +68,7 @@ impl Node {
     fn lay_out(&self, live: &Live, turnover: &Turnover, to: Topology) -> Arc<Live> {
         let stays = |name: &str| live.component(name).map(|(_, place)| place.clone());
         let mut taken: BTreeSet<u16> = BTreeSet::new();
-        let mut load = vec![0_usize; self.desks.len()];
+        let mut load = vec![0_usize; self.desk_count()];
         for place in to.component_names().filter_map(|name| stays(&name)) {
             taken.insert(place.number);
             load[place.dispatcher] += 1;
@@ -95,7 +100,7 @@ impl Node {
             }
         }
         let delivery_of =
-            next.components().map(|(node, place)| (node.settings.name.value.clone(), self.desks[place.dispatcher].log));
+            next.components().map(|(node, place)| (node.settings.name.value.clone(), self.desk(place.dispatcher).log));
         self.recorder.record(topics, delivery_of.collect()).await.map_err(|reason| ReloadError::Journal { reason })
     }
 
@@ -110,6 +115,7 @@ impl Node {
         let touched: BTreeSet<String> =
             turnover.removed.iter().chain(turnover.altered.iter().map(|altered| &altered.name)).cloned().collect();
         self.set_paused(&touched, true).await?;
+        self.wait_for_states(&touched).await?;
         let prepared = self.prepare(live, next, turnover, stopped).await;
         let jobs = match prepared {
             Ok(jobs) => jobs,
@@ -134,7 +140,7 @@ impl Node {
         if names.is_empty() {
             return Ok(());
         }
-        for at in 0..self.desks.len() {
+        for at in 0..self.desk_count() {
             let names = names.clone();
             let job = move |runners: &mut Vec<Runner>| {
                 runners.iter_mut().filter(|r| names.contains(&r.name)).for_each(|r| r.is_paused = is_paused);
@@ -142,6 +148,28 @@ impl Node {
             self.dispatcher(at)?.between_rounds(job).await.ok_or(ReloadError::DispatcherGone)?;
         }
         Ok(())
+    }
+
+    /// A component that waits for the state it had before a failure cannot be changed meanwhile.
+    async fn wait_for_states(&self, names: &BTreeSet<String>) -> Result<(), ReloadError> {
+        for at in 0..self.desk_count() {
+            loop {
+                let names = names.clone();
+                let is_waiting = move |runners: &mut Vec<Runner>| {
+                    runners.iter().any(|runner| runner.is_broken && names.contains(&runner.name))
+                };
+                let answer = self.dispatcher(at)?.between_rounds(is_waiting).await;
+                if !answer.ok_or(ReloadError::DispatcherGone)? {
+                    break;
+                }
+                self.world.timer.sleep(LOOK_AGAIN).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn desk_count(&self) -> usize {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Opens what the components will need, makes everything before durable, and journals the change.
@@ -163,12 +191,17 @@ impl Node {
             }));
         }
         for altered in &turnover.altered {
-            begins.insert(altered.name.clone(), self.begins(&altered.reads_newly)?);
             let (Some((was, place)), Some((node, _))) = (live.component(&altered.name), next.component(&altered.name))
             else {
                 continue;
             };
-            jobs.entry(place.dispatcher).or_default().push(self.alteration(was, node, altered)?);
+            // One that was given up, be it since the plan was made, let go of everything; a change brings it back.
+            let reads_newly = match place.stats.state() {
+                RunState::Failed => node.settings.reads.iter().map(|topic| topic.value.clone()).collect(),
+                _ => altered.reads_newly.clone(),
+            };
+            begins.insert(altered.name.clone(), self.begins(&reads_newly)?);
+            jobs.entry(place.dispatcher).or_default().push(self.alteration(was, node, altered, &reads_newly)?);
         }
         for name in &turnover.added {
             let Some((node, place)) = next.component(name) else { continue };
@@ -187,7 +220,7 @@ impl Node {
             is_start: false,
             begins,
         };
-        let journaled = self.recorder.append(chapter.event()).await;
+        let journaled = self.recorder.try_append(chapter.event()).await;
         journaled.map_err(|reason| ReloadError::Journal { reason })?;
         Ok(jobs)
     }
@@ -220,9 +253,9 @@ impl Node {
     }
 
     fn addition(&self, node: &ComponentNode, place: &LiveComponent) -> Result<Job, TopicError> {
-        let input = open_input(&self.bus, node, Start::Now, &self.desks[place.dispatcher])?;
+        let input = open_input(&self.bus, node, Start::Now, &self.desk(place.dispatcher))?;
         let outputs = open_outputs(&self.bus, node, |_| true)?;
-        let mut runner = Runner::new(node, place, input, outputs, &self.paths, &self.observer);
+        let mut runner = Runner::new(node, place, input, outputs, &self.kit);
         Ok(Box::new(move |runners| {
             runner.input.allow_sleep();
             runner.stats.set_state(RunState::Running);
@@ -231,40 +264,49 @@ impl Node {
         }))
     }
 
-    fn alteration(&self, was: &ComponentNode, node: &ComponentNode, altered: &Altered) -> Result<Job, TopicError> {
+    fn alteration(
+        &self,
+        was: &ComponentNode,
+        node: &ComponentNode,
+        altered: &Altered,
+        reads_newly: &[String],
+    ) -> Result<Job, TopicError> {
         let written: BTreeSet<String> = was.settings.writes.values().map(|topic| topic.value.clone()).collect();
         let mut opened = open_outputs(&self.bus, node, |topic| !written.contains(topic))?;
-        let reads: Vec<Arc<Topic>> =
-            altered.reads_newly.iter().map(|topic| self.bus.topic(topic)).collect::<Result<_, _>>()?;
+        let reads: Vec<Arc<Topic>> = reads_newly.iter().map(|topic| self.bus.topic(topic)).collect::<Result<_, _>>()?;
         let (was, node, leaves) = (was.clone(), node.clone(), altered.leaves.clone());
         let (is_same_machine, is_connected_otherwise) = (altered.is_same_machine, altered.is_connected_otherwise);
-        let paths = self.paths.clone();
+        let paths = self.kit.paths.clone();
         Ok(Box::new(move |runners| {
             let Some(runner) = runners.iter_mut().find(|r| r.name == node.settings.name.value) else { return };
+            // A stuck one has its lanes with it: the next start takes it up as it is told now.
+            let Some(machine) = &mut runner.machine else { return };
             leaves.iter().for_each(|topic| runner.input.remove_topic(topic));
             runner.backlog.retain(|(lane, ..)| !leaves.contains(&lane.topic));
             reads.iter().for_each(|topic| runner.input.add_topic(topic, Start::Now));
             runner.input.allow_sleep();
             if is_connected_otherwise {
-                let mut held = std::mem::take(&mut runner.outputs);
+                let mut held = std::mem::take(&mut machine.outputs);
                 held.append(&mut opened);
                 for (port, topic) in &node.settings.writes {
                     if let Some(at) = held.iter().position(|(_, writer)| writer.info().topic == topic.value) {
-                        runner.outputs.push((port.clone(), held.swap_remove(at).1));
+                        machine.outputs.push((port.clone(), held.swap_remove(at).1));
                     }
                 }
                 runner.paths = ComponentPaths::new(paths);
             }
             if !is_same_machine {
                 let timers = std::mem::take(&mut runner.timers);
-                (runner.component, runner.timers) = hand_over(runner.component.as_ref(), timers, &was, &node);
+                (machine.component, runner.timers) = hand_over(machine.component.as_ref(), timers, &was, &node);
                 runner.stats.add_instance();
                 (runner.observer)(&runner.name, "started", "by a change of its options");
             }
+            machine.ports = node.kind.writes.iter().map(|p| p.port).collect();
             runner.factory = node.factory.clone();
-            runner.ports = node.kind.writes.iter().map(|p| p.port).collect();
             runner.restart = node.settings.restart;
+            runner.stuck_after = node.settings.stuck_after;
             runner.recent_restarts.clear();
+            runner.checkpoint = None;
             runner.stats.set_state(RunState::Running);
             runner.is_paused = false;
         }))

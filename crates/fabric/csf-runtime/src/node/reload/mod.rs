@@ -176,6 +176,8 @@ impl Node {
     /// # Errors
     /// [`ReloadError`]; the old configuration stays in force.
     pub async fn reload(&self) -> Result<ReloadReport, ReloadError> {
+        // Read in turn: what was read before another change would take that back.
+        let _turn = self.reloads.turn.lock().await;
         let topology = match self.read_configuration() {
             Ok(topology) => topology,
             Err(error) => {
@@ -183,7 +185,7 @@ impl Node {
                 return Err(error);
             }
         };
-        self.reconfigure(topology).await
+        self.change(topology).await
     }
 
     /// [`Node::reload`] to this configuration.
@@ -192,6 +194,11 @@ impl Node {
     /// As [`Node::reload`].
     pub async fn reconfigure(&self, to: Topology) -> Result<ReloadReport, ReloadError> {
         let _turn = self.reloads.turn.lock().await;
+        self.change(to).await
+    }
+
+    /// For who has the turn.
+    async fn change(&self, to: Topology) -> Result<ReloadReport, ReloadError> {
         match self.state() {
             NodeState::Running => {}
             state => return Err(ReloadError::NotRunning { state }),
@@ -236,8 +243,6 @@ impl Node {
             stamp: Stamp(self.now_ns()),
             data: serde_json::json!({ "code": error.code(), "reason": error.to_string(), "problems": problems }),
         };
-        if !matches!(error, ReloadError::Journal { .. }) {
-            let _ = self.recorder.append(event).await;
-        }
+        let _ = self.recorder.try_append(event).await;
     }
 }

@@ -153,7 +153,10 @@ impl ReloadPlan {
                 "supervisor" if !changed.is_empty() => {
                     planner.step(action, kind, name, changed, "its services are started again below it");
                 }
-                "topic" | "supervisor" => {}
+                "resilience" if !changed.is_empty() => {
+                    planner.step(action, kind, name, changed, "its limits hold from the next call on");
+                }
+                "topic" | "supervisor" | "resilience" => {}
                 _ => planner.fixed(kind, name, &changed),
             }
         }
@@ -209,6 +212,9 @@ impl Planner {
                 self.plan.untouched.push(name.to_owned());
                 return;
             }
+            PlanAction::Change if keys.iter().any(|change| change.key.starts_with("resilience")) => {
+                "guarded otherwise from its next call on"
+            }
             PlanAction::Change => "from the next start on",
         };
         self.step(action, "service", name, keys, effect);
@@ -219,9 +225,10 @@ impl Planner {
         if let (Some(was), Some(is)) = (from.topics.get(name), to.topics.get(name))
             && (was.capacity, was.history) != (is.capacity, is.history)
         {
-            self.fixed("topic", name, &keys);
+            let fixed: Vec<KeyChange> = keys.into_iter().filter(|change| change.key != "resilience").collect();
+            self.fixed("topic", name, &fixed);
         } else {
-            self.step(action, "topic", name, keys, "from its next lane on");
+            self.step(action, "topic", name, keys, "guarded so from the next packet on");
         }
     }
 

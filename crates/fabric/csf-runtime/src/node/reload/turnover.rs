@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::ComponentSettings;
-use crate::exec::RunState;
 use crate::node::live::Live;
 use crate::node::services::{Group, groups};
 use crate::supervise::Strategy;
@@ -33,25 +32,25 @@ pub(super) struct Altered {
 impl Turnover {
     pub(super) fn between(live: &Live, to: &Topology) -> Self {
         let mut turnover = Self::default();
-        for (node, place) in live.components() {
+        for (node, _) in live.components() {
             let name = &node.settings.name.value;
             let Some(next) = to.component(name) else {
                 turnover.removed.push(name.clone());
                 continue;
             };
-            // One that was given up let go of everything; a change brings it back.
-            let is_given_up = place.stats.state() == RunState::Failed;
             let (was, is) = (reads(&node.settings), reads(&next.settings));
             let is_same_machine = node.settings.is_same_machine(&next.settings);
             let is_connected_otherwise = was != is || writes(node) != writes(next);
-            if is_same_machine && !is_connected_otherwise && node.settings.restart == next.settings.restart {
+            let has_same_limits = node.settings.restart == next.settings.restart
+                && node.settings.stuck_after == next.settings.stuck_after;
+            if is_same_machine && !is_connected_otherwise && has_same_limits {
                 continue;
             }
             turnover.altered.push(Altered {
                 name: name.clone(),
                 is_same_machine,
                 is_connected_otherwise,
-                reads_newly: is.iter().filter(|t| is_given_up || !was.contains(*t)).map(|t| (*t).to_owned()).collect(),
+                reads_newly: is.difference(&was).map(|t| (*t).to_owned()).collect(),
                 leaves: was.difference(&is).map(|t| (*t).to_owned()).collect(),
             });
         }

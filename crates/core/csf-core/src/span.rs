@@ -1,9 +1,13 @@
-//! Times as text: a number with a unit, as everywhere in a configuration.
+//! Times as text: a number with a unit, as everywhere in a configuration and on the command line. The only reader of them.
 
 use std::time::Duration;
 
 /// A day.
 pub const DAY: Duration = Duration::from_secs(86_400);
+
+/// What [`parse`] reads, as a regular expression for a JSON Schema. It also admits numbers that are no number, such as `1.2.3s`, and times
+/// above 584 years.
+pub const PATTERN: &str = r"^\s*[0-9][0-9.]*\s*(ns|us|µs|ms|s|min|h)\s*$";
 
 const UNITS: [(&str, u64); 6] = [
     ("h", 3_600_000_000_000),
@@ -40,7 +44,8 @@ pub fn text(span: Duration) -> String {
 }
 
 /// `span` times `factor`, at most the longest time there is.
-pub(crate) fn scaled(span: Duration, factor: f64) -> Duration {
+#[must_use]
+pub fn scaled(span: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(span.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
@@ -58,6 +63,14 @@ mod tests {
         assert_eq!(parse("3µs"), Some(Duration::from_micros(3)));
         for bad in ["", "5", "-5s", "5 parsecs", "s", "1.2.3s", "99999999999999h", "1e3s"] {
             assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    /// The schema of the configuration is tested with a real engine.
+    #[test]
+    fn the_pattern_names_every_unit() {
+        for (unit, _) in UNITS {
+            assert!(PATTERN.split(['(', ')', '|']).any(|part| part == unit), "{unit}");
         }
     }
 
