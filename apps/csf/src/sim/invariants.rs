@@ -197,7 +197,7 @@ pub(super) fn measurements(disk: &SimDisk) -> Measurements {
 fn no_gaps(reader: &mut dyn JournalReader, packets: u64, violations: &mut Vec<String>) {
     let size = reader.size().map_or(0, |size| size.position);
     // Packets are in order of their positions, without doubles: that was looked at before.
-    let known = [csf_runtime::runs::RUN_STREAM, "csf.lane"]
+    let known = [csf_runtime::runs::RUN_STREAM, csf_runtime::node::DEAD_LETTER_STREAM, "csf.lane"]
         .map(|stream| reader.events(stream, 0, usize::MAX).map_or(0, |e| e.len()));
     if size.checked_sub(packets) != Some(known.iter().sum::<usize>() as u64) {
         violations.push(format!("{size} positions, but {packets} packets and {known:?} events"));

@@ -176,15 +176,18 @@ impl Editor {
             (Ok(_), None) => vec!["was carried out".to_owned()],
             (Err(error), to) => Self::judge_refused(&before, &after, error, to.is_some(), self.is_sound()),
         };
-        let restarts = (change.part.0 == "service" && outcome.is_ok())
-            .then(|| invariants::restarts_of(&self.node.supervision().root, &change.part.1));
+        // What an earlier change would have done comes with this one.
+        let done = [&change.part].into_iter().chain(&self.owed).filter(|(kind, _)| outcome.is_ok() && *kind == "service");
+        let tree = self.node.supervision().root;
+        let renewed: Vec<(String, u64)> =
+            done.map(|(_, name)| (name.clone(), invariants::restarts_of(&tree, name))).collect();
         match &outcome {
             Ok(_) => self.owed.clear(),
             Err(_) if is_valid => self.owed.push(change.part.clone()),
             Err(_) => {}
         }
         let mut books = self.notebook.books();
-        books.renewed.extend(restarts.map(|restarts| (change.part.1.clone(), restarts)));
+        books.renewed.extend(renewed);
         books.run.reloads += u64::from(outcome.is_ok());
         books.run.refused_reloads += u64::from(outcome.is_err());
         books.run.violations.extend(violations.into_iter().map(|what| format!("reload ({}): {what}", change.what)));

@@ -282,7 +282,8 @@ fn a_stop_handles_what_was_accepted_and_takes_nothing_more() {
             address.tell(Order::Work(Duration::from_millis(1), note)).await.unwrap();
         }
         root.stop(ExitReason::Shutdown);
-        world.sim.sleep(Duration::from_millis(10)).await;
+        // It is seen between two batches, of 128 messages at most.
+        world.sim.sleep(Duration::from_millis(200)).await;
         let Err(Refused::Closed(Order::Note(7))) = address.tell(Order::Note(7)).await else { panic!("it is stopping") };
         assert_eq!(root.ended().await, ExitReason::Shutdown);
         assert_eq!(world.noted(), (0..300).collect::<Vec<_>>());
