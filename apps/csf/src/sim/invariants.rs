@@ -123,7 +123,7 @@ fn in_order(packets: &[StoredPacket], violations: &mut Vec<String>) {
 fn no_gaps(reader: &mut dyn JournalReader, packets: &[StoredPacket], size: u64, violations: &mut Vec<String>) {
     // Packets are in order of their positions, without doubles: that was looked at before.
     let events = size - packets.len() as u64;
-    let known = [csf_runtime::runs::RUN_STREAM, "csf.lane"]
+    let known = [csf_runtime::runs::RUN_STREAM, csf_runtime::node::DEAD_LETTER_STREAM, "csf.lane"]
         .map(|stream| reader.events(stream, 0, usize::MAX).map_or(0, |e| e.len()));
     if events != known.iter().sum::<usize>() as u64 {
         violations.push(format!("{size} positions, but {} packets and {known:?} events", packets.len()));
