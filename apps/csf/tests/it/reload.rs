@@ -1,7 +1,7 @@
 //! A node of the binary whose configuration changes: by its file, by SIGHUP, by `csf config reload`.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -22,6 +22,16 @@ reads = ["host.cpu"]
 writes = { anomaly = "host.anomaly" }
 "#;
 
+/// A node that does not outlive its test.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn part<'a>(parts: &'a Value, name: &str) -> &'a Value {
     parts["components"].as_array().unwrap().iter().find(|part| part["name"] == name).unwrap()
 }
@@ -31,12 +41,9 @@ fn a_file_that_changes_is_taken_and_a_bad_one_is_refused() {
     let state = Scratch::new();
     let file = state.join("csf.toml");
     std::fs::write(&file, CONFIG).unwrap();
-    let mut child = csf(&state, &["up", "--watch", "--listen", "127.0.0.1:0", "--journal", "journal"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut node = csf(&state, &["up", "--watch", "--listen", "127.0.0.1:0", "--journal", "journal"]);
+    let mut node = Ends(node.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(node.0.stderr.take().unwrap()).lines();
     let mut until = |beginning: &str| {
         let mut said = String::new();
         loop {
@@ -78,7 +85,7 @@ fn a_file_that_changes_is_taken_and_a_bad_one_is_refused() {
     std::fs::write(&file, CONFIG.replace("reads =", "raise_sigmas = 7.0\nreads =")).unwrap();
     let plan = text(&state, &["config", "reload", "--dry-run"]);
     assert!(plan.contains("raise_sigmas: (default) -> 7.0"), "{plan}");
-    let hangup = Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
+    let hangup = Command::new("kill").args(["-HUP", &node.0.id().to_string()]).status().unwrap();
     assert!(hangup.success());
     loop {
         // The file is watched too, and may have been first.
@@ -88,8 +95,8 @@ fn a_file_that_changes_is_taken_and_a_bad_one_is_refused() {
             break;
         }
     }
-    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(Command::new("kill").arg(node.0.id().to_string()).status().unwrap().success());
+    assert_eq!(node.0.wait().unwrap().code(), Some(0));
 
     // The journal tells it all, and replays equal.
     let replayed = json(&state, &["replay", "journal", "--json"]);
