@@ -91,8 +91,19 @@ pub(crate) fn peak_memory_bytes() -> u64 {
 
 /// Names this build: version and checksum of the executable. Replay holds for one of these.
 pub(crate) fn build_id() -> String {
-    let checksum = std::env::current_exe().and_then(std::fs::read).map_or(0, |bytes| crc32fast::hash(&bytes));
+    let checksum = std::env::current_exe().and_then(|path| checksum_of(std::fs::File::open(path)?)).unwrap_or(0);
     format!("{}+{checksum:08x}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Piece by piece: an executable with its debug information is large.
+fn checksum_of(mut file: impl std::io::Read) -> std::io::Result<u32> {
+    let (mut checksum, mut piece) = (crc32fast::Hasher::new(), vec![0; 1 << 18]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(checksum.finalize()),
+            length => checksum.update(&piece[..length]),
+        }
+    }
 }
 
 /// Removes the files of nodes that are gone.

@@ -44,7 +44,7 @@ fn the_demo_flies_within_its_goals_and_replays_bit_for_bit() {
     assert!(number("takeoff_difference_s").abs() <= 1.0 && number("landing_difference_s").abs() <= 1.0);
     assert!(number("held_fix_rms_m") > 0.0 && number("constant_velocity_rms_m") > 0.0);
     if !csf_path().display().to_string().contains("debug") {
-        assert!(number("peak_memory_bytes") < 150e6);
+        assert!(number("peak_memory_bytes") < 100e6);
     }
 
     let replay = json(&state, &["replay", &journal, "--json"]);
