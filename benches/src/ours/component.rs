@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use csf_bus::{Doorbell, EffectWriter, Interest, Order, PhaseCoherenceBus, Publisher, Start, Subscriber, TopicSpec};
 use csf_core::port::LaneKind;
 use csf_core::{Attributes, Component, Context, Event, Fault, MessageType};
 use csf_runtime::config::RestartSettings;
-use csf_runtime::exec::{ComponentStats, Dispatcher, DispatcherHandle, Recorder, RecorderHandle, Runner, Timers};
+use csf_runtime::exec::{
+    ComponentStats, Desk, Dispatcher, DispatcherHandle, Failing, Machine, Recorder, RecorderHandle, Runner, Timers,
+};
 use csf_runtime::{DELIVERY_TOPIC, Delivery, World};
 use csf_sim::MemoryStore;
 use tokio::runtime::Runtime;
@@ -26,6 +29,8 @@ const DISPATCHER: &str = "bench-dispatch";
 const DELIVERIES: usize = 8192;
 /// The dispatcher spins so long before it sleeps: longer than the load pauses.
 const SPIN_NS: u64 = 1_000_000_000;
+/// A handler may take so long, as a node has it by default.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// Whether the journal is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,26 +112,38 @@ fn wire(bus: &PhaseCoherenceBus, recording: Recording) -> Result<(Asking, Answer
             Some(Recorder::start(Box::new(MemoryStore::default().open()?), lanes, messages, delivery_of, &world)?)
         }
     };
+    let types = [MessageType::of::<Frame<SMALL>>(), MessageType::of::<Delivery>()];
+    let messages = Arc::new(types.into_iter().map(|message| (message.full_name(), message)).collect());
     let bell = Arc::new(Doorbell::default());
     let runner = Runner {
         index: 0,
         name: COMPONENT.to_owned(),
-        component: Box::new(Echo),
+        machine: Some(Box::new(Machine {
+            component: Box::new(Echo),
+            ports: vec!["out"],
+            outputs: vec![("out".to_owned(), bus.effect_writer::<Frame<SMALL>>(ANSWERS, COMPONENT)?)],
+        })),
         factory: Arc::new(|| Box::new(Echo)),
         input: bus.subscribe_any(
             &[REQUESTS],
             Interest::new().start(Start::Earliest).order(Order::Stamp),
             bell.clone(),
         )?,
-        ports: vec!["out"],
-        outputs: vec![("out".to_owned(), bus.effect_writer::<Frame<SMALL>>(ANSWERS, COMPONENT)?)],
         timers: Timers::default(),
         restart: RestartSettings::default(),
+        stuck_after: Some(STUCK_AFTER),
+        desk: Some(Box::new(Desk::new(messages))),
         stats: Arc::new(ComponentStats::default()),
         paths: Default::default(),
         backlog: Default::default(),
         recent_restarts: Vec::new(),
-        observer: std::sync::Arc::new(|_, _, _| {}),
+        failing: Failing::default(),
+        checkpoint: None,
+        is_broken: false,
+        is_reset: false,
+        is_paused: false,
+        observer: Arc::new(|_, _, _| {}),
+        incidents: Arc::new(|_| {}),
     };
     let asking = Asking {
         publisher: bus.publisher(REQUESTS, "bench", LaneKind::Source)?,

@@ -12,13 +12,20 @@ use crate::diagnostic::Failure;
 pub(crate) fn run(args: &ConfigReload) -> Outcome {
     let client = Client::connect(args.remote.node.as_deref())?;
     let (status, answer) = client.post_any("/api/v1/configuration/reload", &json!({ "dry_run": args.dry_run }))?;
-    let is_done = status.is_success();
+    // As for every command: 2 for a configuration with problems, 1 for the rest.
+    let has_problems = answer["error"]["problems"].as_array().is_some_and(|problems| !problems.is_empty());
+    let code = match status.is_success() {
+        true => ExitCode::SUCCESS,
+        false if has_problems => ExitCode::from(2),
+        false => ExitCode::FAILURE,
+    };
     if args.remote.json {
         print_json(&answer)?;
-        return Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::from(2) });
+        return Ok(code);
     }
-    if !is_done {
-        return Err(refused(&answer));
+    if !status.is_success() {
+        refused(&answer).print();
+        return Ok(code);
     }
     print!("{}", answer["text"].as_str().unwrap_or_default());
     if args.dry_run {

@@ -73,6 +73,8 @@ fn a_file_that_changes_is_taken_and_a_bad_one_is_refused() {
     assert!(by_hand.contains("csf.toml:11:1: [CSF-0103] unknown key `raise_sigma`"), "{by_hand}");
     assert!(by_hand.contains("the configuration has 1 problem; the old one stays in force"), "{by_hand}");
 
+    assert_eq!(run(&state, &["config", "reload"]).status.code(), Some(2));
+
     // What needs another start is refused whole; a dry run says so with the exit code of a bad configuration.
     std::fs::write(&file, CONFIG.replace("name = \"lab\"", "name = \"ground\"")).unwrap();
     let output = run(&state, &["config", "reload", "--dry-run", "--json"]);
