@@ -177,7 +177,8 @@ impl Editor {
             (Err(error), to) => Self::judge_refused(&before, &after, error, to.is_some(), self.is_sound()),
         };
         // What an earlier change would have done comes with this one.
-        let done = [&change.part].into_iter().chain(&self.owed).filter(|(kind, _)| outcome.is_ok() && *kind == "service");
+        let done =
+            [&change.part].into_iter().chain(&self.owed).filter(|(kind, _)| outcome.is_ok() && *kind == "service");
         let tree = self.node.supervision().root;
         let renewed: Vec<(String, u64)> =
             done.map(|(_, name)| (name.clone(), invariants::restarts_of(&tree, name))).collect();
