@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use csf_core::Incarnation;
 use csf_core::LaneId;
 use csf_core::port::{
-    Batch, Durability, Journal, JournalError, JournalReader, JournalSize, LaneInfo, Receipt, Scan, StoredEvent,
-    StoredPacket,
+    Batch, Durability, Journal, JournalError, JournalReader, JournalSize, LaneInfo, Page, Read, Receipt, Scan,
+    StoredPacket, StreamHead,
 };
 
 use crate::memory_state::{State, directory};
@@ -86,8 +86,8 @@ impl Drop for MemoryJournal {
 impl Journal for MemoryJournal {
     fn append(&mut self, batch: &Batch) -> Result<Receipt, JournalError> {
         let mut state = self.store.lock();
-        state.append(batch)?;
-        Ok(Receipt { position: state.position, durability: Durability::Memory })
+        let appends = state.append(batch)?;
+        Ok(Receipt { position: state.position, durability: Durability::Memory, appends })
     }
 
     fn position(&self) -> u64 {
@@ -124,8 +124,12 @@ impl JournalReader for MemoryReader {
         Ok(self.store.lock().lane_tail(lane, limit))
     }
 
-    fn events(&mut self, stream: &str, from_version: u64, limit: usize) -> Result<Vec<StoredEvent>, JournalError> {
-        Ok(self.store.lock().events(stream, from_version, limit))
+    fn read(&mut self, read: &Read) -> Result<Page, JournalError> {
+        Ok(self.store.lock().read(read))
+    }
+
+    fn head(&mut self, stream: &str) -> Result<StreamHead, JournalError> {
+        Ok(self.store.lock().head(stream))
     }
 
     fn size(&mut self) -> Result<JournalSize, JournalError> {

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use csf_core::port::{Batch, ExpectedVersion, JournalError, LaneInfo, Scan, StoredEvent, StoredPacket};
+use csf_core::port::{
+    Append, Appended, Batch, JournalError, LANE_STREAM, LaneInfo, NewEvent, Page, Read, Refused, Scan, StoredPacket,
+    StreamHead,
+};
 use csf_core::{Incarnation, LaneId, Stamp};
 
-/// Stream that holds the lanes.
-const LANE_STREAM: &str = "csf.lane";
+use crate::memory_events::Events;
+
 /// What a packet costs besides its payload, for the capacity.
 const PACKET_BYTES: u64 = 64;
 
@@ -18,7 +21,7 @@ pub(crate) struct State {
     /// Indices into `packets`, by lane.
     by_lane: BTreeMap<LaneId, Vec<usize>>,
     lanes: Vec<LaneInfo>,
-    streams: BTreeMap<String, Vec<StoredEvent>>,
+    events: Events,
     pub(crate) position: u64,
     pub(crate) incarnation: Incarnation,
     pub(crate) is_open: bool,
@@ -31,11 +34,10 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 impl State {
-    /// Appends everything or nothing.
-    pub(crate) fn append(&mut self, batch: &Batch) -> Result<(), JournalError> {
+    /// Commits everything or nothing; the answers are those of the batch's appends.
+    pub(crate) fn append(&mut self, batch: &Batch) -> Result<Vec<Result<Appended, Refused>>, JournalError> {
         let in_order = self.check_packets(batch)?;
         let lanes = self.new_lanes(batch)?;
-        self.check_versions(batch, lanes.len() as u64)?;
         let bytes = cost_bytes(batch);
         if self.capacity_bytes.is_some_and(|capacity| self.bytes + bytes > capacity) {
             let reason = format!("{bytes} bytes do not fit into the simulated disk");
@@ -44,10 +46,7 @@ impl State {
         self.bytes += bytes;
         self.keep_packets(batch, &in_order);
         self.keep_lanes(batch, lanes);
-        for event in &batch.events {
-            self.keep_event(&event.stream, &event.kind, event.stamp, event.data.clone());
-        }
-        Ok(())
+        Ok(batch.appends.iter().map(|append| self.events.append(&mut self.position, append)).collect())
     }
 
     /// The batch's packets in the order of their positions, when those continue the journal and each lane.
@@ -113,28 +112,6 @@ impl State {
         Ok(new)
     }
 
-    fn check_versions(&self, batch: &Batch, new_lanes: u64) -> Result<(), JournalError> {
-        let mut versions: BTreeMap<&str, u64> = BTreeMap::from([(LANE_STREAM, self.version(LANE_STREAM) + new_lanes)]);
-        for event in &batch.events {
-            let actual = versions.entry(&event.stream).or_insert_with(|| self.version(&event.stream));
-            let holds = match event.expected {
-                ExpectedVersion::Any => true,
-                ExpectedVersion::NoStream => *actual == 0,
-                ExpectedVersion::Exactly(n) => *actual == n,
-            };
-            if !holds {
-                let (stream, expected, actual) = (event.stream.clone(), event.expected, *actual);
-                return Err(JournalError::WrongVersion { stream, expected, actual });
-            }
-            *actual += 1;
-        }
-        Ok(())
-    }
-
-    fn version(&self, stream: &str) -> u64 {
-        self.streams.get(stream).map_or(0, |events| events.len() as u64)
-    }
-
     fn keep_packets(&mut self, batch: &Batch, in_order: &[&StoredPacket]) {
         let (first, index) = (self.position + 1, self.packets.len());
         for lane in batch.packets.iter().filter(|lane| !lane.packets.is_empty()) {
@@ -150,17 +127,9 @@ impl State {
             let first = batch.packets.iter().filter_map(|l| l.packets.first()).find(|p| p.header.id.lane == info.id);
             let stamp = first.map_or(Stamp::ZERO, |p| p.header.stamp);
             let data = serde_json::to_value(&info).expect("a lane has a JSON form");
-            self.keep_event(LANE_STREAM, LANE_STREAM, stamp, data);
+            self.events.keep(&mut self.position, &NewEvent::new(LANE_STREAM, LANE_STREAM, stamp, data));
             self.lanes.push(info);
         }
-    }
-
-    fn keep_event(&mut self, stream: &str, kind: &str, stamp: Stamp, data: serde_json::Value) {
-        self.position += 1;
-        let events = self.streams.entry(stream.to_owned()).or_default();
-        let version = events.len() as u64 + 1;
-        let (stream, kind) = (stream.to_owned(), kind.to_owned());
-        events.push(StoredEvent { position: self.position, stream, version, kind, stamp, data });
     }
 
     pub(crate) fn packets(&self) -> &[StoredPacket] {
@@ -188,16 +157,21 @@ impl State {
         indices.iter().rev().take(limit).map(|&i| self.packets[i].clone()).collect()
     }
 
-    pub(crate) fn events(&self, stream: &str, from_version: u64, limit: usize) -> Vec<StoredEvent> {
-        let events = self.streams.get(stream).map_or(&[][..], Vec::as_slice);
-        events.iter().filter(|e| e.version >= from_version).take(limit).cloned().collect()
+    pub(crate) fn read(&self, read: &Read) -> Page {
+        Page { events: self.events.read(read), position: self.position }
+    }
+
+    pub(crate) fn head(&self, stream: &str) -> StreamHead {
+        self.events.head(stream)
     }
 }
 
 fn cost_bytes(batch: &Batch) -> u64 {
     let packets = batch.packets.iter().flat_map(|lane| &lane.packets).map(|p| PACKET_BYTES + p.payload.len() as u64);
-    let events = batch.events.iter().map(|e| PACKET_BYTES + e.data.to_string().len() as u64);
-    packets.chain(events).sum()
+    let events = |append: &Append| -> u64 {
+        append.events.iter().map(|event| PACKET_BYTES + event.data.as_str().len() as u64).sum()
+    };
+    packets.chain(batch.appends.iter().map(events)).sum()
 }
 
 fn not_contiguous(what: &str, expected: u64, got: u64) -> JournalError {

@@ -1,8 +1,8 @@
 //! What every journal does: the order, the refusals and the reads of `csf_core::port::journal`.
 
 use csf_core::port::{
-    Batch, ExpectedVersion, Journal, JournalError, JournalReader, LaneBatch, LaneInfo, LaneKind, NewEvent, Scan,
-    StoredPacket,
+    Append, Batch, ExpectedVersion, Journal, JournalError, JournalReader, LaneBatch, LaneInfo, LaneKind, NewEvent,
+    Refused, Scan, StoredPacket,
 };
 use csf_core::{ClockDomain, Header, LaneId, MeasuredAt, Priority, Stamp};
 use serde_json::json;
@@ -14,13 +14,13 @@ use crate::SeededRng;
 /// # Panics
 /// With the claim that does not hold.
 pub fn journal(make: impl Fn() -> Box<dyn Journal>) {
+    super::events::events(&make);
     a_new_journal_is_empty(make());
     every_part_of_a_packet_is_kept(make());
     positions_continue_without_gap(make());
     lane_sequences_continue_without_gap(make());
     a_refused_append_leaves_nothing(make());
     lanes_are_events_and_keep_their_order(make());
-    events_are_numbered_and_guarded(make());
     reads_agree_with_a_model(make());
     large_payloads_are_kept(make());
     readers_see_what_was_appended_before_the_call(make());
@@ -35,7 +35,7 @@ pub fn journal_restart(open: impl Fn() -> Box<dyn Journal>) {
     let incarnation = first.incarnation();
     assert!(incarnation >= 1, "incarnations count from 1");
     append(&mut *first, &batch_of(&[(lane(1), 0, 1), (lane(2), 0, 2)]));
-    append(&mut *first, &Batch { events: vec![event("run", ExpectedVersion::NoStream)], ..Batch::default() });
+    append(&mut *first, &run());
     drop(first);
 
     let mut second = open();
@@ -50,13 +50,14 @@ pub fn journal_restart(open: impl Fn() -> Box<dyn Journal>) {
         "a lane continues where it stood before the restart",
     );
     append(&mut *second, &batch_of(&[(lane(1), 1, 4)]));
-    let again = Batch { events: vec![event("run", ExpectedVersion::NoStream)], ..Batch::default() };
-    match second.append(&again) {
-        Err(JournalError::WrongVersion { actual: 1, .. }) => {}
-        other => panic!("stream versions survive a restart, got {other:?}"),
-    }
+    let again = second.append(&run()).expect("the batch is committed");
+    assert!(
+        matches!(again.appends[..], [Err(Refused::WrongVersion { actual: 1, .. })]),
+        "stream versions survive a restart, got {again:?}"
+    );
     drop(second);
     assert_eq!(open().incarnation(), incarnation + 2, "an incarnation counts, whatever it appended");
+    super::events::events_restart(open);
 }
 
 fn a_new_journal_is_empty(mut journal: Box<dyn Journal>) {
@@ -152,22 +153,16 @@ fn lane_sequences_continue_without_gap(mut journal: Box<dyn Journal>) {
 
 fn a_refused_append_leaves_nothing(mut journal: Box<dyn Journal>) {
     append(&mut *journal, &batch_of(&[(lane(1), 0, 1)]));
-    let mut bad = batch_of(&[(lane(1), 1, 2), (lane(4), 0, 3)]);
+    let mut bad = batch_of(&[(lane(1), 1, 2), (lane(4), 0, 4)]);
     bad.lanes.push(info(4, "nav.imu"));
-    bad.events.push(event("run", ExpectedVersion::Any));
-    bad.events.push(event("other", ExpectedVersion::Exactly(7)));
-    match journal.append(&bad) {
-        Err(JournalError::WrongVersion { stream, expected: ExpectedVersion::Exactly(7), actual: 0 }) => {
-            assert_eq!(stream, "other", "the refusal names the stream");
-        }
-        other => panic!("an event that expects 7 events is refused, got {other:?}"),
-    }
+    bad.appends = run().appends;
+    assert_not_contiguous(journal.append(&bad), 3, 4, "a batch has no gap inside");
     let mut reader = reader(&*journal);
-    assert_eq!(journal.position(), 1, "a refused append takes no position");
-    assert_eq!(scan_all(&mut *reader).len(), 1, "a refused append leaves no packet");
-    assert!(reader.lanes().expect("lanes").is_empty(), "a refused append leaves no lane");
-    assert!(reader.events("run", 1, 10).expect("events").is_empty(), "a refused append leaves no event");
-    bad.events.pop();
+    assert_eq!(journal.position(), 1, "a refused batch takes no position");
+    assert_eq!(scan_all(&mut *reader).len(), 1, "a refused batch leaves no packet");
+    assert!(reader.lanes().expect("lanes").is_empty(), "a refused batch leaves no lane");
+    assert!(reader.events("run", 1, 10).expect("events").is_empty(), "a refused batch leaves no event");
+    bad.packets[1] = LaneBatch { packets: vec![packet(lane(4), 0, 3)] };
     append(&mut *journal, &bad);
     assert_eq!(journal.position(), 5, "two packets, a lane and an event");
 }
@@ -191,33 +186,6 @@ fn lanes_are_events_and_keep_their_order(mut journal: Box<dyn Journal>) {
     assert_eq!(events[0].stamp, Stamp(1_000), "a lane is stamped as its first packet");
 }
 
-fn events_are_numbered_and_guarded(mut journal: Box<dyn Journal>) {
-    use ExpectedVersion::{Any, Exactly, NoStream};
-    let batch = |events: Vec<NewEvent>| Batch { events, ..Batch::default() };
-    append(&mut *journal, &batch(vec![event("a", NoStream), event("b", Any), event("a", Exactly(1))]));
-    append(&mut *journal, &batch(vec![event("a", Any)]));
-    for (expected, actual) in [(NoStream, 3), (Exactly(2), 3), (Exactly(4), 3)] {
-        match journal.append(&batch(vec![event("a", expected)])) {
-            Err(JournalError::WrongVersion { actual: found, .. }) => assert_eq!(found, actual),
-            other => panic!("{expected:?} is refused on a stream of {actual} events, got {other:?}"),
-        }
-    }
-    let mut reader = reader(&*journal);
-    let a = reader.events("a", 1, 10).expect("events");
-    assert_eq!(a.iter().map(|e| (e.position, e.version)).collect::<Vec<_>>(), [(1, 1), (3, 2), (4, 3)]);
-    assert_eq!(
-        (a[0].kind.as_str(), a[0].stamp, &a[0].data),
-        ("happened", Stamp(77), &json!({"text": "ü", "n": [1, null]}))
-    );
-    assert_eq!(
-        reader.events("a", 2, 1).expect("events"),
-        a[1..2],
-        "a read starts at its version and stops at its limit"
-    );
-    assert!(reader.events("a", 4, 10).expect("events").is_empty());
-    assert!(reader.events("a", 1, 0).expect("events").is_empty());
-}
-
 /// Random appends, then every kind of read against the same question asked of a plain list.
 fn reads_agree_with_a_model(mut journal: Box<dyn Journal>) {
     let mut rng = SeededRng::new(0x6a6f_7572);
@@ -234,8 +202,8 @@ fn reads_agree_with_a_model(mut journal: Box<dyn Journal>) {
             model.push(packet.clone());
             lanes[number].packets.push(packet);
         }
-        let events = (0..rng.below(3)).map(|_| event("noise", ExpectedVersion::Any)).collect();
-        append(&mut *journal, &Batch { lanes: Vec::new(), packets: lanes, events });
+        let appends = (0..rng.below(3)).map(|_| noise().into()).collect();
+        append(&mut *journal, &Batch { lanes: Vec::new(), packets: lanes, appends });
     }
     let mut reader = reader(&*journal);
     assert_eq!(scan_all(&mut *reader), model, "a scan gives every packet, ascending in position");
@@ -289,7 +257,7 @@ fn readers_see_what_was_appended_before_the_call(mut journal: Box<dyn Journal>) 
     assert_eq!(scan_all(&mut *early).len(), 5, "a reader outlives the writer");
 }
 
-fn lane(number: u16) -> LaneId {
+pub(super) fn lane(number: u16) -> LaneId {
     LaneId { node: 1, incarnation: 1, lane: number }
 }
 
@@ -322,14 +290,14 @@ fn batch_of(packets: &[(LaneId, u64, u64)]) -> Batch {
     Batch { packets: lanes, ..Batch::default() }
 }
 
-fn event(stream: &str, expected: ExpectedVersion) -> NewEvent {
-    NewEvent {
-        stream: stream.to_owned(),
-        expected,
-        kind: "happened".to_owned(),
-        stamp: Stamp(77),
-        data: json!({"text": "ü", "n": [1, null]}),
-    }
+fn noise() -> NewEvent {
+    NewEvent::new("noise", "happened", Stamp(77), json!({"text": "ü", "n": [1, null]}))
+}
+
+/// The first event of stream `run`.
+fn run() -> Batch {
+    let append = Append::events([NewEvent { stream: "run".into(), ..noise() }]);
+    Batch { appends: vec![append.expecting("run", ExpectedVersion::NoStream)], ..Batch::default() }
 }
 
 fn append(journal: &mut dyn Journal, batch: &Batch) {
@@ -337,7 +305,8 @@ fn append(journal: &mut dyn Journal, batch: &Batch) {
     let receipt = journal.append(batch).expect("the append is in order");
     assert_eq!(receipt.position, journal.position(), "the receipt covers everything appended");
     let packets: usize = batch.packets.iter().map(|lane| lane.packets.len()).sum();
-    assert!(receipt.position >= before + (packets + batch.events.len()) as u64, "everything takes a position");
+    let events: usize = batch.appends.iter().map(|append| append.events.len()).sum();
+    assert!(receipt.position >= before + (packets + events) as u64, "everything takes a position");
 }
 
 fn reader(journal: &dyn Journal) -> Box<dyn JournalReader> {

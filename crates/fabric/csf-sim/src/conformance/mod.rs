@@ -1,5 +1,6 @@
 //! One suite per port. An adapter passes by calling it from a test; a failure panics with the claim that does not hold.
 
+mod events;
 mod execution;
 mod hlc;
 mod journal;
