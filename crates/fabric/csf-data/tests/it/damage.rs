@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 
 use csf_core::Stamp;
-use csf_core::port::{Batch, ExpectedVersion, Journal, JournalError, JournalReader, NewEvent};
+use csf_core::port::{Append, Batch, Journal, JournalError, JournalReader, NewEvent};
 use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
 
 use crate::scratch::Scratch;
@@ -16,14 +16,8 @@ fn written() -> Scratch {
     for n in 0..10 {
         journal.append(&batch(n * 200, n * 50, 4, 50, 150)).unwrap();
     }
-    let event = NewEvent {
-        stream: "run".into(),
-        expected: ExpectedVersion::Any,
-        kind: "started".into(),
-        stamp: Stamp(1),
-        data: serde_json::json!({"build": "abc"}),
-    };
-    journal.append(&Batch { events: vec![event], ..Batch::default() }).unwrap();
+    let event = NewEvent::new("run", "started", Stamp(1), serde_json::json!({"build": "abc"})).with_tag("t");
+    journal.append(&Batch { appends: vec![Append::from(event)], ..Batch::default() }).unwrap();
     scratch
 }
 
@@ -77,6 +71,8 @@ fn a_damaged_event_is_named() {
         "UPDATE event SET data = '{\"build\":\"abd\"}' WHERE stream = 'run'",
         "UPDATE event SET stamp = 2 WHERE stream = 'run'",
         "UPDATE event SET kind = 'stopped' WHERE stream = 'run'",
+        "UPDATE event SET tags = '[\"u\"]' WHERE stream = 'run'",
+        "UPDATE event SET id = x'00112233445566778899aabbccddeeff' WHERE stream = 'run'",
     ] {
         let scratch = written();
         vandalise(&scratch, sql);
@@ -88,15 +84,15 @@ fn a_damaged_event_is_named() {
 #[test]
 fn a_newer_format_is_refused_by_writer_and_reader() {
     let scratch = written();
-    vandalise(&scratch, "UPDATE meta SET value = 2 WHERE name = 'format'");
+    vandalise(&scratch, "UPDATE meta SET value = 3 WHERE name = 'format'");
     let errors = [
         SqliteJournal::open(scratch.path(), &JournalOptions::default()).unwrap_err(),
         SqliteReader::open_read_only(scratch.path()).unwrap_err(),
     ];
     for error in errors {
-        assert!(matches!(error, JournalError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+        assert!(matches!(error, JournalError::NewerFormat { found: 3, supported: 2, .. }), "{error}");
     }
-    vandalise(&scratch, "UPDATE meta SET value = 1 WHERE name = 'format'");
+    vandalise(&scratch, "UPDATE meta SET value = 2 WHERE name = 'format'");
     assert_eq!(open(&scratch).incarnation(), 2, "a refused start changed nothing");
 }
 

@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod formats;
 mod full_disk;
 mod load;
 mod scratch;

@@ -65,12 +65,14 @@ impl Filter {
     /// Whether an event of this stream, type and tags is meant.
     #[must_use]
     pub fn fits(&self, stream: &str, kind: &str, tags: &[String]) -> bool {
-        self.any_of.is_empty() || self.any_of.iter().any(|criteria| criteria.fit(stream, kind, tags))
+        self.any_of.is_empty() || self.any_of.iter().any(|criteria| criteria.fits(stream, kind, tags))
     }
 }
 
 impl Criteria {
-    fn fit(&self, stream: &str, kind: &str, tags: &[String]) -> bool {
+    /// Whether an event of this stream, type and tags has all of it.
+    #[must_use]
+    pub fn fits(&self, stream: &str, kind: &str, tags: &[String]) -> bool {
         let is_in = |list: &[String], what: &str| list.is_empty() || list.iter().any(|known| known == what);
         is_in(&self.streams, stream)
             && is_in(&self.categories, category(stream))

@@ -1,10 +1,10 @@
-//! Packing packets of one lane into blocks. The inverse is [`crate::unpack`].
+//! Packing packets of one lane into blocks. The inverse is [`crate::packed::unpack`].
 
 use csf_core::port::StoredPacket;
 use csf_core::{ClockDomain, LaneId, MeasuredAt, MessageId, Priority};
 
-use crate::block::{BODY_BYTES_MAX, Block, BlockHeader, CHECKSUM_BYTES, HEADER_BYTES, TABLE_MAX, flag};
-use crate::varint;
+use crate::packed::block::{BODY_BYTES_MAX, Block, BlockHeader, CHECKSUM_BYTES, HEADER_BYTES, TABLE_MAX, flag};
+use crate::packed::varint;
 
 /// Packs packets of one lane, ascending without gap in sequence and ascending in position, into as few blocks as fit.
 pub(crate) fn pack(packets: &[StoredPacket], blocks: &mut Vec<Block>) {

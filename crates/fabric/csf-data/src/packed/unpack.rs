@@ -5,8 +5,8 @@ use std::ops::Range;
 use csf_core::port::StoredPacket;
 use csf_core::{ClockDomain, Header, LaneId, MeasuredAt, MessageId, Priority, Stamp};
 
-use crate::block::{BlockHeader, CHECKSUM_BYTES, FORM, HEADER_BYTES, TABLE_MAX, flag};
-use crate::varint;
+use crate::packed::block::{BlockHeader, CHECKSUM_BYTES, FORM, HEADER_BYTES, TABLE_MAX, flag};
+use crate::packed::varint;
 
 /// Bytes that are no block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

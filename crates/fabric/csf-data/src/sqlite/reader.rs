@@ -3,15 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use csf_core::port::{JournalError, JournalReader, JournalSize, LaneInfo, Scan, StoredEvent, StoredPacket};
+use csf_core::port::{
+    JournalError, JournalReader, JournalSize, LANE_STREAM, LaneInfo, Page, Read, Scan, StoredEvent, StoredPacket,
+    StreamHead,
+};
 use csf_core::{Incarnation, LaneId, MessageId, Stamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::error::{Action, damaged, from_sqlite};
-use crate::journal::{LANE_STREAM, newest_position, signed};
-use crate::scan;
-use crate::schema;
-use crate::unpack::BlockReader;
+use super::error::{Action, damaged, from_sqlite};
+use super::journal::{newest_position, signed};
+use super::scan;
+use super::schema;
+use super::{events, lookup};
+use crate::packed::unpack::BlockReader;
 
 /// Reads a journal, whether its node runs or not.
 #[derive(Debug)]
@@ -29,6 +33,14 @@ pub(crate) enum ReadError {
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
+    }
+}
+
+/// The error as its caller sees it.
+pub(crate) fn in_directory(directory: &Path, error: ReadError) -> JournalError {
+    match error {
+        ReadError::Sqlite(e) => from_sqlite(directory, Action::Read, &e),
+        ReadError::Damaged { place, reason } => damaged(directory, place, reason),
     }
 }
 
@@ -68,10 +80,7 @@ impl SqliteReader {
     /// Runs `read` on one view of the database: a writer's commit in between is not seen.
     fn consistently<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, JournalError> {
         let result = self.connection.transaction().map_err(ReadError::from).and_then(|transaction| read(&transaction));
-        result.map_err(|e| match e {
-            ReadError::Sqlite(e) => from_sqlite(&self.directory, Action::Read, &e),
-            ReadError::Damaged { place, reason } => damaged(&self.directory, place, reason),
-        })
+        result.map_err(|e| in_directory(&self.directory, e))
     }
 }
 
@@ -79,8 +88,7 @@ impl JournalReader for SqliteReader {
     fn lanes(&mut self) -> Result<Vec<LaneInfo>, JournalError> {
         let events = self.events(LANE_STREAM, 1, usize::MAX)?;
         let parse = |event: StoredEvent| {
-            serde_json::from_value(event.data)
-                .map_err(|e| damaged(&self.directory, format!("event {}", event.position), e))
+            event.parse().map_err(|e| damaged(&self.directory, format!("event {}", event.position), e))
         };
         events.into_iter().map(parse).collect()
     }
@@ -97,8 +105,12 @@ impl JournalReader for SqliteReader {
         self.consistently(|connection| read_lane_tail(connection, lane, limit))
     }
 
-    fn events(&mut self, stream: &str, from_version: u64, limit: usize) -> Result<Vec<StoredEvent>, JournalError> {
-        self.consistently(|connection| read_events(connection, stream, from_version, limit))
+    fn read(&mut self, read: &Read) -> Result<Page, JournalError> {
+        self.consistently(|connection| events::read(connection, read))
+    }
+
+    fn head(&mut self, stream: &str) -> Result<StreamHead, JournalError> {
+        self.consistently(|connection| Ok(lookup::head(connection, stream)?))
     }
 
     fn size(&mut self) -> Result<JournalSize, JournalError> {
@@ -185,49 +197,4 @@ fn read_lane_tail(connection: &Connection, lane: LaneId, limit: usize) -> Result
         }
     }
     Ok(packets)
-}
-
-fn read_events(
-    connection: &Connection,
-    stream: &str,
-    from_version: u64,
-    limit: usize,
-) -> Result<Vec<StoredEvent>, ReadError> {
-    let Ok(from) = i64::try_from(from_version) else { return Ok(Vec::new()) };
-    let sql = "SELECT position, version, kind, stamp, data, checksum FROM event WHERE stream = ?1 AND version >= ?2
-               ORDER BY version LIMIT ?3";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![stream, from, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        events.push(read_event(stream, row)?);
-    }
-    Ok(events)
-}
-
-fn read_event(stream: &str, row: &rusqlite::Row<'_>) -> Result<StoredEvent, ReadError> {
-    let position = row.get::<_, i64>(0)?.cast_unsigned();
-    let version = row.get::<_, i64>(1)?.cast_unsigned();
-    let kind: String = row.get(2)?;
-    let stamp = Stamp(row.get::<_, i64>(3)?.cast_unsigned());
-    let data: String = row.get(4)?;
-    let fail = |reason: String| ReadError::Damaged { place: format!("event {position}"), reason };
-    if event_checksum(position, stream, version, &kind, stamp, &data) != row.get::<_, u32>(5)? {
-        return Err(fail("the checksum does not fit the content".into()));
-    }
-    let data = serde_json::from_str(&data).map_err(|e| fail(e.to_string()))?;
-    Ok(StoredEvent { position, stream: stream.to_owned(), version, kind, stamp, data })
-}
-
-/// CRC-32 over position, version and stamp (8 bytes each, little-endian), then stream, kind and data, each ended by a zero byte.
-pub(crate) fn event_checksum(position: u64, stream: &str, version: u64, kind: &str, stamp: Stamp, data: &str) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    for number in [position, version, stamp.as_nanos()] {
-        hasher.update(&number.to_le_bytes());
-    }
-    for text in [stream, kind, data] {
-        hasher.update(text.as_bytes());
-        hasher.update(&[0]);
-    }
-    hasher.finalize()
 }

@@ -11,9 +11,9 @@ use csf_core::LaneId;
 use csf_core::port::{Scan, StoredPacket};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::journal::signed;
-use crate::reader::{ReadError, damaged_block, open_block};
-use crate::unpack::BlockReader;
+use super::journal::signed;
+use super::reader::{ReadError, damaged_block, open_block};
+use crate::packed::unpack::BlockReader;
 
 pub(crate) fn scan(connection: &Connection, scan: &Scan) -> Result<Vec<StoredPacket>, ReadError> {
     if scan.limit == 0 || i64::try_from(scan.from_position).is_err() {

@@ -27,8 +27,19 @@ pub(crate) fn from_sqlite(directory: &Path, action: Action, error: &rusqlite::Er
     let code = error.sqlite_error_code();
     match code {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(directory, "journal.db", error),
+        _ if is_unsynced(error) => {
+            JournalError::Unsynced { directory: directory.to_owned(), reason: error.to_string() }
+        }
         _ => storage(directory, action, error, code == Some(ErrorCode::DiskFull)),
     }
+}
+
+/// Whether a sync failed: then the system may have dropped what was written, and a second sync would not tell.
+/// Reference: Rebello et al., "Can Applications Recover from fsync Failures?" (2020).
+fn is_unsynced(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
+    let code = error.sqlite_error().map(|e| e.extended_code);
+    matches!(code, Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC))
 }
 
 /// A failure of the file system.

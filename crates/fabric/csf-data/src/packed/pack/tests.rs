@@ -5,8 +5,8 @@ use csf_core::{ClockDomain, Header, LaneId, MeasuredAt, MessageId, Priority, Sta
 use proptest::prelude::*;
 
 use super::pack;
-use crate::block::{BODY_BYTES_MAX, Block, HEADER_BYTES};
-use crate::unpack::{BlockReader, UnpackError, unpack};
+use crate::packed::block::{BODY_BYTES_MAX, Block, HEADER_BYTES};
+use crate::packed::unpack::{BlockReader, UnpackError, unpack};
 
 const LANE: LaneId = LaneId { node: 3, incarnation: 70_000, lane: 12 };
 

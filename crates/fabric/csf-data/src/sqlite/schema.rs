@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use csf_core::port::JournalError;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use crate::checkpointer::BACKSTOP;
-use crate::error::{Action, damaged, from_io, from_sqlite};
-use crate::options::JournalOptions;
+use super::checkpointer::BACKSTOP;
+use super::error::{Action, damaged, from_io, from_sqlite};
+use super::events::{self, CATEGORY};
+use super::options::JournalOptions;
+use super::reader::{ReadError, in_directory};
 
 /// The newest format this build reads and the one it writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
+/// The oldest format that is read; a writer renews what is older, down to 1.
+const OLDEST: u32 = 2;
 /// `csfj`, in the database header, so that `file` and `sqlite3` can tell what it is.
 const APPLICATION_ID: u32 = 0x6373_666a;
 /// Larger than SQLite's default: a block of 64 KiB then has 8 overflow pages instead of 16.
@@ -27,16 +31,6 @@ const STATEMENTS_MAX: usize = 32;
 
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE event (
-  position INTEGER PRIMARY KEY,
-  stream   TEXT NOT NULL,
-  version  INTEGER NOT NULL,
-  kind     TEXT NOT NULL,
-  stamp    INTEGER NOT NULL,
-  data     TEXT NOT NULL,
-  checksum INTEGER NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX event_by_stream ON event (stream, version);
 CREATE TABLE block (
   last_position  INTEGER PRIMARY KEY,
   first_position INTEGER NOT NULL,
@@ -54,6 +48,37 @@ CREATE INDEX block_by_sequence ON block (node, incarnation, lane, first_seq);
 CREATE INDEX block_by_position ON block (node, incarnation, lane, last_position);
 CREATE INDEX block_by_stamp ON block (stamp_max, stamp_min);
 ";
+
+/// The tables of events. An index ends with the position by itself: it is the row's number.
+fn event_tables() -> String {
+    format!(
+        "
+CREATE TABLE event (
+  position INTEGER PRIMARY KEY,
+  id       BLOB,
+  stream   TEXT NOT NULL,
+  version  INTEGER NOT NULL,
+  kind     TEXT NOT NULL,
+  stamp    INTEGER NOT NULL,
+  tags     TEXT,
+  origin   TEXT,
+  data     TEXT NOT NULL,
+  checksum INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX event_by_stream ON event (stream, version);
+CREATE UNIQUE INDEX event_by_id ON event (id) WHERE id IS NOT NULL;
+CREATE INDEX event_by_kind ON event (kind);
+CREATE INDEX event_by_category ON event ({CATEGORY});
+CREATE TABLE tag (tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE stream (
+  stream    TEXT PRIMARY KEY,
+  version   INTEGER NOT NULL,
+  first     INTEGER NOT NULL,
+  is_closed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"
+    )
+}
 
 /// Path of the database in a journal directory.
 pub(crate) fn database(directory: &Path) -> PathBuf {
@@ -87,6 +112,7 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(&event_tables())?;
     transaction.execute("INSERT INTO meta VALUES ('format', ?1), ('incarnation', 0)", [FORMAT])?;
     transaction.commit()
 }
@@ -102,8 +128,13 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), JournalError> {
 /// The writer's connection.
 pub(crate) fn open_writer(directory: &Path, options: &JournalOptions) -> Result<Connection, JournalError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = open(directory, flags)?;
-    check_format(directory, &connection)?;
+    let mut connection = open(directory, flags)?;
+    match check_format(directory, &connection) {
+        Err(JournalError::OlderFormat { .. }) => {
+            renew(&mut connection).map_err(|e| in_directory(directory, e))?;
+        }
+        checked => checked?,
+    }
     set_up_writer(&connection, options).map_err(|e| from_sqlite(directory, Action::Write, &e))?;
     Ok(connection)
 }
@@ -160,6 +191,33 @@ fn open(directory: &Path, flags: OpenFlags) -> Result<Connection, JournalError> 
     connect().map_err(|e| from_sqlite(directory, Action::Read, &e))
 }
 
+/// Brings format 1 up to date: events get the columns they lacked. One transaction: it is done, or it was never begun.
+fn renew(connection: &mut Connection) -> Result<(), ReadError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch("ALTER TABLE event RENAME TO event_1; DROP INDEX event_by_stream;")?;
+    transaction.execute_batch(&event_tables())?;
+    {
+        let mut old = transaction
+            .prepare("SELECT position, stream, version, kind, stamp, data, checksum FROM event_1 ORDER BY position")?;
+        let mut new = transaction.prepare("INSERT INTO event VALUES (?1, NULL, ?2, ?3, ?4, ?5, NULL, NULL, ?6, ?7)")?;
+        let mut rows = old.query([])?;
+        while let Some(row) = rows.next()? {
+            let (position, version, stamp): (i64, i64, i64) = (row.get(0)?, row.get(2)?, row.get(4)?);
+            let (stream, kind, data): (String, String, String) = (row.get(1)?, row.get(3)?, row.get(5)?);
+            let numbers = [position, version, stamp].map(i64::cast_unsigned);
+            if events::checksum(numbers, None, &[&stream, &kind, &data]) != row.get::<_, u32>(6)? {
+                let reason = "the checksum does not fit the content".to_owned();
+                return Err(ReadError::Damaged { place: format!("event {position}"), reason });
+            }
+            let sum = events::checksum(numbers, None, &[&stream, &kind, "", "", &data]);
+            new.execute(params![position, stream, version, kind, stamp, data, sum])?;
+        }
+    }
+    transaction.execute_batch("DROP TABLE event_1")?;
+    transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'format'", [FORMAT])?;
+    Ok(transaction.commit()?)
+}
+
 fn check_format(directory: &Path, connection: &Connection) -> Result<(), JournalError> {
     match meta(connection, "format").map_err(|e| foreign(directory, &e))? {
         None => Err(damaged(directory, "meta", "the row `format` is missing")),
@@ -168,6 +226,11 @@ fn check_format(directory: &Path, connection: &Connection) -> Result<(), Journal
             Err(JournalError::NewerFormat { directory: directory.to_owned(), found, supported: FORMAT })
         }
         Some(found) if found < 1 => Err(damaged(directory, "meta", format!("format {found} never was"))),
+        Some(found) if found < i64::from(OLDEST) => Err(JournalError::OlderFormat {
+            directory: directory.to_owned(),
+            found: u32::try_from(found).unwrap_or_default(),
+            oldest: OLDEST,
+        }),
         Some(_) => Ok(()),
     }
 }

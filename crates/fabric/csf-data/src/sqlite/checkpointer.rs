@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use csf_core::port::JournalError;
 use rusqlite::Connection;
 
-use crate::error::{Action, from_io};
-use crate::schema;
+use super::error::{Action, from_io};
+use super::schema;
 
 /// How many times the wanted size the write-ahead file may reach before a commit folds it.
 pub(crate) const BACKSTOP: u64 = 4;

@@ -1,0 +1,170 @@
+//! The writing side: one per directory, one transaction per append.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use csf_core::Incarnation;
+use csf_core::port::{Batch, Durability, Journal, JournalError, JournalReader, Receipt};
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::checkpointer::Checkpointer;
+use super::error::{Action, damaged, from_io, from_sqlite};
+use super::lookup::SqliteLookup;
+use super::options::JournalOptions;
+use super::reader::SqliteReader;
+use super::schema;
+use super::store::store;
+use crate::plan::{Plan, Planner, Step};
+
+/// What a block's row costs in the write-ahead file besides its content: half a page.
+const BLOCK_ROW_BYTES: usize = 4096;
+/// What an event's row and its index entries cost there besides its content.
+const EVENT_ROW_BYTES: usize = 256;
+/// What a commit costs there: the last page of the tables and of each of their indexes.
+const COMMIT_BYTES: u64 = 6 * 8192;
+
+/// The journal of a node in a directory: `journal.db`, its write-ahead files and `journal.lock`.
+#[derive(Debug)]
+pub struct SqliteJournal {
+    directory: PathBuf,
+    connection: Connection,
+    checkpointer: Checkpointer,
+    checkpoint_bytes: u64,
+    /// Bytes stored since the last checkpoint was asked for.
+    unfolded_bytes: u64,
+    incarnation: Incarnation,
+    planner: Planner,
+    /// The disk's words when it failed to sync. What it holds is not known from then on.
+    unsynced: Option<String>,
+    /// Held until the journal is dropped or the process dies.
+    _lock: File,
+}
+
+impl SqliteJournal {
+    /// Opens the journal in `directory` as the next incarnation, creating both when they are absent.
+    ///
+    /// # Errors
+    /// [`JournalError::InUse`] while another writer has it, [`JournalError::NewerFormat`], [`JournalError::Damaged`], or
+    /// [`JournalError::Storage`] when the directory cannot be used.
+    pub fn open(directory: &Path, options: &JournalOptions) -> Result<Self, JournalError> {
+        fs::create_dir_all(directory).map_err(|e| from_io(directory, Action::Write, &e))?;
+        let lock = lock(directory)?;
+        schema::create_if_absent(directory)?;
+        let mut connection = schema::open_writer(directory, options)?;
+        let sqlite = |e| from_sqlite(directory, Action::Write, &e);
+        let position = newest_position(&connection).map_err(sqlite)?;
+        let incarnation = next_incarnation(directory, &mut connection)?;
+        let lanes = SqliteReader::open_read_only(directory)?.lanes()?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            connection,
+            checkpointer: Checkpointer::start(directory)?,
+            checkpoint_bytes: options.checkpoint_bytes,
+            unfolded_bytes: 0,
+            incarnation,
+            planner: Planner::new(position, lanes, Durability::Disk),
+            unsynced: None,
+            _lock: lock,
+        })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A reader of this journal, also usable after it is closed.
+    ///
+    /// # Errors
+    /// As [`SqliteReader::open_read_only`].
+    pub fn sqlite_reader(&self) -> Result<SqliteReader, JournalError> {
+        SqliteReader::open_read_only(&self.directory)
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn append(&mut self, batch: &Batch) -> Result<Receipt, JournalError> {
+        if let Some(reason) = &self.unsynced {
+            return Err(JournalError::Unsynced { directory: self.directory.clone(), reason: reason.clone() });
+        }
+        let mut lookup = SqliteLookup { directory: &self.directory, connection: &self.connection };
+        let plan = self.planner.plan(&mut lookup, batch)?;
+        if !plan.is_empty() {
+            store(&mut self.connection, &plan).map_err(|e| {
+                let error = from_sqlite(&self.directory, Action::Write, &e);
+                if let JournalError::Unsynced { reason, .. } = &error {
+                    self.unsynced = Some(reason.clone());
+                }
+                error
+            })?;
+        }
+        self.unfolded_bytes += bytes(&plan);
+        if self.unfolded_bytes >= self.checkpoint_bytes {
+            self.unfolded_bytes = 0;
+            self.checkpointer.wake();
+        }
+        let appends = self.planner.done(plan);
+        Ok(Receipt { position: self.planner.position(), durability: Durability::Disk, appends })
+    }
+
+    fn position(&self) -> u64 {
+        self.planner.position()
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
+        Ok(Box::new(self.sqlite_reader()?))
+    }
+}
+
+/// About what a plan adds to the write-ahead file: whole pages, and those of the indexes.
+fn bytes(plan: &Plan<'_>) -> u64 {
+    let bodies: usize = plan.blocks.iter().map(|block| block.body.len()).sum();
+    let events = plan.steps.iter().map(|step| match step {
+        Step::Keep(planned) => planned.event.data.as_str().len(),
+        Step::Change { .. } => 0,
+    });
+    let rows = plan.blocks.len() * BLOCK_ROW_BYTES + plan.steps.len() * EVENT_ROW_BYTES;
+    (bodies + events.sum::<usize>() + rows) as u64 + COMMIT_BYTES
+}
+
+/// SQLite's integers are signed; the bits stay. Positions and sequence numbers never get that far, stamps not before 2262.
+pub(crate) const fn signed(value: u64) -> i64 {
+    value.cast_signed()
+}
+
+fn lock(directory: &Path) -> Result<File, JournalError> {
+    let io = |e| from_io(directory, Action::Write, &e);
+    let file =
+        File::options().create(true).truncate(false).write(true).open(directory.join("journal.lock")).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::InUse { directory: directory.to_owned() }),
+        Err(TryLockError::Error(e)) => Err(io(e)),
+    }
+}
+
+/// Position of the newest packet or event.
+pub(crate) fn newest_position(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT max(coalesce((SELECT max(last_position) FROM block), 0), coalesce((SELECT max(position) FROM event), 0))";
+    connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+}
+
+fn next_incarnation(directory: &Path, connection: &mut Connection) -> Result<Incarnation, JournalError> {
+    let raise = || -> rusqlite::Result<Option<i64>> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute("UPDATE meta SET value = value + 1 WHERE name = 'incarnation'", [])?;
+        let raised = schema::meta(&transaction, "incarnation")?;
+        transaction.commit()?;
+        Ok(raised)
+    };
+    let mut raise = raise;
+    let raised = raise().map_err(|e| from_sqlite(directory, Action::Write, &e))?;
+    raised
+        .and_then(|value| Incarnation::try_from(value).ok())
+        .ok_or_else(|| damaged(directory, "meta", format!("incarnation {raised:?} is no 32-bit number")))
+}

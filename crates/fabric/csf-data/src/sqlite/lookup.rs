@@ -1,0 +1,93 @@
+//! What the planner asks, from the database.
+
+use std::path::Path;
+
+use csf_core::LaneId;
+use csf_core::port::{Direction, EventId, Filter, JournalError, StreamHead};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::error::{Action, from_sqlite};
+use super::events::{Walk, walk};
+use super::journal::signed;
+use super::reader::{ReadError, in_directory};
+use crate::contiguity::LaneEnd;
+use crate::plan::{Lookup, Place};
+
+/// The writer's own connection, between its transactions.
+pub(super) struct SqliteLookup<'j> {
+    pub(super) directory: &'j Path,
+    pub(super) connection: &'j Connection,
+}
+
+impl SqliteLookup<'_> {
+    fn ask<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+        ask(self.connection).map_err(|e| from_sqlite(self.directory, Action::Read, &e))
+    }
+
+    fn place(&self, sql: &str, key: impl rusqlite::ToSql) -> Result<Option<Place>, JournalError> {
+        self.ask(|connection| connection.prepare_cached(sql)?.query_row([key], place).optional())
+    }
+}
+
+fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+    Ok(Place { position: unsigned(row, 0)?, stream: row.get(1)?, version: unsigned(row, 2)?, kind: row.get(3)? })
+}
+
+fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(at)?.cast_unsigned())
+}
+
+impl Lookup for SqliteLookup<'_> {
+    fn lane_end(&mut self, lane: LaneId) -> Result<Option<LaneEnd>, JournalError> {
+        let sql =
+            "SELECT first_seq + packets, last_position FROM block WHERE node = ?1 AND incarnation = ?2 AND lane = ?3
+                   ORDER BY first_seq DESC LIMIT 1";
+        let end = |row: &Row<'_>| Ok(LaneEnd { next_seq: unsigned(row, 0)?, position: unsigned(row, 1)? });
+        let key = params![lane.node, lane.incarnation, lane.lane];
+        self.ask(|connection| connection.prepare_cached(sql)?.query_row(key, end).optional())
+    }
+
+    fn head(&mut self, stream: &str) -> Result<StreamHead, JournalError> {
+        self.ask(|connection| head(connection, stream))
+    }
+
+    fn named(&mut self, id: EventId) -> Result<Option<Place>, JournalError> {
+        let id = id.as_u128().to_be_bytes();
+        self.place("SELECT position, stream, version, kind FROM event WHERE id = ?1", id)
+    }
+
+    fn at(&mut self, position: u64) -> Result<Option<Place>, JournalError> {
+        self.place("SELECT position, stream, version, kind FROM event WHERE position = ?1", signed(position))
+    }
+
+    fn newest(
+        &mut self,
+        filter: &Filter,
+        after: u64,
+        is_gone: &dyn Fn(&str, u64) -> bool,
+    ) -> Result<Option<u64>, JournalError> {
+        let mut newest = None;
+        let from = Walk { filter, first: after.saturating_add(1), last: u64::MAX, direction: Direction::Backward };
+        let seen = walk(self.connection, from, &mut |found| {
+            let is_kept = !is_gone(found.stream, found.version);
+            if is_kept {
+                newest = newest.max(Some(found.position));
+            }
+            // The first that counts is the newest of its kind.
+            Ok(!is_kept)
+        });
+        seen.map_err(|e: ReadError| in_directory(self.directory, e))?;
+        Ok(newest)
+    }
+}
+
+/// What is known of a stream: what was written down when it changed, and its newest event.
+pub(super) fn head(connection: &Connection, stream: &str) -> rusqlite::Result<StreamHead> {
+    let sql = "SELECT version, first, is_closed FROM stream WHERE stream = ?1";
+    let changed =
+        |row: &Row<'_>| Ok(StreamHead { version: unsigned(row, 0)?, first: unsigned(row, 1)?, is_closed: row.get(2)? });
+    let changed = connection.prepare_cached(sql)?.query_row([stream], changed).optional()?.unwrap_or_default();
+    let sql = "SELECT coalesce(max(version), 0) FROM event WHERE stream = ?1";
+    let newest = connection.prepare_cached(sql)?.query_row([stream], |row| unsigned(row, 0))?;
+    Ok(StreamHead { version: changed.version.max(newest), ..changed })
+}
