@@ -4,12 +4,19 @@
 //! process. The bytes are described in `docs/formats/journal.md`.
 //! Invariant: an append that returned is as safe as its receipt says; one that failed, or was cut by a crash, left nothing.
 
+pub mod aggregate;
 mod contiguity;
+pub mod group;
+mod log;
+pub mod model;
 mod packed;
 mod plan;
 mod sqlite;
+mod subscription;
 
+pub use log::SharedLog;
 pub use sqlite::{JournalOptions, SqliteJournal, SqliteReader};
+pub use subscription::Subscription;
 
 /// The one door for the fuzzer in `fuzz/`; no part of the interface.
 #[doc(hidden)]

@@ -141,6 +141,10 @@ impl Events {
                 let events = positions.iter().filter_map(|position| self.at(*position));
                 pick(events, read, |event| event.version)
             }
+            ReadOf::Named(id) => {
+                let event = self.ids.get(id).and_then(|position| self.at(*position));
+                event.into_iter().take(read.limit).cloned().collect()
+            }
             ReadOf::Log(filter) => {
                 let from = match read.direction {
                     Direction::Forward => self.log.partition_point(|event| event.position < read.from)..self.log.len(),

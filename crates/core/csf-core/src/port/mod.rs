@@ -2,6 +2,7 @@
 //! conformance suite (in `csf-sim`) that both pass.
 
 mod event_bus;
+mod event_log;
 mod execution;
 mod journal;
 mod registry;
@@ -9,6 +10,7 @@ mod rng;
 mod time_source;
 
 pub use event_bus::*;
+pub use event_log::*;
 pub use execution::*;
 pub use journal::*;
 pub use registry::*;

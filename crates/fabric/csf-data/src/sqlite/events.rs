@@ -22,6 +22,7 @@ pub(super) fn read(connection: &Connection, read: &Read) -> Result<Page, ReadErr
         _ if read.limit == 0 => Vec::new(),
         ReadOf::Stream(stream) => read_stream(connection, stream, read)?,
         ReadOf::Log(filter) => read_log(connection, filter, read)?,
+        ReadOf::Named(id) => read_named(connection, *id)?,
     };
     Ok(Page { events, position })
 }
@@ -43,6 +44,12 @@ fn read_stream(connection: &Connection, stream: &str, read: &Read) -> Result<Vec
         events.push(event(row)?);
     }
     Ok(events)
+}
+
+fn read_named(connection: &Connection, id: EventId) -> Result<Vec<StoredEvent>, ReadError> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM event e WHERE id = ?1"))?;
+    let mut rows = statement.query([id.as_u128().to_be_bytes()])?;
+    rows.next()?.map(event).into_iter().collect()
 }
 
 /// A number of the port as SQLite compares it; `None` when nothing can be there.

@@ -3,7 +3,7 @@
 use csf_core::Stamp;
 use csf_core::port::{
     Append, Appended, Batch, CHANGE_STREAM, Criteria, EventCause, EventId, ExpectedVersion, Filter, Journal,
-    JournalReader, Json, NewEvent, Origin, Read, Refused, StreamChange, StreamHead,
+    JournalReader, Json, NewEvent, Origin, Read, ReadOf, Refused, StreamChange, StreamHead,
 };
 use serde_json::json;
 
@@ -215,7 +215,7 @@ fn reads_start_and_end_where_they_are_told(mut journal: Box<dyn Journal>) {
     }
     let mut reader = journal.reader().expect("reader");
     let mut places = |read: Read| -> Vec<u64> {
-        let is_stream = matches!(read.of, csf_core::port::ReadOf::Stream(_));
+        let is_stream = matches!(read.of, ReadOf::Stream(_));
         let page = reader.read(&read).expect("page");
         assert_eq!(page.position, 10, "a page says how far the log went");
         page.events.iter().map(|e| if is_stream { e.version } else { e.position }).collect()
@@ -289,11 +289,12 @@ fn it_does_what_the_model_does(mut journal: Box<dyn Journal>, seed: u64) {
         );
     }
     for _ in 0..300 {
-        let mut read = match rng.below(3) {
-            0 => Read::stream(random_stream(&mut rng)).from(rng.below(20)),
+        let mut read = match rng.below(4) {
+            0 => Read::named(EventId::from_u128(u128::from(rng.below(120)))),
+            1 => Read::stream(random_stream(&mut rng)).from(rng.below(20)),
             _ => Read::log(random_filter(&mut rng)).from(rng.below(model.position() + 2)),
         };
-        if rng.below(2) == 0 {
+        if rng.below(2) == 0 && !matches!(read.of, ReadOf::Named(_)) {
             let from = read.from;
             read = read.backward().from(if rng.below(4) == 0 { u64::MAX } else { from });
         }

@@ -455,7 +455,9 @@ pub enum Refused {
         actual: u64,
     },
     /// Something has happened meanwhile.
-    #[error("the event at position {position} is one that must not have happened after position {after}; read again and decide anew")]
+    #[error(
+        "the event at position {position} is one that must not have happened after position {after}; read again and decide anew"
+    )]
     Happened {
         /// Position of the newest such event.
         position: u64,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{StoredEvent, category};
+use super::{EventId, StoredEvent, category};
 
 /// Which events are meant: those that fit any of the criteria; without criteria, all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,8 @@ pub enum ReadOf {
     Stream(String),
     /// The log by its positions.
     Log(Filter),
+    /// The one event of this name, wherever it is.
+    Named(EventId),
 }
 
 /// A question for events.
@@ -131,6 +133,12 @@ impl Read {
     #[must_use]
     pub fn log(filter: Filter) -> Self {
         Self { of: ReadOf::Log(filter), from: 0, direction: Direction::Forward, limit: usize::MAX }
+    }
+
+    /// The event of this name.
+    #[must_use]
+    pub fn named(id: EventId) -> Self {
+        Self { of: ReadOf::Named(id), from: 0, direction: Direction::Forward, limit: 1 }
     }
 
     /// From this version or position on.
