@@ -13,6 +13,7 @@ mod memory_state;
 mod seeded_rng;
 mod sim_clock;
 mod sim_disk;
+mod sim_log;
 
 pub use environment::init_test_environment;
 pub use executor::{SimExecutor, Stalled};
@@ -20,3 +21,4 @@ pub use memory_journal::{MemoryJournal, MemoryStore};
 pub use seeded_rng::SeededRng;
 pub use sim_clock::SimClock;
 pub use sim_disk::{NextWrite, SimDisk, SimJournal};
+pub use sim_log::SimLog;

@@ -1,11 +1,15 @@
 //! The SQLite journal as its users and its enemies see it.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may fail as the tests do")]
 
+mod aggregates;
 mod crash;
 mod damage;
 mod formats;
 mod full_disk;
+mod groups;
 mod load;
+mod log;
+mod models;
 mod scratch;
 
 use csf_core::port::{Batch, Durability, Journal, JournalError, JournalReader, LaneBatch, Scan, StoredPacket};

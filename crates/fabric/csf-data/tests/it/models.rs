@@ -1,0 +1,155 @@
+//! Read models: one transaction for rows and place, rebuilt when their version changes, and asked by their readers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use csf_core::port::{EventLog, Filter, Spawn, StoredEvent, Task};
+use csf_data::model::{
+    MemoryModels, ModelError, ModelStore, Projection, ProjectionStatus, ReadModel, Rows, SqliteModels,
+};
+
+use crate::log::{event, on_each};
+use crate::scratch::Scratch;
+
+/// Adds up what was counted, by stream.
+struct Totals {
+    version: u32,
+    factor: u64,
+}
+
+impl ReadModel for Totals {
+    fn name(&self) -> &str {
+        "totals"
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn filter(&self) -> Filter {
+        Filter::category("sum")
+    }
+
+    fn apply(&mut self, event: &StoredEvent, rows: &mut dyn Rows) -> Result<(), ModelError> {
+        let n = event.data.to_value()["n"].as_u64().unwrap_or_default();
+        if n == 13 {
+            rows.set("total", "half", &1)?;
+            return Err(ModelError::Event { position: event.position, reason: "thirteen".into() });
+        }
+        let total = rows.value::<u64>("total", &event.stream)?.unwrap_or_default();
+        rows.set("total", &event.stream, &(total + n * self.factor))
+    }
+}
+
+struct TokioSpawn;
+
+impl Spawn for TokioSpawn {
+    fn spawn(&self, task: Task) {
+        tokio::spawn(task);
+    }
+}
+
+fn totals(projection: &Projection) -> BTreeMap<String, u64> {
+    let (rows, _) = projection.query(|rows| rows.scan("total", "", None, 100)).unwrap();
+    rows.into_iter().map(|(key, value)| (key, value.parse().unwrap())).collect()
+}
+
+fn start(log: &Arc<dyn EventLog>, store: Box<dyn ModelStore>, version: u32, factor: u64) -> Projection {
+    Projection::start(log.clone(), store, Totals { version, factor }, &TokioSpawn).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_follows_its_events_and_who_waits_for_its_write_reads_it() {
+    let scratch = Scratch::new();
+    let stores: [fn(&Scratch) -> Box<dyn ModelStore>; 2] =
+        [|_| Box::new(MemoryModels::default()), |scratch| Box::new(SqliteModels::open(scratch.path()).unwrap())];
+    for store in stores {
+        on_each(|log| {
+            let store = store(&scratch);
+            let mut other = store.again().unwrap();
+            async move {
+                other.reset("totals").unwrap();
+                let model = start(&log, store, 1, 1);
+                for n in 1..=10 {
+                    let mine = log.append(event(&format!("sum-{}", n % 2), n).into()).await.unwrap();
+                    assert!(model.reaches(mine.last).await);
+                    let sum: u64 = totals(&model).values().sum();
+                    assert_eq!(sum, n * (n + 1) / 2, "a write that was waited for is read");
+                }
+                let others = log.append(event("other-1", 99).into()).await.unwrap();
+                assert!(model.reaches(others.last).await, "others' events are passed over");
+                drop(model);
+                let again = start(&log, other.again().unwrap(), 1, 1);
+                assert_eq!(totals(&again), BTreeMap::from([("sum-0".into(), 30), ("sum-1".into(), 25)]));
+                drop(again);
+                let renewed = start(&log, other, 2, 10);
+                assert!(renewed.reaches(10).await);
+                assert_eq!(totals(&renewed)["sum-0"], 300, "another version is built anew");
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_fails_stops_with_its_reason_and_leaves_nothing_half_done() {
+    let scratch = Scratch::new();
+    on_each(|log| {
+        let mut store = SqliteModels::open(scratch.path()).unwrap();
+        async move {
+            store.reset("totals").unwrap();
+            log.append(event("sum-0", 5).into()).await.unwrap();
+            let model = start(&log, store.again().unwrap(), 1, 1);
+            assert!(model.reaches(1).await);
+            log.append(event("sum-0", 13).into()).await.unwrap();
+            assert!(!model.reaches(2).await);
+            let ProjectionStatus::Stopped { at: 1, reason } = model.status() else { panic!("{:?}", model.status()) };
+            assert!(reason.contains("event 2") && reason.contains("thirteen"), "{reason}");
+            assert_eq!(totals(&model), BTreeMap::from([("sum-0".into(), 5)]));
+        }
+    })
+    .await;
+}
+
+#[test]
+fn stores_agree_on_rows() {
+    let scratch = Scratch::new();
+    let stores: [Box<dyn ModelStore>; 2] =
+        [Box::new(MemoryModels::default()), Box::new(SqliteModels::open(scratch.path()).unwrap())];
+    for mut store in stores {
+        let at = |position| csf_data::model::Checkpoint { version: 1, position };
+        let fill = &mut |rows: &mut dyn Rows| {
+            for key in ["a", "ab", "abc", "b", "é", "a\u{10ffff}"] {
+                rows.set("t", key, key)?;
+                rows.set("u", key, "other")?;
+            }
+            rows.remove("t", "b")
+        };
+        store.update("m", at(7), fill).unwrap();
+        let failed = store.update("m", at(8), &mut |rows| {
+            rows.remove("t", "a")?;
+            rows.set("t", "z", "z")?;
+            Err(ModelError::Event { position: 8, reason: "no".into() })
+        });
+        assert!(failed.is_err());
+        assert_eq!(store.checkpoint("m").unwrap(), Some(at(7)));
+        let position = store.look("m", &mut |rows| {
+            let mut keys = |prefix: &str, after: Option<&str>, limit| -> Vec<String> {
+                rows.scan("t", prefix, after, limit).unwrap().into_iter().map(|(key, _)| key).collect()
+            };
+            assert_eq!(keys("", None, 100), ["a", "ab", "abc", "a\u{10ffff}", "é"]);
+            assert_eq!(keys("a", None, 2), ["a", "ab"]);
+            assert_eq!(keys("a", Some("ab"), 9), ["abc", "a\u{10ffff}"]);
+            assert_eq!(keys("ab", Some("a"), 9), ["ab", "abc"]);
+            assert_eq!(keys("b", None, 9), [""; 0]);
+            assert_eq!(rows.value::<String>("u", "b")?, Some("other".into()));
+            assert!(matches!(rows.value::<u64>("u", "b"), Err(ModelError::NoValue { .. })));
+            rows.remove("u", "b")
+        });
+        assert_eq!(position.unwrap(), 7);
+        store.look("m", &mut |rows| Ok(assert!(rows.get("u", "b")?.is_some(), "a look changes nothing"))).unwrap();
+        store.look("n", &mut |rows| Ok(assert!(rows.get("u", "b")?.is_none(), "models are apart"))).unwrap();
+        store.reset("m").unwrap();
+        assert_eq!(store.checkpoint("m").unwrap(), None);
+    }
+}
