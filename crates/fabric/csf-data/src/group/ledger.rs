@@ -6,6 +6,8 @@ use std::time::Duration;
 use csf_core::port::StoredEvent;
 use serde::{Deserialize, Serialize};
 
+use super::GroupOptions;
+
 /// A group's place in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
@@ -124,8 +126,9 @@ impl Ledger {
         self.out.len()
     }
 
-    pub(super) fn due(&mut self, now: Duration, in_flight_max: usize) -> Due {
+    pub(super) fn due(&mut self, now: Duration, options: &GroupOptions) -> Due {
         let late = self.out.values().map(|out| out.until).min();
+        let in_flight_max = if options.is_ordered { 1 } else { options.in_flight_max.max(1) };
         if self.out.len() >= in_flight_max {
             return Due::Full(late);
         }
@@ -135,11 +138,14 @@ impl Ledger {
             let (event, tries) = first.remove();
             return Due::Now(event, tries);
         }
+        let back = self.retries.first_key_value().map(|((at, _), _)| *at);
+        if options.is_ordered && back.is_some() {
+            return Due::Full(back);
+        }
         if let Some(event) = self.waiting.pop_front() {
             let tries = self.place.tries.get(&event.position).map_or(1, |failed| failed + 1);
             return Due::Now(event, tries);
         }
-        let back = self.retries.first_key_value().map(|((at, _), _)| *at);
         Due::Later(late.into_iter().chain(back).min())
     }
 

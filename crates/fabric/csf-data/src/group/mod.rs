@@ -41,6 +41,8 @@ pub struct GroupOptions {
     pub after: u64,
     /// Most events that are handed out and not settled; at least 1.
     pub in_flight_max: usize,
+    /// One after the other in the order of the log: an event that failed holds up those behind it until it is done or parked.
+    pub is_ordered: bool,
     /// An event that is not settled within this time has failed.
     pub settle_within: Duration,
     /// Tries of one event; then it is parked. At least 1.
@@ -59,6 +61,7 @@ impl Default for GroupOptions {
             filter: Filter::all(),
             after: 0,
             in_flight_max: 64,
+            is_ordered: false,
             settle_within: Duration::from_secs(30),
             tries_max: 5,
             retry_after: Duration::from_millis(100),
@@ -174,7 +177,7 @@ impl Group {
             let mut settled = pin!(self.settled.notified());
             settled.as_mut().enable();
             let now = self.timer.now();
-            let due = self.ledger().due(now, self.options.in_flight_max.max(1));
+            let due = self.ledger().due(now, &self.options);
             let (until, may_read) = match due {
                 Due::Now(event, tries) => return Ok(self.hand_out(event, tries)),
                 Due::Full(until) => (until, false),

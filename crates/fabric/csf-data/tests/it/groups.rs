@@ -100,7 +100,9 @@ fn a_failed_event_comes_again_with_growing_pauses_and_is_parked_at_last() {
 #[test]
 fn an_event_that_nobody_settles_is_given_to_another() {
     in_a_world(2, async |world, log| {
-        let group = join(&world, &log, GroupOptions { in_flight_max: 1, retry_after: Duration::ZERO, ..options() }).await.unwrap();
+        let group = join(&world, &log, GroupOptions { in_flight_max: 1, retry_after: Duration::ZERO, ..options() })
+            .await
+            .unwrap();
         jobs(&log, 0..2).await;
         let lost = group.next().await.unwrap();
         let again = group.next().await.unwrap();
@@ -109,6 +111,26 @@ fn an_event_that_nobody_settles_is_given_to_another() {
         assert!(!lost.ack().await.unwrap(), "too late");
         assert!(again.ack().await.unwrap());
         assert_eq!(group.next().await.unwrap().event().data.to_value()["n"], 1);
+    });
+}
+
+#[test]
+fn an_ordered_group_waits_for_the_event_that_failed() {
+    in_a_world(5, async |world, log| {
+        let group = join(&world, &log, GroupOptions { is_ordered: true, tries_max: 3, ..options() }).await.unwrap();
+        jobs(&log, 0..3).await;
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            let job = group.next().await.unwrap();
+            let n = job.event().data.to_value()["n"].as_u64().unwrap();
+            order.push((n, job.tries()));
+            if n == 1 {
+                job.nack("not yet").await.unwrap()
+            } else {
+                job.ack().await.unwrap()
+            };
+        }
+        assert_eq!(order, [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1)]);
     });
 }
 
@@ -156,24 +178,29 @@ fn a_crash_between_any_two_steps_loses_no_event() {
             let world = SimExecutor::new(seed * 10 + life);
             let log = SimLog::start(&world, Box::new(disk.open().unwrap()), seed * 10 + life);
             let is_last = life == 3;
-            let steps = if is_last { u64::MAX } else { 20 + rng.below(400) };
+            let steps = if is_last { u64::MAX } else { 20 + rng.below(600) };
             let mut left = steps;
             if !is_last && rng.next_u64().is_multiple_of(4) {
                 disk.set_next(NextWrite::Torn { is_kept: rng.next_u64().is_multiple_of(2) });
             }
             let main = async {
-                let options = GroupOptions { retry_after: Duration::from_millis(1), tries_max: 50, ..options() };
+                let options = GroupOptions {
+                    retry_after: Duration::from_millis(1),
+                    tries_max: 50,
+                    checkpoint_every: 1,
+                    ..options()
+                };
                 let group = match join(&world, &log, options).await {
                     Ok(group) => group,
                     Err(GroupError::Log(LogError::Journal(_))) => return,
                     Err(other) => panic!("seed {seed}: {other}"),
                 };
-                for member in 0..2 {
+                for member in 0..3 {
                     let (group, done, timer) = (group.clone(), done.clone(), world.clone());
                     let mut rng = rng.stream(life * 7 + member);
                     world.spawn(Box::pin(async move {
                         while let Ok(job) = group.next().await {
-                            timer.sleep(Duration::from_millis(rng.below(4))).await;
+                            timer.sleep(Duration::from_millis(rng.below(30))).await;
                             if rng.below(5) == 0 {
                                 let _ = job.nack("unlucky").await;
                                 continue;
