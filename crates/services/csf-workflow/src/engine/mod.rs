@@ -1,0 +1,479 @@
+//! The engine: runs of workflows on a log, each in the hands of one task while something happens to it, and on disk otherwise.
+
+mod perform;
+mod recover;
+mod task;
+mod timers;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use csf_core::Stamp;
+use csf_core::port::{EventId, EventLog, Json, Origin, Read, Spawn, Timer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::definition::{ActivityCode, Code};
+use crate::history::{HistoryEntry, HistoryEvent, WORKFLOW_CATEGORY};
+use crate::run::Machine;
+use crate::{Activity, Failure, Workflow, WorkflowError};
+
+use task::Input;
+use timers::Timers;
+
+/// Longest id of a run, bytes.
+const ID_BYTES_MAX: usize = 200;
+/// Longest history: a run beyond it is ended. `continue_as_new` keeps histories short.
+const HISTORY_MAX: u64 = 50_000;
+
+/// What an engine runs in.
+#[derive(Clone)]
+pub struct World {
+    /// Waiting.
+    pub timer: Arc<dyn Timer>,
+    /// Tasks.
+    pub spawn: Arc<dyn Spawn>,
+    /// Stamps what is appended; timers go by it.
+    pub clock: Arc<dyn Fn() -> Stamp + Send + Sync>,
+}
+
+/// How much an engine does at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Activities that run at the same time.
+    pub activities_max: usize,
+    /// A run that nothing happens to leaves the memory after this time.
+    pub idle: Duration,
+    /// Author of what the engine appends.
+    pub author: String,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { activities_max: 256, idle: Duration::from_millis(500), author: "workflow".into() }
+    }
+}
+
+/// How a run is started.
+#[derive(Clone, Debug, Default)]
+pub struct StartOptions {
+    /// The run is ended when it takes longer.
+    pub timeout: Option<Duration>,
+    /// The request's name: a start that is repeated under it is one.
+    pub request: Option<EventId>,
+    /// Where the request comes from.
+    pub origin: Origin,
+}
+
+/// How a run is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum RunStatus {
+    /// It goes on.
+    Running,
+    /// It would go on, but its code does not fit its history.
+    Blocked {
+        /// Where they part.
+        reason: String,
+    },
+    /// It has ended well.
+    Completed {
+        /// What came of it.
+        result: Json,
+    },
+    /// It has ended badly, or was ended.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// A run as lists show it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunSummary {
+    /// Its id.
+    pub id: String,
+    /// How often it was continued as new.
+    pub run: u32,
+    /// Name of its workflow.
+    pub workflow: String,
+    /// When it was started.
+    pub started_at: Stamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Stamp>,
+    /// How it is.
+    #[serde(flatten)]
+    pub status: RunStatus,
+}
+
+/// Runs workflows. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    log: Arc<dyn EventLog>,
+    world: World,
+    options: EngineOptions,
+    workflows: BTreeMap<String, Code>,
+    activities: BTreeMap<String, ActivityCode>,
+    slots: Arc<Semaphore>,
+    timers: Timers,
+    runs: Mutex<Runs>,
+}
+
+#[derive(Default)]
+struct Runs {
+    /// Runs in the hands of a task, by stream.
+    loaded: HashMap<Arc<str>, mpsc::UnboundedSender<Input>>,
+    /// Who waits for the end of a run, by stream.
+    waiting: HashMap<String, Vec<oneshot::Sender<()>>>,
+    /// Why runs cannot go on, by stream.
+    blocked: BTreeMap<String, String>,
+    is_closed: bool,
+}
+
+/// The stream of a run.
+fn stream_of(id: &str, run: u32) -> String {
+    if run == 0 { format!("{WORKFLOW_CATEGORY}-{id}") } else { format!("{WORKFLOW_CATEGORY}-{id}~{run}") }
+}
+
+/// The id and the number of a run, of its stream.
+fn of_stream(stream: &str) -> (&str, u32) {
+    let name = stream.strip_prefix(WORKFLOW_CATEGORY).and_then(|name| name.strip_prefix('-')).unwrap_or(stream);
+    match name.rsplit_once('~') {
+        Some((id, run)) => (id, run.parse().unwrap_or(0)),
+        None => (name, 0),
+    }
+}
+
+fn check_id(id: &str) -> Result<(), WorkflowError> {
+    if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(|c| c.is_control() || c == '~') {
+        return Err(WorkflowError::BadId { id: id.chars().take(ID_BYTES_MAX).collect(), limit: ID_BYTES_MAX });
+    }
+    Ok(())
+}
+
+impl Engine {
+    /// An engine for the runs of this log. Runs that were under way go on.
+    ///
+    /// # Errors
+    /// [`WorkflowError::Log`], [`WorkflowError::BadHistory`].
+    pub async fn open(
+        log: Arc<dyn EventLog>,
+        world: World,
+        workflows: impl IntoIterator<Item = Workflow>,
+        activities: impl IntoIterator<Item = Activity>,
+        options: EngineOptions,
+    ) -> Result<Self, WorkflowError> {
+        let shared = Arc::new(Shared {
+            log,
+            workflows: workflows.into_iter().map(|workflow| (workflow.name, workflow.code)).collect(),
+            activities: activities.into_iter().map(|activity| (activity.name, activity.code)).collect(),
+            slots: Arc::new(Semaphore::new(options.activities_max.clamp(1, Semaphore::MAX_PERMITS))),
+            timers: Timers::default(),
+            runs: Mutex::default(),
+            world,
+            options,
+        });
+        let own = Arc::downgrade(&shared);
+        let (timer, clock) = (shared.world.timer.clone(), shared.world.clock.clone());
+        let (news, is_closed) = shared.timers.watch();
+        shared.world.spawn.spawn(Box::pin(timers::run(own, timer, clock, news, is_closed)));
+        recover::recover(&shared).await?;
+        Ok(Self { shared })
+    }
+
+    /// Starts a run. It is back when the start is as durable as the log makes it.
+    ///
+    /// # Errors
+    /// [`WorkflowError::UnknownWorkflow`], [`WorkflowError::Exists`], [`WorkflowError::BadId`], [`WorkflowError::Log`].
+    pub async fn start<I: Serialize + ?Sized>(
+        &self,
+        workflow: &str,
+        id: &str,
+        input: &I,
+        options: StartOptions,
+    ) -> Result<(), WorkflowError> {
+        check_id(id)?;
+        self.shared.code(workflow)?;
+        let input = Json::of(input).map_err(|e| Failure::bad_payload("input", &e))?;
+        let now = (self.shared.world.clock)();
+        let deadline = options.timeout.map(|span| now.after(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)));
+        let started = HistoryEvent::Started { workflow: workflow.to_owned(), input, run: 0, parent: None, deadline };
+        let stream = stream_of(id, 0);
+        let (done, answer) = oneshot::channel();
+        let id_of_event = options.request.map(|request| request.derive(&stream));
+        let input = Input::Start { started, id: id_of_event, origin: options.origin, done };
+        self.shared.deliver(&stream, input)?;
+        answer.await.map_err(|_| WorkflowError::Closed)?
+    }
+
+    /// Tells a run something. Back when that is durable. The same `request` is told once.
+    ///
+    /// # Errors
+    /// [`WorkflowError::UnknownRun`], [`WorkflowError::Ended`], [`WorkflowError::Log`].
+    pub async fn signal<T: Serialize + ?Sized>(
+        &self,
+        id: &str,
+        name: &str,
+        payload: &T,
+        request: Option<EventId>,
+    ) -> Result<(), WorkflowError> {
+        let payload = Json::of(payload).map_err(|e| Failure::bad_payload("signal", &e))?;
+        self.tell(id, HistoryEvent::SignalReceived { name: name.to_owned(), payload }, request).await
+    }
+
+    /// Asks a run to end. It decides how.
+    ///
+    /// # Errors
+    /// As [`Engine::signal`].
+    pub async fn cancel(&self, id: &str, reason: &str) -> Result<(), WorkflowError> {
+        self.tell(id, HistoryEvent::CancelRequested { reason: reason.to_owned() }, None).await
+    }
+
+    async fn tell(&self, id: &str, event: HistoryEvent, name: Option<EventId>) -> Result<(), WorkflowError> {
+        let stream = self.newest(id).await?;
+        let (done, answer) = oneshot::channel();
+        self.shared.deliver(&stream, Input::Happened { event, id: name, done: Some(done) })?;
+        answer.await.map_err(|_| WorkflowError::Closed)?
+    }
+
+    /// Ends a run where it stands. Its code does not notice.
+    ///
+    /// # Errors
+    /// As [`Engine::signal`].
+    pub async fn terminate(&self, id: &str, reason: &str) -> Result<(), WorkflowError> {
+        let stream = self.newest(id).await?;
+        let (done, answer) = oneshot::channel();
+        let failure = Failure::of(crate::FailureKind::Terminated, reason);
+        self.shared.deliver(&stream, Input::Terminate { failure, done: Some(done) })?;
+        answer.await.map_err(|_| WorkflowError::Closed)?
+    }
+
+    /// Asks a run to change something; its answer. Refused updates leave no trace. The same `request` is carried out once.
+    ///
+    /// # Errors
+    /// [`WorkflowError::Refused`] with the run's own failure, and as [`Engine::signal`].
+    pub async fn update<I: Serialize + ?Sized, O: DeserializeOwned>(
+        &self,
+        id: &str,
+        name: &str,
+        input: &I,
+        request: EventId,
+    ) -> Result<O, WorkflowError> {
+        let payload = Json::of(input).map_err(|e| Failure::bad_payload("update", &e))?;
+        let stream = self.newest(id).await?;
+        let (done, answer) = oneshot::channel();
+        let update = Input::Update { id: request, name: name.to_owned(), payload, done };
+        self.shared.deliver(&stream, update)?;
+        let answer = answer.await.map_err(|_| WorkflowError::Closed)??;
+        Ok(answer.parse().map_err(|e| Failure::bad_payload("answer", &e))?)
+    }
+
+    /// Looks at a run.
+    ///
+    /// # Errors
+    /// [`WorkflowError::Refused`] with the run's own failure, and as [`Engine::signal`].
+    pub async fn query<I: Serialize + ?Sized, O: DeserializeOwned>(
+        &self,
+        id: &str,
+        name: &str,
+        input: &I,
+    ) -> Result<O, WorkflowError> {
+        let input = Json::of(input).map_err(|e| Failure::bad_payload("query", &e))?;
+        let stream = self.newest(id).await?;
+        let (done, answer) = oneshot::channel();
+        self.shared.deliver(&stream, Input::Query { name: name.to_owned(), input, done })?;
+        let answer = answer.await.map_err(|_| WorkflowError::Closed)??;
+        Ok(answer.parse().map_err(|e| Failure::bad_payload("answer", &e))?)
+    }
+
+    /// Waits for the end of a run and of those that continue it; what came of it.
+    ///
+    /// # Errors
+    /// [`WorkflowError::Refused`] with its failure, [`WorkflowError::UnknownRun`], [`WorkflowError::Log`].
+    pub async fn result<O: DeserializeOwned>(&self, id: &str) -> Result<O, WorkflowError> {
+        loop {
+            let stream = self.newest(id).await?;
+            let (ended, wait) = oneshot::channel();
+            // Asked for before the look, so that an end after it is told.
+            self.shared.runs().waiting.entry(stream.clone()).or_default().push(ended);
+            match self.shared.end_of(&stream).await? {
+                Some(HistoryEvent::Completed { result }) => {
+                    return Ok(result.parse().map_err(|e| Failure::bad_payload("output", &e))?);
+                }
+                Some(HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure }) => {
+                    return Err(failure.into());
+                }
+                Some(_) => {}
+                None => wait.await.map_err(|_| WorkflowError::Closed)?,
+            }
+        }
+    }
+
+    /// The whole history of the newest run of this id.
+    ///
+    /// # Errors
+    /// [`WorkflowError::UnknownRun`], [`WorkflowError::BadHistory`], [`WorkflowError::Log`].
+    pub async fn history(&self, id: &str) -> Result<Vec<HistoryEntry>, WorkflowError> {
+        self.shared.history(&self.newest(id).await?).await
+    }
+
+    /// How the newest run of this id is.
+    ///
+    /// # Errors
+    /// As [`Engine::history`].
+    pub async fn describe(&self, id: &str) -> Result<RunSummary, WorkflowError> {
+        let stream = self.newest(id).await?;
+        let history = self.shared.history(&stream).await?;
+        let mut summary = None;
+        for entry in &history {
+            recover::summarise(&mut summary, &stream, entry);
+        }
+        let mut summary = summary.ok_or_else(|| WorkflowError::UnknownRun { id: id.to_owned() })?;
+        if let (RunStatus::Running, Some(reason)) = (&summary.status, self.shared.runs().blocked.get(&stream)) {
+            summary.status = RunStatus::Blocked { reason: reason.clone() };
+        }
+        Ok(summary)
+    }
+
+    /// All runs, oldest first.
+    ///
+    /// # Errors
+    /// [`WorkflowError::Log`], [`WorkflowError::BadHistory`].
+    pub async fn list(&self) -> Result<Vec<RunSummary>, WorkflowError> {
+        recover::list(&self.shared).await
+    }
+
+    /// Replays the recorded history of a run against the code that is registered now.
+    ///
+    /// # Errors
+    /// [`WorkflowError::NonDeterminism`] where they part, and as [`Engine::history`].
+    pub async fn diff(&self, id: &str) -> Result<(), WorkflowError> {
+        let history = self.history(id).await?;
+        let code = self.shared.code_of(id, &history)?;
+        let machine = Machine::replay(id, code, &history);
+        machine.map(drop).map_err(|reason| WorkflowError::NonDeterminism { id: id.to_owned(), reason })
+    }
+
+    /// Ends the engine. Runs stay where they are; activities that are under way are told nobody waits for them.
+    pub fn close(&self) {
+        let mut runs = self.shared.runs();
+        runs.is_closed = true;
+        runs.loaded.clear();
+        runs.waiting.clear();
+        drop(runs);
+        self.shared.timers.close();
+    }
+
+    /// The stream of the newest run of this id.
+    async fn newest(&self, id: &str) -> Result<String, WorkflowError> {
+        check_id(id)?;
+        self.shared.newest(id).await?.ok_or_else(|| WorkflowError::UnknownRun { id: id.to_owned() })
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn code(&self, workflow: &str) -> Result<Code, WorkflowError> {
+        self.workflows.get(workflow).cloned().ok_or_else(|| WorkflowError::UnknownWorkflow {
+            name: workflow.to_owned(),
+            known: self.workflows.keys().cloned().collect(),
+        })
+    }
+
+    fn code_of(&self, id: &str, history: &[HistoryEntry]) -> Result<Code, WorkflowError> {
+        match history.first().map(|entry| &entry.event) {
+            Some(HistoryEvent::Started { workflow, .. }) => self.code(workflow),
+            Some(other) => Err(WorkflowError::BadHistory {
+                id: id.to_owned(),
+                version: 1,
+                reason: format!("it begins with `{}`", other.kind()),
+            }),
+            None => Err(WorkflowError::UnknownRun { id: id.to_owned() }),
+        }
+    }
+
+    /// Gives the input to the run's task; starts one when there is none.
+    fn deliver(self: &Arc<Self>, stream: &str, input: Input) -> Result<(), WorkflowError> {
+        let mut runs = self.runs();
+        if runs.is_closed {
+            return Err(WorkflowError::Closed);
+        }
+        let input = match runs.loaded.get(stream) {
+            Some(task) => match task.send(input) {
+                Ok(()) => return Ok(()),
+                // It ended by a panic of its own.
+                Err(mpsc::error::SendError(input)) => input,
+            },
+            None => input,
+        };
+        let (inputs, inbox) = mpsc::unbounded_channel();
+        // The receiver is here.
+        let _ = inputs.send(input);
+        let stream: Arc<str> = stream.into();
+        runs.loaded.insert(stream.clone(), inputs);
+        drop(runs);
+        self.world.spawn.spawn(Box::pin(task::run(self.clone(), stream, inbox)));
+        Ok(())
+    }
+
+    async fn newest(&self, id: &str) -> Result<Option<String>, WorkflowError> {
+        let mut newest = None;
+        for run in 0.. {
+            let stream = stream_of(id, run);
+            if self.log.head(&stream).await?.version == 0 {
+                break;
+            }
+            newest = Some(stream);
+        }
+        Ok(newest)
+    }
+
+    async fn history(&self, stream: &str) -> Result<Vec<HistoryEntry>, WorkflowError> {
+        let page = self.log.read(Read::stream(stream)).await?;
+        let entry = |event: &csf_core::port::StoredEvent| {
+            HistoryEntry::of(event).map_err(|e| WorkflowError::BadHistory {
+                id: of_stream(stream).0.to_owned(),
+                version: event.version,
+                reason: e.to_string(),
+            })
+        };
+        page.events.iter().map(entry).collect()
+    }
+
+    /// The last entry of a run that has ended.
+    async fn end_of(&self, stream: &str) -> Result<Option<HistoryEvent>, WorkflowError> {
+        let page = self.log.read(Read::stream(stream).backward().limit(1)).await?;
+        let Some(last) = page.events.first() else { return Ok(None) };
+        let entry = HistoryEntry::of(last).map_err(|e| WorkflowError::BadHistory {
+            id: of_stream(stream).0.to_owned(),
+            version: last.version,
+            reason: e.to_string(),
+        })?;
+        Ok(entry.event.is_end().then_some(entry.event))
+    }
+
+    /// Tells everybody who waits for it that the run has ended.
+    fn tell_end(&self, stream: &str) {
+        for waiting in self.runs().waiting.remove(stream).unwrap_or_default() {
+            // Who asked may have gone away.
+            let _ = waiting.send(());
+        }
+    }
+}

@@ -1,0 +1,640 @@
+//! The task that has a run in its hands: takes what happens, asks the code, appends both, carries out what was decided.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use csf_core::Stamp;
+use csf_core::port::{Append, EventId, ExpectedVersion, Json, LogError, NewEvent, Origin, Read, Refused, within};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{HISTORY_MAX, Shared, check_id, of_stream, perform, recover, stream_of, timers};
+use crate::history::{HistoryEvent, Parent};
+use crate::run::{Machine, Pendings};
+use crate::{Failure, FailureKind, ParentClosePolicy, WorkflowError};
+
+/// Inputs taken into one append.
+const INPUTS_MAX: usize = 64;
+/// Appends of one set of inputs; others write into the run's stream only when two engines share a log.
+const ATTEMPTS_MAX: u32 = 16;
+/// Pause after a journal that failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+type Answer<T> = oneshot::Sender<Result<T, WorkflowError>>;
+
+/// What a run's task is told.
+pub(super) enum Input {
+    /// The run is to begin.
+    Start {
+        started: HistoryEvent,
+        id: Option<EventId>,
+        origin: Origin,
+        done: Answer<()>,
+    },
+    /// Something happened.
+    Happened {
+        event: HistoryEvent,
+        id: Option<EventId>,
+        done: Option<Answer<()>>,
+    },
+    Update {
+        id: EventId,
+        name: String,
+        payload: Json,
+        done: Answer<Json>,
+    },
+    Query {
+        name: String,
+        input: Json,
+        done: Answer<Json>,
+    },
+    Terminate {
+        failure: Failure,
+        done: Option<Answer<()>>,
+    },
+    /// There may be something to carry out.
+    Wake,
+}
+
+impl Input {
+    /// What a parent's end means to a child under this policy.
+    pub(super) fn parent_ended(policy: ParentClosePolicy) -> Self {
+        let reason = "its parent has ended";
+        match policy {
+            ParentClosePolicy::Terminate => {
+                Self::Terminate { failure: Failure::of(FailureKind::Terminated, reason), done: None }
+            }
+            _ => {
+                let event = HistoryEvent::CancelRequested { reason: reason.to_owned() };
+                Self::Happened { event, id: None, done: None }
+            }
+        }
+    }
+
+    fn refuse(self, error: &WorkflowError) {
+        // Who asked may have gone away.
+        match self {
+            Self::Start { done, .. } => _ = done.send(Err(error.clone())),
+            Self::Happened { done, .. } | Self::Terminate { done, .. } => {
+                done.into_iter().for_each(|done| _ = done.send(Err(error.clone())));
+            }
+            Self::Update { done, .. } | Self::Query { done, .. } => _ = done.send(Err(error.clone())),
+            Self::Wake => {}
+        }
+    }
+}
+
+/// The name of the signal that stands at this place of its sender's history.
+pub(super) fn signal_id(stream: &str, version: u64) -> EventId {
+    EventId::from_u128(1).derive(&format!("{stream}/{version}"))
+}
+
+/// A run in memory.
+struct Loaded {
+    machine: Machine,
+    pendings: Pendings,
+    version: u64,
+    stamp: Stamp,
+    parent: Option<Parent>,
+    /// What follows from a start that another run has appended.
+    undecided: Vec<HistoryEvent>,
+}
+
+struct Task {
+    engine: Arc<Shared>,
+    stream: Arc<str>,
+    loaded: Option<Loaded>,
+    /// Activities under way, with the means to tell them that nobody waits.
+    performing: BTreeMap<u32, watch::Sender<bool>>,
+    /// Who waits for the answer to an update, by its id.
+    updates: HashMap<String, Answer<Json>>,
+}
+
+/// What became of a set of inputs.
+enum Done {
+    GoOn,
+    Ended,
+}
+
+pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::UnboundedReceiver<Input>) {
+    let timer = engine.world.timer.clone();
+    let idle = engine.options.idle;
+    let mut task = Task { engine, stream, loaded: None, performing: BTreeMap::new(), updates: HashMap::new() };
+    loop {
+        let first = if task.performing.is_empty() && task.updates.is_empty() {
+            match within(&*timer, idle, inbox.recv()).await {
+                Some(first) => first,
+                None if task.leave(&mut inbox) => return,
+                None => continue,
+            }
+        } else {
+            inbox.recv().await
+        };
+        let Some(first) = first else { return };
+        let mut inputs = vec![first];
+        while inputs.len() < INPUTS_MAX
+            && let Ok(input) = inbox.try_recv()
+        {
+            inputs.push(input);
+        }
+        if matches!(task.process(inputs).await, Done::Ended) {
+            // What comes after the end finds it in the log.
+            task.performing.clear();
+            task.loaded = None;
+        }
+    }
+}
+
+impl Task {
+    /// Leaves the memory, unless something has come meanwhile.
+    fn leave(&self, inbox: &mut mpsc::UnboundedReceiver<Input>) -> bool {
+        let mut runs = self.engine.runs();
+        if !inbox.is_empty() {
+            return false;
+        }
+        // Senders are made under this lock: none is left after this one.
+        runs.loaded.remove(&self.stream);
+        true
+    }
+
+    fn id(&self) -> &str {
+        of_stream(&self.stream).0
+    }
+
+    async fn process(&mut self, mut inputs: Vec<Input>) -> Done {
+        for _ in 0..ATTEMPTS_MAX {
+            if let Err(error) = self.load(&mut inputs).await {
+                return self.cannot(inputs, error).await;
+            }
+            let draft = match self.draft(&mut inputs).await {
+                Ok(draft) => draft,
+                Err(error) => return self.cannot(inputs, error).await,
+            };
+            let Some(append) = draft.append(&self.stream, self.loaded.as_ref().map_or(0, |run| run.version)) else {
+                self.answer(inputs, &[]);
+                return Done::GoOn;
+            };
+            match self.engine.log.append(append).await {
+                Ok(_) => {
+                    let has_ended = draft.entries.iter().any(|entry| entry.event.is_end());
+                    self.carry_out(&draft);
+                    let decided: Vec<&HistoryEvent> = draft.entries.iter().map(|entry| &entry.event).collect();
+                    self.answer(inputs, &decided);
+                    return if has_ended { Done::Ended } else { Done::GoOn };
+                }
+                // The code is ahead of its history: it is replayed.
+                Err(LogError::Refused(Refused::WrongVersion { .. } | Refused::IdInUse { .. })) => self.loaded = None,
+                Err(error) => {
+                    self.loaded = None;
+                    return self.cannot(inputs, error.into()).await;
+                }
+            }
+        }
+        let stream = self.stream.to_string();
+        let contended = Refused::WrongVersion { stream, expected: ExpectedVersion::Any, actual: 0 };
+        self.cannot(inputs, LogError::from(contended).into()).await
+    }
+
+    /// Nothing was done. Whoever waits is told; what nobody waits for is tried again when the journal may mend.
+    async fn cannot(&mut self, inputs: Vec<Input>, error: WorkflowError) -> Done {
+        let may_mend = matches!(&error, WorkflowError::Log(LogError::Journal(_)));
+        let is_closed = matches!(&error, WorkflowError::Log(LogError::Closed));
+        if !may_mend && !is_closed && !matches!(error, WorkflowError::UnknownRun { .. } | WorkflowError::Ended { .. }) {
+            tracing::error!(run = self.id(), %error, "a workflow run cannot go on");
+        }
+        match &error {
+            WorkflowError::Log(_) | WorkflowError::UnknownRun { .. } | WorkflowError::Ended { .. } => {}
+            blocks => _ = self.engine.runs().blocked.insert(self.stream.to_string(), blocks.to_string()),
+        }
+        let mut again = Vec::new();
+        for input in inputs {
+            match input {
+                Input::Happened { done: None, .. } | Input::Terminate { done: None, .. } | Input::Wake if may_mend => {
+                    again.push(input);
+                }
+                other => other.refuse(&error),
+            }
+        }
+        if !again.is_empty() {
+            self.engine.world.timer.sleep(PAUSE).await;
+            for input in again {
+                // A closed engine asks again when it is opened.
+                let _ = self.engine.deliver(&self.stream, input);
+            }
+        }
+        Done::GoOn
+    }
+
+    /// Reads and replays the run, unless it is here. A start of a run that exists is refused.
+    async fn load(&mut self, inputs: &mut Vec<Input>) -> Result<(), WorkflowError> {
+        if self.loaded.is_some() {
+            return Ok(());
+        }
+        let engine = self.engine.clone();
+        let history = engine.history(&self.stream).await?;
+        if history.is_empty() {
+            let Some(at) = inputs.iter().position(|input| matches!(input, Input::Start { .. })) else {
+                return Err(WorkflowError::UnknownRun { id: self.id().to_owned() });
+            };
+            // It begins with its start, whatever came before.
+            let start = inputs.remove(at);
+            inputs.insert(0, start);
+            let Input::Start { started: HistoryEvent::Started { workflow, .. }, .. } = &inputs[0] else {
+                unreachable!("a start starts")
+            };
+            let machine = Machine::new(self.id(), engine.code(workflow)?);
+            let pendings = Pendings::default();
+            let (version, stamp) = (0, Stamp::ZERO);
+            self.loaded = Some(Loaded { machine, pendings, version, stamp, parent: None, undecided: Vec::new() });
+            return Ok(());
+        }
+        let mut pendings = Pendings::default();
+        history.iter().for_each(|entry| pendings.take(&entry.event, entry.stamp));
+        let last = history.last().expect("a history that is not empty has a last entry");
+        if pendings.has_ended {
+            let starts = inputs.extract_if(.., |input| matches!(input, Input::Start { .. })).collect();
+            exists(&engine, &self.stream, starts).await?;
+            return Err(WorkflowError::Ended { id: self.id().to_owned(), how: last.event.identity() });
+        }
+        let code = engine.code_of(self.id(), &history)?;
+        let (machine, undecided) = Machine::replay(self.id(), code, &history)
+            .map_err(|reason| WorkflowError::NonDeterminism { id: self.id().to_owned(), reason })?;
+        engine.runs().blocked.remove(&*self.stream);
+        let parent = match &history[0].event {
+            HistoryEvent::Started { parent, .. } => parent.clone(),
+            _ => None,
+        };
+        let (version, stamp) = (last.version, last.stamp);
+        for (seq, step) in &pendings.activities {
+            self.perform(*seq, step.clone());
+        }
+        self.loaded = Some(Loaded { machine, pendings, version, stamp, parent, undecided });
+        Ok(())
+    }
+
+    /// What the inputs lead to. Inputs that are answered without it, or mean nothing any more, are taken out.
+    async fn draft(&mut self, inputs: &mut Vec<Input>) -> Result<Draft, WorkflowError> {
+        let engine = self.engine.clone();
+        let run = self.loaded.as_mut().expect("a run is loaded before it is asked");
+        let now = (engine.world.clock)().max(run.stamp.after(1));
+        let mut draft = Draft { now, author: engine.options.author.clone(), ..Draft::default() };
+        let undecided = std::mem::take(&mut run.undecided);
+        draft.decided(run, undecided);
+        self.children(&mut draft).await?;
+        let mut kept = Vec::new();
+        for input in std::mem::take(inputs) {
+            if draft.has_ended() {
+                // A query may still look, an answer is given by the log.
+                kept.push(input);
+                continue;
+            }
+            let run = self.loaded.as_mut().expect("a run is loaded before it is asked");
+            let (event, id, origin) = match &input {
+                Input::Wake | Input::Query { .. } => {
+                    kept.push(input);
+                    continue;
+                }
+                Input::Start { started, id, origin, .. } if run.version == 0 && draft.entries.is_empty() => {
+                    (started.clone(), *id, origin.clone())
+                }
+                Input::Start { .. } => {
+                    exists(&engine, &self.stream, vec![input]).await?;
+                    continue;
+                }
+                Input::Happened { event, id, .. } => {
+                    if !run.pendings.awaits(event) || known(&engine, *id).await? {
+                        if let Input::Happened { done: Some(done), .. } = input {
+                            let _ = done.send(Ok(()));
+                        }
+                        continue;
+                    }
+                    (event.clone(), *id, Origin::default())
+                }
+                Input::Update { id, name, payload, .. } => {
+                    if let Some(answer) = answered(&engine, &self.stream, *id).await? {
+                        if let Input::Update { id, done, .. } = input {
+                            match answer {
+                                Some(outcome) => _ = done.send(outcome.map_err(WorkflowError::from)),
+                                None => _ = self.updates.insert(id.to_string(), done),
+                            }
+                        }
+                        continue;
+                    }
+                    if let Err(failure) = run.machine.validate(name, payload) {
+                        input.refuse(&failure.into());
+                        continue;
+                    }
+                    let update = id.to_string();
+                    let event =
+                        HistoryEvent::UpdateAccepted { id: update, name: name.clone(), payload: payload.clone() };
+                    (event, Some(*id), Origin::default())
+                }
+                Input::Terminate { failure, .. } => {
+                    (HistoryEvent::Terminated { failure: failure.clone() }, None, Origin::default())
+                }
+            };
+            if let HistoryEvent::Started { parent, .. } = &event {
+                run.parent.clone_from(parent);
+            }
+            draft.happened(run, event, id, origin);
+            self.children(&mut draft).await?;
+            let run = self.loaded.as_mut().expect("a run is loaded before it is asked");
+            if run.version + draft.entries.len() as u64 > HISTORY_MAX && !draft.has_ended() {
+                let message = format!("its history is longer than {HISTORY_MAX} entries; continue it as new before");
+                let failure = Failure::of(FailureKind::Application("history".into()), message);
+                draft.happened(run, HistoryEvent::Terminated { failure }, None, Origin::default());
+            }
+            kept.push(input);
+        }
+        if let Some(HistoryEvent::ContinuedAsNew { input }) = draft.entries.last().map(|entry| &entry.event) {
+            let (input, parent) = (input.clone(), self.loaded.as_ref().and_then(|run| run.parent.clone()));
+            draft.go_on(&engine, &self.stream, parent, input).await?;
+        }
+        *inputs = kept;
+        Ok(draft)
+    }
+
+    /// Begins the children that were decided. One that cannot begin has ended before.
+    async fn children(&mut self, draft: &mut Draft) -> Result<(), WorkflowError> {
+        let run = self.loaded.as_mut().expect("a run is loaded before it is asked");
+        while !draft.unchecked.is_empty() {
+            let (seq, id, started) = draft.unchecked.remove(0);
+            let stream = stream_of(&id, 0);
+            let HistoryEvent::Started { workflow, .. } = &started else { continue };
+            let refused = if let Err(refused) = check_id(&id) {
+                Some((FailureKind::BadPayload, refused.to_string()))
+            } else if let Err(unknown) = self.engine.code(workflow) {
+                Some((FailureKind::Unknown, unknown.to_string()))
+            } else if draft.begins(&stream) || self.engine.log.head(&stream).await?.version > 0 {
+                Some((FailureKind::Application("exists".into()), WorkflowError::Exists { id }.to_string()))
+            } else {
+                None
+            };
+            match refused {
+                None => draft.begun.push(Begun { stream, started: started.of_parent(&self.stream, seq) }),
+                Some((kind, message)) => {
+                    let event = HistoryEvent::ChildCompleted { seq, outcome: Err(Failure::of(kind, message)) };
+                    draft.happened(run, event, None, Origin::default());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers everybody whose input was appended, or asked for nothing to be appended.
+    fn answer(&mut self, inputs: Vec<Input>, decided: &[&HistoryEvent]) {
+        let has_ended = decided.iter().any(|event| event.is_end());
+        for input in inputs {
+            // Who asked may have gone away, each time.
+            match input {
+                Input::Start { done, .. } => _ = done.send(Ok(())),
+                Input::Happened { done, .. } | Input::Terminate { done, .. } => {
+                    done.into_iter().for_each(|done| _ = done.send(Ok(())));
+                }
+                Input::Update { id, done, .. } => _ = self.updates.insert(id.to_string(), done),
+                Input::Query { name, input, done } => {
+                    let answer = match &self.loaded {
+                        Some(run) => run.machine.query(&name, &input).map_err(WorkflowError::from),
+                        None => Err(WorkflowError::UnknownRun { id: self.id().to_owned() }),
+                    };
+                    let _ = done.send(answer);
+                }
+                Input::Wake => {}
+            }
+        }
+        for event in decided {
+            if let HistoryEvent::UpdateCompleted { id, outcome } = event
+                && let Some(done) = self.updates.remove(id)
+            {
+                let _ = done.send(outcome.clone().map_err(WorkflowError::from));
+            }
+        }
+        if has_ended {
+            let id = self.id().to_owned();
+            for (_, done) in self.updates.drain() {
+                let _ = done.send(Err(WorkflowError::Ended { id: id.clone(), how: "before it answered".into() }));
+            }
+        }
+    }
+
+    /// What was decided is in the history now, and is done.
+    fn carry_out(&mut self, draft: &Draft) {
+        let Some(run) = &mut self.loaded else { return };
+        let first = run.version + 1;
+        run.version += draft.entries.len() as u64;
+        run.stamp = draft.now;
+        let parent = run.parent.clone();
+        let open: Vec<(String, ParentClosePolicy)> = run.pendings.children.values().cloned().collect();
+        let steps: Vec<(u32, crate::run::PendingActivity)> =
+            run.pendings.activities.iter().map(|(seq, step)| (*seq, step.clone())).collect();
+        let engine = self.engine.clone();
+        for (version, entry) in (first..).zip(&draft.entries) {
+            match &entry.event {
+                HistoryEvent::Started { deadline: Some(at), .. } => {
+                    engine.timers.set(*at, &self.stream, timers::DEADLINE);
+                }
+                HistoryEvent::ActivityScheduled { seq, .. } => {
+                    if let Some((_, step)) = steps.iter().find(|(known, _)| known == seq) {
+                        self.perform(*seq, step.clone());
+                    }
+                }
+                HistoryEvent::ActivityCompleted { seq, .. } | HistoryEvent::ActivityFailed { seq, .. } => {
+                    self.performing.remove(seq);
+                }
+                HistoryEvent::ActivityCancelled { seq } => {
+                    self.performing.remove(seq).into_iter().for_each(|step| _ = step.send_replace(true));
+                }
+                HistoryEvent::TimerStarted { seq, fires_at } => engine.timers.set(*fires_at, &self.stream, *seq),
+                HistoryEvent::SignalSent { to, name, payload } => {
+                    let (id, to) = (signal_id(&self.stream, version), to.clone());
+                    let event = HistoryEvent::SignalReceived { name: name.clone(), payload: payload.clone() };
+                    let engine = engine.clone();
+                    self.engine.world.spawn.spawn(Box::pin(async move {
+                        // Told again when the engine is opened, if this fails.
+                        if let Ok(Some(stream)) = engine.newest(&to).await {
+                            let _ = engine.deliver(&stream, Input::Happened { event, id: Some(id), done: None });
+                        }
+                    }));
+                }
+                end if end.is_end() => {
+                    let outcome = recover::outcome(end);
+                    if let (Some(outcome), Some(Parent { stream, seq })) = (outcome.clone(), &parent) {
+                        let event = HistoryEvent::ChildCompleted { seq: *seq, outcome };
+                        // A closed engine finds it when it is opened.
+                        let _ = engine.deliver(stream, Input::Happened { event, id: None, done: None });
+                    }
+                    if outcome.is_some() {
+                        for (id, policy) in open.iter().filter(|(_, policy)| *policy != ParentClosePolicy::Abandon) {
+                            let _ = engine.deliver(&stream_of(id, 0), Input::parent_ended(*policy));
+                        }
+                    }
+                    engine.tell_end(&self.stream);
+                }
+                _ => {}
+            }
+        }
+        for (at, seq) in &draft.cleared {
+            engine.timers.clear(*at, &self.stream, *seq);
+        }
+        for begun in &draft.begun {
+            // The run is in the log: its task reads it there, and carries out what it has decided.
+            let _ = engine.deliver(&begun.stream, Input::Wake);
+        }
+    }
+
+    fn perform(&mut self, seq: u32, step: crate::run::PendingActivity) {
+        if self.performing.contains_key(&seq) {
+            return;
+        }
+        let (cancel, cancelled) = watch::channel(false);
+        self.performing.insert(seq, cancel);
+        let work = perform::perform(self.engine.clone(), self.stream.clone(), seq, step, cancelled);
+        self.engine.world.spawn.spawn(Box::pin(work));
+    }
+}
+
+/// Answers who would start a run that is there: the same request has done it.
+async fn exists(engine: &Shared, stream: &str, starts: Vec<Input>) -> Result<(), WorkflowError> {
+    for input in starts {
+        if let Input::Start { id, done, .. } = input {
+            let is_same = known(engine, id).await?;
+            let error = || WorkflowError::Exists { id: of_stream(stream).0.to_owned() };
+            // Who asked may have gone away.
+            let _ = done.send(if is_same { Ok(()) } else { Err(error()) });
+        }
+    }
+    Ok(())
+}
+
+/// Whether an event of this name is in the log.
+async fn known(engine: &Shared, id: Option<EventId>) -> Result<bool, WorkflowError> {
+    let Some(id) = id else { return Ok(false) };
+    Ok(!engine.log.read(Read::named(id)).await?.events.is_empty())
+}
+
+/// What is known of an update: nothing, that it was accepted, or its answer.
+async fn answered(
+    engine: &Shared,
+    stream: &str,
+    id: EventId,
+) -> Result<Option<Option<Result<Json, Failure>>>, WorkflowError> {
+    if !known(engine, Some(id)).await? {
+        return Ok(None);
+    }
+    let update = id.to_string();
+    let answer = engine.history(stream).await?.into_iter().find_map(|entry| match entry.event {
+        HistoryEvent::UpdateCompleted { id, outcome } if id == update => Some(outcome),
+        _ => None,
+    });
+    Ok(Some(answer))
+}
+
+/// An entry that is to be appended.
+struct Entry {
+    event: HistoryEvent,
+    id: Option<EventId>,
+    origin: Origin,
+}
+
+/// A run that begins in the same append.
+struct Begun {
+    stream: String,
+    started: HistoryEvent,
+}
+
+/// What is to be appended at once.
+#[derive(Default)]
+struct Draft {
+    now: Stamp,
+    author: String,
+    entries: Vec<Entry>,
+    /// Children that were decided and not looked at yet: step, id and start.
+    unchecked: Vec<(u32, String, HistoryEvent)>,
+    begun: Vec<Begun>,
+    /// Timers nobody waits for any more.
+    cleared: Vec<(Stamp, u32)>,
+}
+
+impl Draft {
+    fn has_ended(&self) -> bool {
+        self.entries.last().is_some_and(|entry| entry.event.is_end())
+    }
+
+    fn begins(&self, stream: &str) -> bool {
+        self.begun.iter().any(|begun| begun.stream == stream)
+    }
+
+    /// Something happened, and what the code decides then.
+    fn happened(&mut self, run: &mut Loaded, event: HistoryEvent, id: Option<EventId>, origin: Origin) {
+        let is_input = event.role() == crate::history::Role::Input;
+        let decisions = if is_input { run.machine.input(&event, self.now) } else { Vec::new() };
+        let own = Origin { author: Some(self.author.clone()), ..Origin::default() };
+        let origin = if origin.is_empty() { own } else { origin };
+        self.push(run, Entry { event, id, origin });
+        self.decided(run, decisions);
+    }
+
+    fn decided(&mut self, run: &mut Loaded, decisions: Vec<HistoryEvent>) {
+        for event in decisions {
+            let origin = Origin { author: Some(self.author.clone()), ..Origin::default() };
+            self.push(run, Entry { event, id: None, origin });
+        }
+    }
+
+    fn push(&mut self, run: &mut Loaded, entry: Entry) {
+        match &entry.event {
+            HistoryEvent::TimerCancelled { seq } | HistoryEvent::TimerFired { seq } => {
+                self.cleared.extend(run.pendings.timers.get(seq).map(|at| (*at, *seq)));
+            }
+            HistoryEvent::ChildStarted { seq, id, workflow, input, .. } => {
+                let (workflow, input) = (workflow.clone(), input.clone());
+                let started = HistoryEvent::Started { workflow, input, run: 0, parent: None, deadline: None };
+                self.unchecked.push((*seq, id.clone(), started));
+            }
+            _ => {}
+        }
+        run.pendings.take(&entry.event, self.now);
+        self.entries.push(entry);
+    }
+
+    /// The run goes on as the next one of its id.
+    async fn go_on(
+        &mut self,
+        engine: &Shared,
+        stream: &str,
+        parent: Option<Parent>,
+        input: Json,
+    ) -> Result<(), WorkflowError> {
+        let (id, run) = of_stream(stream);
+        let first = engine.log.read(Read::stream(stream).limit(1)).await?.events;
+        let workflow = match first.first().map(|event| event.parse()) {
+            Some(Ok(HistoryEvent::Started { workflow, .. })) => workflow,
+            _ => match self.entries.first().map(|entry| &entry.event) {
+                Some(HistoryEvent::Started { workflow, .. }) => workflow.clone(),
+                _ => return Err(WorkflowError::UnknownRun { id: id.to_owned() }),
+            },
+        };
+        let started = HistoryEvent::Started { workflow, input, run: run + 1, parent, deadline: None };
+        self.begun.push(Begun { stream: stream_of(id, run + 1), started });
+        Ok(())
+    }
+
+    /// Everything in one append; `None` when there is nothing.
+    fn append(&self, stream: &str, version: u64) -> Option<Append> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let event = |stream: &str, event: &HistoryEvent| {
+            let data = Json::of(event).expect("an entry has a JSON form");
+            NewEvent::new(stream, event.kind(), self.now, data)
+        };
+        let own = self.entries.iter().map(|entry| {
+            let new = event(stream, &entry.event).with_origin(entry.origin.clone());
+            NewEvent { id: entry.id, ..new }
+        });
+        let begun = self.begun.iter().map(|begun| event(&begun.stream, &begun.started));
+        let append = Append::events(own.chain(begun).collect::<Vec<_>>());
+        let append = append.expecting(stream, ExpectedVersion::Exactly(version));
+        Some(self.begun.iter().fold(append, |append, begun| append.expecting(&begun.stream, ExpectedVersion::NoStream)))
+    }
+}
