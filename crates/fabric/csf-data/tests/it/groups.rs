@@ -227,6 +227,7 @@ fn a_crash_between_any_two_steps_loses_no_event() {
             world.drop_tasks();
             drop(log);
             disk.set_next(NextWrite::Works);
+            let _ = disk.take_crash();
         }
         let done = done.lock().unwrap();
         let log = SimDisk::reader(&disk).read(&csf_core::port::Read::log(Filter::category("job"))).unwrap().events;

@@ -130,7 +130,11 @@ fn every_order_is_carried_out_once_whatever_crashes() {
             let main = async {
                 let options = EngineOptions::default();
                 let opened = Engine::open(log.clone(), world(&executor), workflows(), activities, options).await;
-                let Ok(engine) = opened else { return };
+                let engine = match opened {
+                    Ok(engine) => engine,
+                    Err(WorkflowError::Log(_)) if !is_last => return,
+                    Err(other) => panic!("seed {seed}, life {life}: {other}"),
+                };
                 client(&engine).await;
                 for order in 0..ORDERS {
                     let result = engine.result::<String>(&format!("order-{order}")).await;
@@ -156,6 +160,7 @@ fn every_order_is_carried_out_once_whatever_crashes() {
             executor.drop_tasks();
             drop(log);
             disk.set_next(NextWrite::Works);
+            let _ = disk.take_crash();
             assert!(crashed.is_some() || !is_last);
         }
         let done: Vec<String> = outside.0.lock().unwrap().values().cloned().collect();
