@@ -82,7 +82,7 @@ impl Servers {
     /// What runs where, for people.
     #[must_use]
     pub fn describe(&self) -> String {
-        let Self { postgresql, redis, nats } = self;
+        let Self { postgresql, redis, nats, .. } = self;
         format!(
             "{} on {}, {} on {}, {} on {}",
             postgresql.version, postgresql.address, redis.version, redis.address, nats.version, nats.address
