@@ -26,7 +26,7 @@ pub(crate) struct Ask {
     dry_run: bool,
 }
 
-/// `POST /api/v1/configuration/reload`: the node reads its files again. The change goes on when the client leaves.
+/// `POST /api/v1/configuration/reload`: the node reads its files again. A change that has begun goes on when the client leaves.
 pub(crate) async fn reload(State(api): State<Api>, ask: Option<Json<Ask>>) -> Answer {
     let Json(ask) = ask.unwrap_or_default();
     if ask.dry_run {

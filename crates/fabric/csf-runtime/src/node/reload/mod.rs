@@ -37,7 +37,7 @@ pub type ConfigurationSource = Arc<dyn Fn() -> Result<Topology, Vec<Problem>> + 
 #[derive(Default)]
 pub(super) struct Reloads {
     /// Held by the one that is under way.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     source: Mutex<Option<ConfigurationSource>>,
     last: Mutex<Option<ReloadOutcome>>,
     /// Parts that the health monitor has a check for.
@@ -175,16 +175,15 @@ impl Node {
             .map_err(ReloadError::NeedsStart)
     }
 
-    /// Reads the configuration again and brings the node to it. A refusal is journaled. The change is a task of the node: it goes on to
-    /// its end when this future is dropped.
+    /// Reads the configuration again and brings the node to it. A refusal is journaled. Once it has its
+    /// turn, the change is a task of the node: it goes on to its end when this future is dropped.
     ///
     /// # Errors
     /// [`ReloadError`]; the old configuration stays in force.
     pub async fn reload(self: &Arc<Self>) -> Result<ReloadReport, ReloadError> {
         let node = self.clone();
-        self.to_its_end(async move {
+        self.in_turn(async move {
             // Read in turn: what was read before another change would take that back.
-            let _turn = node.reloads.turn.lock().await;
             let topology = match node.read_configuration() {
                 Ok(topology) => topology,
                 Err(error) => {
@@ -203,22 +202,21 @@ impl Node {
     /// As [`Node::reload`].
     pub async fn reconfigure(self: &Arc<Self>, to: Topology) -> Result<ReloadReport, ReloadError> {
         let node = self.clone();
-        self.to_its_end(async move {
-            let _turn = node.reloads.turn.lock().await;
-            node.change(to).await
-        })
-        .await
+        self.in_turn(async move { node.change(to).await }).await
     }
 
-    /// Runs a change as a task of the node's world, so that it does not depend on who waits for it.
-    async fn to_its_end(
+    /// Waits for the turn, in the order of the calls, then runs the change as a task of the node's world, so that it does not depend on
+    /// who waits for it.
+    async fn in_turn(
         &self,
         change: impl Future<Output = Result<ReloadReport, ReloadError>> + Send + 'static,
     ) -> Result<ReloadReport, ReloadError> {
+        let turn = self.reloads.turn.clone().lock_owned().await;
         let (answer, outcome) = oneshot::channel();
         self.world.spawn.spawn(Box::pin(async move {
             // Nobody may be waiting any more.
             let _ = answer.send(change.await);
+            drop(turn);
         }));
         outcome.await.unwrap_or(Err(ReloadError::BrokenOff))
     }
