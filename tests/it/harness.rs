@@ -1,6 +1,6 @@
 //! FRM-090 and FRM-091: the harness itself, on everything it can stand on.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -70,7 +70,7 @@ fn half_a_migration_leaves_nothing(cx: &IntegrationTestContext) -> Result<(), Te
 fn starts_servers_and_waits() {
     let folder = std::env::var_os("CSF_KILLED_FOLDER").map(PathBuf::from).unwrap();
     let servers = csf_tests::Servers::start(&folder).unwrap();
-    println!("servers {:?}", servers.process_ids());
+    writeln!(std::io::stdout(), "servers {:?}", servers.process_ids()).unwrap();
     // The pipe ends when the other process has failed.
     let _ = std::io::stdin().read_line(&mut String::new());
 }
