@@ -1,7 +1,9 @@
 //! FRM-090 and FRM-091: the harness itself, on everything it can stand on.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use csf_tests::{Backing, IntegrationTestBuilder, IntegrationTestContext, TestDataBuilder, TestError};
@@ -60,6 +62,44 @@ fn half_a_migration_leaves_nothing(cx: &IntegrationTestContext) -> Result<(), Te
     assert!(cx.harness.test_db.query("SELECT * FROM half").is_err());
     assert_eq!(cx.harness.test_db.query("SELECT count(*) FROM schema_migrations")?, [["2"]]);
     Ok(())
+}
+
+/// A process of its own for the test below: starts the servers, says their process ids, and waits to be killed.
+#[test]
+#[ignore = "run by `servers_end_with_a_test_process_that_is_killed`"]
+fn starts_servers_and_waits() {
+    let folder = std::env::var_os("CSF_KILLED_FOLDER").map(PathBuf::from).unwrap();
+    let servers = csf_tests::Servers::start(&folder).unwrap();
+    writeln!(std::io::stdout(), "servers {:?}", servers.process_ids()).unwrap();
+    // The pipe ends when the other process has failed.
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[test]
+fn servers_end_with_a_test_process_that_is_killed() {
+    if !backings().contains(&Backing::Servers) {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("csf-killed-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    // PostgreSQL runs as a user of its own, who has to come to its folder.
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut killed = Command::new(std::env::current_exe().unwrap());
+    killed.args(["--exact", "harness::starts_servers_and_waits", "--ignored", "--nocapture"]);
+    killed.env("CSF_KILLED_FOLDER", &folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut killed = killed.spawn().unwrap();
+    let mut lines = BufReader::new(killed.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let said = lines.find_map(|line| Some(line.split_once("servers [")?.1.trim_end_matches(']').to_owned())).unwrap();
+    let servers: Vec<u32> = said.split(", ").map(|id| id.parse().unwrap()).collect();
+    let is_there =
+        |id: &u32| std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z"));
+    assert!(servers.iter().all(is_there), "{servers:?}");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    while servers.iter().any(is_there) {
+        std::thread::yield_now();
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

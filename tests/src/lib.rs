@@ -2,7 +2,8 @@
 //!
 //! A test asks for a [`Backing`]. With [`Backing::Servers`] it gets a PostgreSQL, a Redis and a NATS of its own, started from the installed
 //! programs in a temporary folder on free ports; with [`Backing::Embedded`] SQLite, a map and the bus. Tests run with both and say which.
-//! Invariant: when a harness is dropped, however the test ended, its processes have ended and its folder is gone.
+//! Invariant: when a harness is dropped, however the test ended, its processes have ended and its folder is gone; when the test's process
+//! is killed, its servers end too.
 //! Reference: FRM-090, FRM-091.
 
 mod builder;
@@ -15,6 +16,7 @@ mod mock_server;
 mod nats;
 mod servers;
 mod supervision;
+mod watchdog;
 
 pub use builder::{IntegrationTestBuilder, IntegrationTestContext, TestBody, TestDataBuilder};
 pub use cache::TestCache;

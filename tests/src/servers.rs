@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::TestError;
+use crate::watchdog::Watchdog;
 
 /// Longest a server may take to start.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -26,6 +27,8 @@ pub struct Servers {
     postgresql: PostgreSql,
     redis: Listening,
     nats: Listening,
+    /// Dropped last: the others have ended by then.
+    _watchdog: Watchdog,
 }
 
 impl Servers {
@@ -43,10 +46,13 @@ impl Servers {
     /// [`TestError::NotInstalled`], [`TestError::Server`], [`TestError::Io`].
     pub fn start(folder: &Path) -> Result<Self, TestError> {
         let programs = Programs::find()?;
+        let mut watchdog = Watchdog::start()?;
         let postgresql = PostgreSql::start(&programs, &folder.join("postgresql"))?;
-        let redis = start_redis(&programs.redis, &folder.join("redis"))?;
-        let nats = start_nats(&programs.nats, &folder.join("nats"))?;
-        Ok(Self { postgresql, redis, nats })
+        // Its immediate shutdown: killed, it would leave its own processes to find out.
+        watchdog.ends(postgresql.process_id, "QUIT")?;
+        let redis = start_redis(&programs.redis, &folder.join("redis"), &mut watchdog)?;
+        let nats = start_nats(&programs.nats, &folder.join("nats"), &mut watchdog)?;
+        Ok(Self { postgresql, redis, nats, _watchdog: watchdog })
     }
 
     /// Where PostgreSQL listens; user `csf`, no password.
@@ -76,7 +82,7 @@ impl Servers {
     /// What runs where, for people.
     #[must_use]
     pub fn describe(&self) -> String {
-        let Self { postgresql, redis, nats } = self;
+        let Self { postgresql, redis, nats, .. } = self;
         format!(
             "{} on {}, {} on {}, {} on {}",
             postgresql.version, postgresql.address, redis.version, redis.address, nats.version, nats.address
@@ -245,10 +251,10 @@ impl Drop for Listening {
     }
 }
 
-fn start_redis(program: &Path, folder: &Path) -> Result<Listening, TestError> {
+fn start_redis(program: &Path, folder: &Path, watchdog: &mut Watchdog) -> Result<Listening, TestError> {
     let version = finish(Command::new(program).arg("--version")).unwrap_or_default();
     let version = version.split("v=").nth(1).and_then(|v| v.split_whitespace().next()).unwrap_or_default();
-    until_listening("Redis", format!("Redis {version}"), folder, |address| {
+    until_listening("Redis", format!("Redis {version}"), folder, watchdog, |address| {
         let mut command = Command::new(program);
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
         command.args(["--port", &address.port().to_string(), "--dir"]).arg(folder);
@@ -256,10 +262,10 @@ fn start_redis(program: &Path, folder: &Path) -> Result<Listening, TestError> {
     })
 }
 
-fn start_nats(program: &Path, folder: &Path) -> Result<Listening, TestError> {
+fn start_nats(program: &Path, folder: &Path, watchdog: &mut Watchdog) -> Result<Listening, TestError> {
     let version = finish(Command::new(program).arg("--version")).unwrap_or_default();
     let version = version.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-    until_listening("NATS", format!("NATS {version}"), folder, |address| {
+    until_listening("NATS", format!("NATS {version}"), folder, watchdog, |address| {
         let mut command = Command::new(program);
         command.args(["--addr", "127.0.0.1", "--port", &address.port().to_string(), "--jetstream", "--store_dir"]);
         command.arg(folder);
@@ -272,6 +278,7 @@ fn until_listening(
     server: &'static str,
     version: String,
     folder: &Path,
+    watchdog: &mut Watchdog,
     command: impl Fn(SocketAddr) -> (Command, &'static str),
 ) -> Result<Listening, TestError> {
     fs::create_dir_all(folder).map_err(TestError::io(folder.display().to_string()))?;
@@ -283,6 +290,7 @@ fn until_listening(
         let mut child = command.spawn().map_err(TestError::io(server))?;
         let lines = lines_of(&mut child);
         let mut listening = Listening { child, address, version: version.clone() };
+        watchdog.ends(listening.child.id(), "KILL")?;
         reason.clear();
         loop {
             match lines.recv_timeout(START_LIMIT) {
@@ -292,6 +300,7 @@ fn until_listening(
             }
         }
         // It ended or hangs; the next try has another port.
+        watchdog.spares(listening.child.id())?;
         let _ = listening.child.kill();
     }
     Err(TestError::Server { server, reason })

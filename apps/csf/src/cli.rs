@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Status(Remote),
     /// Watch who does how much, who falls behind and who was restarted
     Top(Top),
+    /// Look at a running node's service registry
+    Registry(RegistryCommand),
     /// Publish one packet
     Pub(Pub),
     /// Follow topics of a running node, last value first
@@ -216,6 +218,27 @@ pub(crate) struct Top {
     /// Print one table and leave; so does output that is no terminal
     #[arg(long)]
     pub(crate) once: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RegistryCommand {
+    #[command(subcommand)]
+    pub(crate) action: RegistryAction,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum RegistryAction {
+    /// List who is registered: what they offer, how well, and how they do
+    Ls(RegistryLs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RegistryLs {
+    /// Only those who offer this, the best choice first
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) capability: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -8,6 +8,7 @@ mod export;
 mod follow;
 mod new;
 mod publish;
+mod registry;
 mod reload;
 mod replay;
 mod sim;
@@ -38,6 +39,7 @@ pub(crate) fn run(command: Command, started: Stamp) -> Outcome {
         Command::Validate(args) => topology::validate(&args),
         Command::Graph(args) => topology::graph(&args),
         Command::Status(args) => status::run(&args),
+        Command::Registry(args) => registry::run(&args.action),
         Command::Pub(args) => publish::run(&args),
         Command::Sub(args) => follow::sub(&args, None),
         Command::Tap(args) => follow::sub(&args.sub, args.filter.as_deref()),

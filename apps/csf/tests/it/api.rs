@@ -231,6 +231,29 @@ fn a_guarded_topic_refuses_with_its_own_code_and_says_when_to_come_again() {
 }
 
 #[test]
+fn the_registry_says_who_offers_what_to_the_api_and_the_command() {
+    let state = Scratch::new();
+    assert!(crate::world::failure(&state, &["registry", "ls"]).contains("CSF-0308"));
+    let config = "[service.machine]\ntype = \"host.telemetry\"\nwrites = { cpu = \"host.cpu\" }\n\
+                  offers = [\"host.measure\"]\npromises = { latency = \"20ms\", capacity = 2 }\n";
+    std::fs::write(state.join("csf.toml"), config).unwrap();
+    let node = Running::up(&state, &["up", "--listen", "127.0.0.1:0", "--journal", "journal"]);
+    let (address, token) = (node.address.as_str(), node.token(&state));
+    let get = |path: &str| Request::get(path).bearer(&token).send(address);
+    let machine = get("/api/v1/registry").json()["services"][0].take();
+    assert_eq!((&machine["name"], &machine["operations"]), (&json!("machine"), &json!(["host.measure"])));
+    assert_eq!((&machine["latency_ns"], &machine["clock_error_ns"]), (&json!(20_000_000), &Value::Null));
+    assert_eq!((&machine["capacity"], &machine["standing"]), (&json!(2), &json!("fit")));
+    assert_eq!(get("/api/v1/registry?capability=host.measure").json()["services"][0]["name"], "machine");
+    assert_eq!(get("/api/v1/registry?capability=nothing").json()["services"], json!([]));
+    assert_eq!(get("/api/v1/registry?capabilty=x").status, 400);
+    let table = crate::world::text(&state, &["registry", "ls", "--capability", "host.measure"]);
+    assert!(table.contains("machine") && table.contains("0/2") && table.contains("20.00 ms"), "{table}");
+    assert_eq!(crate::world::json(&state, &["registry", "ls", "--json"])[0]["name"], "machine");
+    assert!(crate::world::text(&state, &["registry", "ls", "-c", "nothing"]).contains("nobody offers `nothing`"));
+}
+
+#[test]
 fn a_subscription_starts_with_the_last_value_and_goes_on_where_it_was_cut() {
     let state = Scratch::new();
     let node = Running::demo(&state);

@@ -195,7 +195,13 @@ impl Storm {
         std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file)).map_err(|e| e.to_string())
     }
 
-    async fn change(&self, node: &Node, plan: &mut Plan, rng: &mut dyn Rng, tally: &mut Tally) -> Result<(), String> {
+    async fn change(
+        &self,
+        node: &Arc<Node>,
+        plan: &mut Plan,
+        rng: &mut dyn Rng,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
         plan.change(rng);
         self.write(&plan.text())?;
         let before = instances(node);
@@ -221,7 +227,7 @@ impl Storm {
         Ok(())
     }
 
-    async fn spoil(&self, node: &Node, plan: &Plan, rng: &mut dyn Rng, tally: &mut Tally) -> Result<(), String> {
+    async fn spoil(&self, node: &Arc<Node>, plan: &Plan, rng: &mut dyn Rng, tally: &mut Tally) -> Result<(), String> {
         let before = (instances(node), node.configuration().generation, node.topology().settings.text.clone());
         self.write(&plan.spoilt(rng))?;
         match node.reload().await {

@@ -50,6 +50,17 @@ impl Intake {
         }
     }
 
+    /// [`Intake::add`] of a lane that somebody reads already: by `reader`, unless it is reached here in another way.
+    pub(crate) fn adopt(&self, lane: &Arc<Lane>, reader: Option<LaneReader>) {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let ways = news.reached.entry(lane.info.id).or_default();
+        *ways += 1;
+        if *ways == 1 {
+            news.lanes.push(reader.unwrap_or_else(|| self.reader(lane.clone(), Start::Earliest)));
+            self.announce(news);
+        }
+    }
+
     /// Adds a lane of one reader, reached in no other way, before it has a producer. The reader will sleep.
     pub(crate) fn add_private(&self, lane: Arc<Lane>) {
         let mut reader = self.reader(lane, Start::Now);
@@ -195,6 +206,33 @@ impl Subscription {
             topic.subscribe(&self.intake, start);
             self.topics.push(topic.clone());
         }
+    }
+
+    /// Takes over the topics that `held` reads, each lane at the place where `held` is: what came since it was opened is handed out here.
+    /// Both are of one bus and ring one bell. Topics that are read already stay as they are.
+    pub fn adopt(&mut self, mut held: Self) {
+        for topic in std::mem::take(&mut held.topics) {
+            if self.topics.iter().any(|known| Arc::ptr_eq(known, &topic)) {
+                topic.unsubscribe(&held.intake);
+            } else {
+                let from = held.intake.clone();
+                topic.hand_over(&from, &self.intake, |lane| held.take_reader(lane));
+                self.topics.push(topic);
+            }
+        }
+    }
+
+    fn take_reader(&mut self, lane: LaneId) -> Option<LaneReader> {
+        self.take_news();
+        let at = self.lanes.readers.iter().position(|reader| reader.id() == lane)?;
+        Some(self.lanes.readers.swap_remove(at))
+    }
+
+    /// The next sequence of each lane that has had a packet or may have one.
+    #[must_use]
+    pub fn places(&mut self) -> BTreeMap<LaneId, u64> {
+        self.take_news();
+        self.lanes.readers.iter().map(|reader| (reader.id(), reader.next_id().seq)).collect()
     }
 
     /// Reads a topic no longer; what of it was not read yet is passed over. Places in the other lanes stay.

@@ -205,6 +205,27 @@ impl Topic {
         self.members().subscriptions.push(Arc::downgrade(intake));
     }
 
+    /// Lets `to` read on where `from` is; `take` gives the readers of `from`.
+    pub(crate) fn hand_over(
+        self: &Arc<Self>,
+        from: &Arc<Intake>,
+        to: &Arc<Intake>,
+        mut take: impl FnMut(LaneId) -> Option<crate::LaneReader>,
+    ) {
+        let _wiring = self.rewire();
+        {
+            let mut members = self.members();
+            members.subscriptions.retain(|s| !std::ptr::eq(s.as_ptr(), Arc::as_ptr(from)));
+            members.subscriptions.push(Arc::downgrade(to));
+        }
+        for source in self.sources() {
+            let lanes = source.members().lanes.clone();
+            for lane in &lanes {
+                to.adopt(lane, take(lane.info.id));
+            }
+        }
+    }
+
     pub(crate) fn unsubscribe(self: &Arc<Self>, intake: &Arc<Intake>) {
         let _wiring = self.rewire();
         self.members().subscriptions.retain(|s| !std::ptr::eq(s.as_ptr(), Arc::as_ptr(intake)));
@@ -280,10 +301,11 @@ impl Topic {
         self.members().lanes.iter().map(|l| l.ring.committed()).sum()
     }
 
-    /// Number of packets `author` ever committed here.
+    /// Number of packets `author` ever committed here on lanes of this kind.
     #[must_use]
-    pub fn packets_by(&self, author: &str) -> u64 {
-        self.members().lanes.iter().filter(|l| l.info.author == author).map(|l| l.ring.committed()).sum()
+    pub fn packets_by(&self, author: &str, kind: LaneKind) -> u64 {
+        let is_own = |lane: &&Arc<Lane>| lane.info.author == author && lane.info.kind == kind;
+        self.members().lanes.iter().filter(is_own).map(|l| l.ring.committed()).sum()
     }
 
     pub(crate) fn for_each_ring(&self, mut f: impl FnMut(&Ring<HeapMemory>)) {

@@ -32,8 +32,8 @@ pub mod tune;
 pub use delivery::{DELIVERY_TOPIC, Delivery, Input, Outcome};
 pub use os_rng::OsRng;
 pub use pack::{
-    Catalogue, ComponentBuilder, ComponentFactory, ComponentType, EffectOpener, Manifest, NoOptions, Options,
-    OutgoingCall, OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
+    Catalogue, ComponentBuilder, ComponentFactory, ComponentType, EffectOpener, Manifest, NoOptions, Offer, Offers,
+    Options, OutgoingCall, OutputPort, Pack, Registrar, ServiceBuilder, ServiceFactory, ServiceType,
 };
 pub use replay::ReplayError;
 pub use service::{BoxFuture, Service, ServiceContext, ServiceError};

@@ -8,7 +8,7 @@ use csf_core::{Component, Message, MessageType};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
-use crate::config::{Item, Problem, read_plain};
+use crate::config::{Item, Problem, Promises, read_plain};
 use crate::service::Service;
 
 /// Name and purpose of a pack.
@@ -80,6 +80,24 @@ pub struct OutgoingCall {
     pub doc: &'static str,
 }
 
+/// An operation that others may ask of a part, as its type declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its name in the service registry.
+    pub operation: &'static str,
+    /// One line for people.
+    pub doc: &'static str,
+}
+
+/// What every part of a type offers; a configuration may add to it and promise otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Operations.
+    pub operations: Vec<Offer>,
+    /// How well they are answered.
+    pub promises: Promises,
+}
+
 type Make<M> = Arc<dyn Fn(&Item) -> Result<M, Vec<Problem>> + Send + Sync>;
 
 /// Makes a fresh component; called at start and at each restart.
@@ -104,6 +122,8 @@ pub struct ComponentType {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Reads the options, then makes components.
     pub make: Make<ComponentFactory>,
+    /// What others may ask of it.
+    pub offers: Offers,
 }
 
 /// A registered service type.
@@ -125,6 +145,8 @@ pub struct ServiceType {
     pub calls: Vec<OutgoingCall>,
     /// What takes its place in a simulated world; `None` when nothing does.
     pub simulated: Option<Make<ServiceFactory>>,
+    /// What others may ask of it.
+    pub offers: Offers,
 }
 
 /// Everything the packs brought.
@@ -184,6 +206,7 @@ impl Registrar<'_> {
                 let options = Arc::new(read_options::<O>(item)?);
                 Ok(Arc::new(move || Box::new(make(&options)) as Box<dyn Component>))
             }),
+            offers: Offers::default(),
         };
         ComponentBuilder { catalogue: self.catalogue, kind: Some(kind) }
     }
@@ -203,6 +226,7 @@ impl Registrar<'_> {
             make: service_maker(make),
             calls: Vec::new(),
             simulated: None,
+            offers: Offers::default(),
         };
         ServiceBuilder { catalogue: self.catalogue, kind: Some(kind) }
     }
@@ -231,6 +255,24 @@ impl ComponentBuilder<'_> {
         self.catalogue.message::<T>();
         if let Some(kind) = &mut self.kind {
             kind.writes.push(OutputPort::of::<T>(port));
+        }
+        self
+    }
+
+    /// Others may ask `operation` of it: the node registers it in its service registry while it is up.
+    #[must_use]
+    pub fn offers(mut self, operation: &'static str, doc: &'static str) -> Self {
+        if let Some(kind) = &mut self.kind {
+            kind.offers.operations.push(Offer { operation, doc });
+        }
+        self
+    }
+
+    /// How well it answers what it offers, where the configuration does not say otherwise.
+    #[must_use]
+    pub fn promises(mut self, promises: Promises) -> Self {
+        if let Some(kind) = &mut self.kind {
+            kind.offers.promises = promises;
         }
         self
     }
@@ -291,6 +333,24 @@ impl ServiceBuilder<'_> {
     pub fn deterministic(mut self) -> Self {
         if let Some(kind) = &mut self.kind {
             kind.simulated = Some(kind.make.clone());
+        }
+        self
+    }
+
+    /// Others may ask `operation` of it: the node registers it in its service registry while it is up.
+    #[must_use]
+    pub fn offers(mut self, operation: &'static str, doc: &'static str) -> Self {
+        if let Some(kind) = &mut self.kind {
+            kind.offers.operations.push(Offer { operation, doc });
+        }
+        self
+    }
+
+    /// How well it answers what it offers, where the configuration does not say otherwise.
+    #[must_use]
+    pub fn promises(mut self, promises: Promises) -> Self {
+        if let Some(kind) = &mut self.kind {
+            kind.offers.promises = promises;
         }
         self
     }

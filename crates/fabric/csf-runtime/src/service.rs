@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use csf_bus::{PhaseCoherenceBus, Publisher, TopicError};
-use csf_core::port::{LaneKind, TimeSource, within};
+use csf_core::port::{LaneKind, ServiceRegistry, TimeSource, within};
 use csf_core::{Message, Stamp};
 
 use crate::supervise::ChildContext;
@@ -51,6 +51,7 @@ pub struct ServiceContext {
     pub(crate) progress: Arc<crate::exec::ServiceStats>,
     pub(crate) child: Arc<ChildContext>,
     pub(crate) guards: Arc<crate::resilience::NodeGuards>,
+    pub(crate) registry: Arc<dyn ServiceRegistry>,
 }
 
 impl ServiceContext {
@@ -83,6 +84,17 @@ impl ServiceContext {
     #[must_use]
     pub fn guard(&self, call: &str) -> crate::resilience::Guard {
         self.guards.of_call(&self.name, call)
+    }
+
+    /// Who can do what on this node: where to find a service for a step, by operation, timing, health and load.
+    #[must_use]
+    pub fn registry(&self) -> Arc<dyn ServiceRegistry> {
+        self.registry.clone()
+    }
+
+    /// Tells the registry how many requests this service works on or has queued, for what it offers; at the next renewal.
+    pub fn in_flight(&self, requests: u32) {
+        self.progress.in_flight.store(requests, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Physical time, for pacing and for naming measured times.

@@ -26,7 +26,7 @@ pub(crate) struct Ask {
     dry_run: bool,
 }
 
-/// `POST /api/v1/configuration/reload`: the node reads its files again. The change goes on when the client leaves.
+/// `POST /api/v1/configuration/reload`: the node reads its files again. A change that has begun goes on when the client leaves.
 pub(crate) async fn reload(State(api): State<Api>, ask: Option<Json<Ask>>) -> Answer {
     let Json(ask) = ask.unwrap_or_default();
     if ask.dry_run {
@@ -35,16 +35,14 @@ pub(crate) async fn reload(State(api): State<Api>, ask: Option<Json<Ask>>) -> An
             Err(error) => Ok(refusal(&error)),
         };
     }
-    let node = api.node.clone();
-    match tokio::spawn(async move { node.reload().await }).await {
-        Ok(Ok(report)) => {
+    match api.node.reload().await {
+        Ok(report) => {
             let text = report.plan.to_string();
             let mut answer = serde_json::to_value(report).map_err(|e| Refusal::unspeakable(&e))?;
             answer["text"] = json!(text);
             json_answer(&answer)
         }
-        Ok(Err(error)) => Ok(refusal(&error)),
-        Err(panic) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "CSF-0299", panic.to_string(), "report it")),
+        Err(error) => Ok(refusal(&error)),
     }
 }
 

@@ -95,6 +95,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/configuration", get(configuration::show))
         .route("/api/v1/configuration/reload", axum::routing::post(configuration::reload))
         .route("/api/v1/resilience", get(resilience))
+        .route("/api/v1/registry", get(registry))
         .route("/api/v1/graph", get(graph))
         .route("/api/v1/latencies", get(latencies))
         .route("/api/v1/bus", get(bus))
@@ -192,6 +193,17 @@ async fn components(State(api): State<Api>) -> Answer {
 
 async fn resilience(State(api): State<Api>) -> Answer {
     json_answer(&json!({ "guards": api.node.resilience() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    capability: Option<String>,
+}
+
+async fn registry(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Answer {
+    let services = api.node.registered(wanted.capability.as_deref()).await;
+    json_answer(&json!({ "services": services.map_err(|error| Refusal::busy(&error))? }))
 }
 
 async fn graph(State(api): State<Api>) -> Answer {

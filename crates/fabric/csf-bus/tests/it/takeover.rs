@@ -180,6 +180,44 @@ fn a_lane_that_two_topics_lead_to_goes_with_the_second() {
 }
 
 #[test]
+fn what_was_held_is_read_on_from_where_it_was_held() {
+    let (bus, mut subscription) = three_topics();
+    let mut c = bus.publisher::<Number>("c", "test", LaneKind::Source).unwrap();
+    c.try_publish(number(0), Attributes::default()).unwrap();
+    let interest = || Interest::new().start(Start::Now).order(Order::Stamp);
+    let mut held = bus.subscribe_any(&["a", "c"], interest(), subscription.doorbell().clone()).unwrap();
+    assert_eq!(held.places(), [(c.info().id, 1)].into());
+    // While it is held: on a lane that was there, on one that comes, and by one that goes.
+    c.try_publish(number(1), Attributes::default()).unwrap();
+    publish(&bus, "c", "late", 2);
+    drop(c);
+    publish(&bus, "a", "test", 3);
+    assert_eq!(held.places().len(), 3);
+    subscription.adopt(held);
+    publish(&bus, "c", "later", 4);
+    publish(&bus, "c", "late", 5);
+    let mut handed_out: Vec<u64> = std::iter::from_fn(|| next(&mut subscription)).collect();
+    handed_out.sort_unstable();
+    assert_eq!(handed_out, [1, 2, 3, 4, 5], "each once; `a` was read already");
+    subscription.remove_topic("c");
+    publish(&bus, "c", "later", 6);
+    assert_eq!(next(&mut subscription), None);
+}
+
+#[test]
+fn packets_of_an_author_are_counted_by_what_kind_of_author_it_was() {
+    let (bus, _subscription) = three_topics();
+    let mut source = bus.publisher::<Number>("a", "twice", LaneKind::Source).unwrap();
+    let mut effects = bus.publisher::<Number>("a", "twice", LaneKind::Effect).unwrap();
+    source.try_publish(number(1), Attributes::default()).unwrap();
+    for value in 2..4 {
+        effects.try_publish(number(value), Attributes::default()).unwrap();
+    }
+    let topic = bus.topic("a").unwrap();
+    assert_eq!([LaneKind::Source, LaneKind::Effect].map(|kind| topic.packets_by("twice", kind)), [1, 2]);
+}
+
+#[test]
 fn an_effect_whose_cause_is_on_a_topic_that_goes_is_held_no_longer() {
     let (bus, mut subscription) = three_topics();
     let a = bus.publisher::<Number>("a", "test", LaneKind::Source).unwrap();

@@ -57,6 +57,12 @@ pub(crate) const SLOTS: Limits = (2, 1 << 20);
 pub(crate) const HISTORY: Limits = (0, 1 << 19);
 /// Restarts of a budget.
 pub(crate) const RESTARTS: Limits = (0, 1_000_000);
+/// Requests at once.
+pub(crate) const CAPACITY: Limits = (1, 1_000_000);
+/// A latency, µs: up to one minute.
+pub(crate) const LATENCY_US: Limits = (1, 60_000_000);
+/// A rate, packets per second.
+pub(crate) const MSG_PER_SEC: Limits = (1, 1_000_000_000);
 /// Growth of pauses.
 pub(crate) const FACTOR: (f64, f64) = (1.0, 1_000.0);
 /// Share of a pause that chance takes away.
@@ -84,6 +90,12 @@ pub(crate) const ROOT: &[Key] = &[
         "Supervisors of services, by name: one restart budget for several services.",
     ),
     key(
+        "performance_requirements",
+        Form::Table(PERFORMANCE),
+        "",
+        "What the bus must keep while the node runs; a broken limit degrades its health and raises an alert.",
+    ),
+    key(
         "resilience",
         Form::Guards,
         "",
@@ -97,9 +109,32 @@ pub(crate) const NODE: &[Key] = &[
     key("journal", Form::Text, "", "Journal directory; without, the command chooses one."),
 ];
 
+pub(crate) const PERFORMANCE: &[Key] = &[
+    key(
+        "max_latency_us",
+        Form::Count(LATENCY_US),
+        "",
+        "Largest mean latency from a packet's stamp to its hand-over, µs; without, none is judged.",
+    ),
+    key(
+        "min_throughput_msg_per_sec",
+        Form::Count(MSG_PER_SEC),
+        "",
+        "Smallest rate while publishers are offered no room, packets per second; without, none is judged.",
+    ),
+];
+
 const TYPE: &str = "Its type, such as `host.telemetry`; the packs bring them.";
 const WRITES: &str = "Output port → topic. What is left out is not published.";
 const AFTER: &str = "Names of sources, services and components that must run before it.";
+
+const OFFERS: Key = key(
+    "offers",
+    Form::Texts,
+    "",
+    "Operations that others may ask of it, beside those its type offers; the service registry tells them.",
+);
+const PROMISED: Key = key("promises", Form::Table(PROMISES), "", "How well it answers, before what its type promises.");
 
 /// `type` is first: the schema puts the types' names there.
 pub(crate) const SERVICE: &[Key] = &[
@@ -115,6 +150,8 @@ pub(crate) const SERVICE: &[Key] = &[
         "",
         "The `[resilience.NAME]` around its outgoing calls, or a table: outgoing call → name.",
     ),
+    OFFERS,
+    PROMISED,
 ];
 
 pub(crate) const COMPONENT: &[Key] = &[
@@ -129,6 +166,19 @@ pub(crate) const COMPONENT: &[Key] = &[
         Form::TimeOrFalse,
         "\"30s\"",
         "How long a handler may run before the component and its thread are given up; `false` for never.",
+    ),
+    OFFERS,
+    PROMISED,
+];
+
+pub(crate) const PROMISES: &[Key] = &[
+    key("latency", Form::Time, "", "Time from request to answer that 99 of 100 requests keep."),
+    key("clock_error", Form::Time, "", "Bound of its clock's distance from true time."),
+    key(
+        "capacity",
+        Form::Count(CAPACITY),
+        "16",
+        "Requests it works on at once; with that many in flight it is overloaded.",
     ),
 ];
 

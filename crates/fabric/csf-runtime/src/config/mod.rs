@@ -2,6 +2,7 @@
 
 mod keys;
 mod layers;
+mod offers;
 mod plain;
 mod problem;
 mod resilience;
@@ -13,6 +14,7 @@ mod supervision;
 mod tree;
 
 pub use layers::{Layers, environment_layer};
+pub use offers::{OfferSettings, Promises};
 pub(crate) use plain::read as read_plain;
 pub use problem::{Location, Problem, Source, closest};
 pub use resilience::{ResilienceSettings, ServiceGuards};

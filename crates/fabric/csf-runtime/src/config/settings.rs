@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::keys::{self, Key};
 use super::supervision::{STOP_WITHIN, ServiceRestart, SupervisorSettings};
-use super::{Item, Location, Problem, ResilienceSettings, ServiceGuards, Tree};
+use super::{Item, Location, OfferSettings, Problem, ResilienceSettings, ServiceGuards, Tree};
+use crate::requirement::PerformanceRequirements;
 
 /// A value with its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,8 @@ pub struct ServiceSettings {
     pub stop_within: Duration,
     /// The guards around its outgoing calls.
     pub guards: ServiceGuards,
+    /// What others may ask of it.
+    pub offers: OfferSettings,
     /// Everything else, for the type's own configuration.
     pub options: Item,
 }
@@ -84,6 +87,8 @@ pub struct ComponentSettings {
     pub restart: RestartSettings,
     /// How long a handler may take before it is given up; `None`: as long as it wants.
     pub stuck_after: Option<Duration>,
+    /// What others may ask of it.
+    pub offers: OfferSettings,
     /// Everything else, for the type's own configuration.
     pub options: Item,
 }
@@ -134,6 +139,8 @@ pub struct Settings {
     pub text: String,
     /// Guards, by name.
     pub resilience: Vec<ResilienceSettings>,
+    /// `[performance_requirements]`: what the bus must keep; nothing where there is no such section.
+    pub performance: Option<PerformanceRequirements>,
 }
 
 impl Settings {
@@ -161,6 +168,7 @@ impl Reader {
             supervisors: Vec::new(),
             text: toml::to_string(&root.value()).expect("what was read from TOML has a TOML form"),
             resilience: Vec::new(),
+            performance: root.at(["performance_requirements"]).map(|item| self.performance(item)),
         };
         for (name, item) in self.entries(root.at(["resilience"])) {
             settings.resilience.push(self.resilience(&name, &item));
@@ -206,6 +214,20 @@ impl Reader {
         node
     }
 
+    /// A limit that is left out is one that everything keeps.
+    fn performance(&mut self, item: &Item) -> PerformanceRequirements {
+        if item.table().is_none() {
+            self.wrong_kind(item, "a table such as { max_latency_us = 10 }");
+        }
+        self.known_keys(item, keys::PERFORMANCE, "key");
+        let latency = self.number(item, "max_latency_us", keys::LATENCY_US);
+        let rate = self.number(item, "min_throughput_msg_per_sec", keys::MSG_PER_SEC);
+        PerformanceRequirements {
+            max_latency_us: latency.map_or(u64::MAX, |us| us as u64),
+            min_throughput_msg_per_sec: rate.map_or(0, |rate| rate as u64),
+        }
+    }
+
     fn service(&mut self, name: &str, item: &Item) -> Option<ServiceSettings> {
         Some(ServiceSettings {
             name: Located { value: name.to_owned(), at: item.key.clone() },
@@ -216,6 +238,7 @@ impl Reader {
             restart: self.service_restart(item),
             stop_within: self.duration(item, "stop_within").unwrap_or(STOP_WITHIN),
             guards: self.service_guards(item),
+            offers: self.offers(item),
             options: rest(item, keys::SERVICE),
         })
     }
@@ -230,6 +253,7 @@ impl Reader {
             after: self.texts(item, "after"),
             restart: self.restart(item),
             stuck_after: self.stuck_after(item),
+            offers: self.offers(item),
             options: rest(item, keys::COMPONENT),
         })
     }
@@ -281,7 +305,7 @@ impl Reader {
         ports
     }
 
-    fn texts(&mut self, item: &Item, key: &str) -> Vec<Located<String>> {
+    pub(super) fn texts(&mut self, item: &Item, key: &str) -> Vec<Located<String>> {
         let Some(list) = item.at([key]) else {
             return Vec::new();
         };

@@ -414,15 +414,15 @@ impl LaneState {
                 break;
             }
             let mut bytes = Vec::new();
-            match (self.encode)(payload, &mut bytes) {
-                Ok(()) => {
-                    let needs = self.needs(header, payload.downcast_ref());
-                    let packet = StoredPacket { position: 0, header: *header, payload: bytes };
-                    self.pending.push_back(Pending { packet, needs });
-                }
-                // A type that encodes today and not tomorrow is a bug of its pack; the gap would break the lane, so say it loudly.
-                Err(error) => tracing::error!(id = %header.id, %error, "packet cannot be recorded"),
+            // A type that encodes today and not tomorrow is a bug of its pack. A journal takes no gap, and all that comes later on the lane
+            // would wait behind it for ever: so the packet is there, without its payload, and a replay that needs it says so.
+            if let Err(error) = (self.encode)(payload, &mut bytes) {
+                tracing::error!(id = %header.id, %error, "packet cannot be encoded; it is recorded without its payload");
+                bytes.clear();
             }
+            let needs = self.needs(header, payload.downcast_ref());
+            let packet = StoredPacket { position: 0, header: *header, payload: bytes };
+            self.pending.push_back(Pending { packet, needs });
             reader.advance();
         }
     }

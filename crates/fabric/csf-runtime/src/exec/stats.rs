@@ -1,6 +1,6 @@
 //! What components and services report while they run.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -160,6 +160,8 @@ pub struct ServiceStats {
     pub starts: AtomicU64,
     /// Times it was started again after a failure.
     pub restarts: AtomicU64,
+    /// Requests it works on or has queued, where it says so.
+    pub in_flight: AtomicU32,
     /// Whether its next start is asked for by a change of the configuration.
     pub(crate) is_replaced: AtomicBool,
     last_error: Mutex<String>,
@@ -172,6 +174,7 @@ impl Default for ServiceStats {
             progress_millionths: AtomicU64::new(0),
             starts: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
             is_replaced: AtomicBool::new(false),
             last_error: Mutex::default(),
         }

@@ -283,6 +283,7 @@ async fn launch(
     node.hub.start_all(conduct, |id| tracing::debug!(subsystem = id, "started")).await?;
     plan.done(8, "supervision tree", format!("{} components on their dispatchers", node.live().components.len()))?;
     plan.done(9, "application services", format!("{} services", node.live().services.len()))?;
+    node.register_parts().await;
     let health = node.health().await;
     let detail = format!("{} checks, {:?}", health.components.len(), health.overall_status).to_lowercase();
     plan.done(10, "health verification", detail)?;

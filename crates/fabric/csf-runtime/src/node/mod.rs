@@ -14,7 +14,9 @@ mod live;
 mod monitor;
 mod preflight;
 mod probes;
+mod registration;
 mod reload;
+mod report;
 mod services;
 mod shutdown;
 mod state;
@@ -33,10 +35,7 @@ pub use cleanup::{
 };
 pub use failing::DEAD_LETTER_STREAM;
 pub use gate::{Work, WorkGate};
-pub use handle::{
-    BusReport, ClockReporter, ComponentReport, JournalReport, Node, NodeReport, NodeState, PathReport, PublishError,
-    ReaderFactory, TopicReport,
-};
+pub use handle::{ClockReporter, Node, NodeState, PublishError, ReaderFactory};
 pub use health::{ComponentHealth, Finding, HealthCriticality, HealthResult, Status, SystemHealthReport, combine};
 pub use hub::{CoordinationError, CoordinationHub, HealthStatus, Subsystem, SubsystemError};
 pub use initialization::{Conduct, LifeLimits, StopOutcome};
@@ -44,10 +43,12 @@ pub use interrupt::{Interrupt, Urgency};
 pub use monitor::{FnCheck, HealthChange, HealthCheck, HealthMonitor, LogAlerts, NotificationService};
 pub use preflight::{PreFlightCheck, PreFlightResult, run_preflight_checks};
 pub use probes::Readiness;
+pub use registration::Registered;
 pub use reload::{
     ConfigurationReport, ConfigurationSource, KeyChange, PlanAction, PlanStep, ReloadError, ReloadOutcome, ReloadPlan,
     ReloadReport,
 };
+pub use report::{BusReport, ComponentReport, JournalReport, NodeReport, PathReport, TopicReport};
 pub use shutdown::{ShutdownCoordinator, ShutdownLimits, ShutdownReason, ShutdownReport, ShutdownSignal, Winddown};
 pub use state::StateProof;
 pub use submit::{SubmitError, Until};

@@ -14,12 +14,20 @@ use super::live::LiveComponent;
 use super::monitor::{FnCheck, HealthCheck, HealthMonitor, LogAlerts};
 use super::tree::TreeNode;
 use crate::exec::RunState;
+use crate::requirement::{BUS_CHECK, BusRequirementCheck};
 
 /// Time between two looks at a node's parts.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads a figure of a node.
 type Figure = fn(&Node) -> u64;
+
+/// A part that has a check. A name may go from a service to a component: then it is another part.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Watched {
+    name: String,
+    is_service: bool,
+}
 
 /// Whether a node takes work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -88,6 +96,16 @@ impl Node {
             self.monitor.register_health_check(Arc::new(FnCheck::new(name, HealthCriticality::Critical, look)));
         }
         self.watch_parts();
+        self.watch_requirements();
+    }
+
+    /// Judges the bus by `[performance_requirements]`, where there are any, from now on.
+    pub(super) fn watch_requirements(&self) {
+        self.monitor.forget(BUS_CHECK);
+        if let Some(requirements) = self.live().topology.settings.performance {
+            let check = BusRequirementCheck::new(self.bus.clone(), requirements);
+            self.monitor.register_health_check(Arc::new(check));
+        }
     }
 
     /// One check for every component and service that there is now, and for no other.
@@ -98,26 +116,28 @@ impl Node {
             _ => HealthResult::Healthy,
         };
         let live = self.live();
-        let mut checks: Vec<Arc<dyn HealthCheck>> = Vec::new();
+        let mut checks: Vec<(Watched, Arc<dyn HealthCheck>)> = Vec::new();
         for (service, stats) in live.services() {
             let stats = stats.clone();
             let look = move || result(stats.state(), &|| stats.last_error());
             let name = service.settings.name.value.clone();
-            checks.push(Arc::new(FnCheck::new(name, HealthCriticality::NonCritical, look)));
+            let part = Watched { name: name.clone(), is_service: true };
+            checks.push((part, Arc::new(FnCheck::new(name, HealthCriticality::NonCritical, look))));
         }
         for (component, LiveComponent { stats, .. }) in live.components() {
             let stats = stats.clone();
             let look = move || result(stats.state(), &|| stats.last_fault());
             let name = component.settings.name.value.clone();
-            checks.push(Arc::new(FnCheck::new(name, HealthCriticality::NonCritical, look)));
+            let part = Watched { name: name.clone(), is_service: false };
+            checks.push((part, Arc::new(FnCheck::new(name, HealthCriticality::NonCritical, look))));
         }
         let mut watched = self.reloads.watched();
-        let names: Vec<String> = checks.iter().map(|check| check.name().to_owned()).collect();
-        watched.iter().filter(|name| !names.contains(name)).for_each(|name| self.monitor.forget(name));
-        for check in checks.into_iter().filter(|check| !watched.iter().any(|name| name == check.name())) {
+        let parts: Vec<Watched> = checks.iter().map(|(part, _)| part.clone()).collect();
+        watched.iter().filter(|part| !parts.contains(part)).for_each(|part| self.monitor.forget(&part.name));
+        for (_, check) in checks.into_iter().filter(|(part, _)| !watched.contains(part)) {
             self.monitor.register_health_check(check);
         }
-        *watched = names;
+        *watched = parts;
     }
 
     /// Figures of the node, for which limits can be set on [`Node::monitor`].

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use csf_core::port::LaneKind;
 use tokio::sync::watch;
 
 use super::handle::Node;
@@ -151,12 +152,12 @@ impl ServiceSubsystem {
         let earlier: BTreeMap<String, (u64, u64)> =
             writes.values().map(|topic| (topic.clone(), (of(&recorded, topic), of(&origins, topic)))).collect();
         let (bus, stats) = (node.bus.clone(), stats.clone());
-        let guards = node.guards.clone();
+        let (guards, registry) = (node.guards.clone(), node.registry().clone());
         let (policy, stop_within) = (settings.restart.policy, settings.stop_within);
         let (id, service) = (name.clone(), service.clone());
         let work = move |child: ChildContext| {
             // An instance goes on where the one before it was, in this start or an earlier one.
-            let so_far = |topic: &str| bus.topic(topic).map_or(0, |t| t.packets_by(&name));
+            let so_far = |topic: &str| bus.topic(topic).map_or(0, |t| t.packets_by(&name, LaneKind::Source));
             let place = |(topic, (recorded, origin)): (&String, &(u64, u64))| {
                 (topic.clone(), recorded + so_far(topic).saturating_sub(*origin))
             };
@@ -167,6 +168,7 @@ impl ServiceSubsystem {
                 recorded: Arc::new(earlier.iter().map(place).collect()),
                 progress: stats.clone(),
                 guards: guards.clone(),
+                registry: registry.clone(),
                 child: Arc::new(child),
             };
             run_service(service.clone(), stats.clone(), cx)
@@ -227,7 +229,7 @@ impl ServiceSubsystem {
             let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
             for topic in node.bus.topics() {
                 for name in &replaced {
-                    origins.insert((name.clone(), topic.spec().name.clone()), topic.packets_by(name));
+                    origins.insert((name.clone(), topic.spec().name.clone()), topic.packets_by(name, LaneKind::Source));
                 }
             }
             let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -400,6 +402,7 @@ impl Subsystem for ServiceSubsystem {
                 tree.note(report);
                 if let Some(node) = of.upgrade() {
                     note(&node.live(), report);
+                    node.registrations.news().notify_one();
                 }
             });
             let groups = self.plan(&node, &node.live());

@@ -10,12 +10,14 @@ use csf_core::{LaneId, MessageType, Stamp};
 
 use super::boot::{BootError, now_ns};
 use super::failing::Failures;
-use super::handle::{ClockReporter, Node, NodeState, Rates, ReaderFactory};
+use super::handle::{ClockReporter, Node, NodeState, ReaderFactory};
 use super::hub::{CoordinationHub, Subsystem};
 use super::interrupt::{Interrupt, Urgency};
 use super::live::{Desk, Live, LiveComponent};
 use super::monitor::HealthMonitor;
+use super::registration::Registrations;
 use super::reload::Reloads;
+use super::report::Rates;
 use super::services::ServiceSubsystem;
 use super::state::Replayed;
 use super::stop::Ending;
@@ -26,6 +28,7 @@ use crate::exec::{
     Recorder, Runner, Timers,
 };
 use crate::persist::calculate_checksum;
+use crate::registry::{EmbeddedRegistry, RegistryLimits};
 use crate::replay::{Resumption, replay_while};
 use crate::runs::Chapter;
 use crate::topology::{ComponentNode, Topology};
@@ -79,7 +82,13 @@ impl Assembly {
         let sources = resumption.recorded.clone();
         let tree = Arc::new(TreeWatch::new(clock.clone()));
         let watch = tree.clone();
-        let observer: ComponentObserver = Arc::new(move |name, what, detail| watch.note_component(name, what, detail));
+        let registry = EmbeddedRegistry::new(world.timer.clone(), RegistryLimits::default());
+        let registrations = Registrations::new(Arc::new(registry));
+        let news = registrations.news();
+        let observer: ComponentObserver = Arc::new(move |name, what, detail| {
+            watch.note_component(name, what, detail);
+            news.notify_one();
+        });
         let failures = Arc::<Failures>::default();
         let sink = failures.clone();
         let incidents: IncidentSink = Arc::new(move |incident| sink.take(incident));
@@ -116,6 +125,7 @@ impl Assembly {
             replayed,
             monitor: Arc::new(monitor),
             guards: Arc::new(crate::resilience::NodeGuards::new(&topology.settings, &world)),
+            registrations,
             world,
             live: RwLock::new(Arc::new(Live::new(topology, wiring.components, service_stats, 0))),
             bus,

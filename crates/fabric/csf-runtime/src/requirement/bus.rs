@@ -11,6 +11,9 @@ use crate::node::{HealthCheck, HealthCriticality, HealthResult};
 /// The path measured: decision D01 gives the latency of an environment to it.
 pub const BUS_PATH: &str = "bus, from stamp to hand-over";
 
+/// The name of the check.
+pub(crate) const BUS_CHECK: &str = "performance requirements: bus";
+
 /// Counters when somebody last looked.
 #[derive(Clone, Copy)]
 struct Mark {
@@ -89,7 +92,7 @@ fn rate(before: &Mark, now: &Mark) -> Figure {
 
 impl HealthCheck for BusRequirementCheck {
     fn name(&self) -> &str {
-        "performance requirements: bus"
+        BUS_CHECK
     }
 
     /// A slow bus still works.

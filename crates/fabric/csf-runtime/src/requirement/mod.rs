@@ -8,6 +8,7 @@ mod bus;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bus::BUS_CHECK;
 pub use bus::{BUS_PATH, BusRequirementCheck};
 
 use std::fmt;

@@ -202,6 +202,7 @@ impl Checker<'_> {
             return None;
         };
         self.outputs(&settings.name.value, &settings.writes, &kind.writes);
+        super::offers::check(&settings.name, &kind.offers, &settings.offers, &mut self.problems);
         match (kind.make)(&settings.options) {
             Ok(factory) => Some(ServiceNode { settings: settings.clone(), kind: kind.clone(), factory }),
             Err(mut problems) => {
@@ -217,6 +218,7 @@ impl Checker<'_> {
             return None;
         };
         self.outputs(&settings.name.value, &settings.writes, &kind.writes);
+        super::offers::check(&settings.name, &kind.offers, &settings.offers, &mut self.problems);
         match (kind.make)(&settings.options) {
             Ok(factory) => Some(ComponentNode { settings: settings.clone(), kind: kind.clone(), factory }),
             Err(mut problems) => {

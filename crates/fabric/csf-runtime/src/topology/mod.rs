@@ -4,8 +4,10 @@ mod check;
 mod graph;
 mod guards;
 mod layout;
+mod offers;
 mod order;
 
 pub use check::{ComponentNode, ServiceNode, Topology};
 pub use graph::{Edge, Graph, GraphNode, NodeKind};
+pub use offers::NOT_PROMISED;
 pub use order::{CycleError, start_levels};

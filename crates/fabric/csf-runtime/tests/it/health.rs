@@ -4,16 +4,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use csf_bus::{Interest, Start};
 use csf_core::port::{TimeSource, Timer};
 use csf_runtime::BoxFuture;
 use csf_runtime::node::{
     AlertThreshold, FnCheck, HealthChange, HealthCheck, HealthCriticality, HealthMonitor, HealthResult,
     NotificationService, Status,
 };
-use csf_sim::SimExecutor;
+use csf_sim::{MemoryStore, SimExecutor};
 use csf_time::SystemClock;
 
+use crate::world::{SMALL, check};
+
 const SECOND: Duration = Duration::from_secs(1);
+const BUS_CHECK: &str = "performance requirements: bus";
 
 /// Remembers every alert, then does what it was made for: nothing, refuse, or panic.
 struct Alerts {
@@ -228,4 +232,46 @@ fn a_threshold_for_a_figure_that_is_not_there_is_refused_with_those_that_are() {
     assert_eq!(refused(), "no figure is called `lag`; the node has none");
     let _lag = figure(&monitor, "journal.lag");
     assert_eq!(refused(), "no figure is called `lag`; the node has `journal.lag`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_requirement_of_the_bus_degrades_the_node_until_a_change_lifts_it() {
+    let told = |text: &str| check(&format!("{SMALL}{text}")).err().unwrap()[0].clone();
+    let typo = told("[performance_requirements]\nmax_latncy_us = 1\n");
+    assert_eq!((typo.code, typo.label.as_str()), ("CSF-0103", "did you mean `max_latency_us`?"));
+    assert_eq!(told("[performance_requirements]\nmax_latency_us = 0\n").code, "CSF-0104");
+    let strict = format!("{SMALL}[performance_requirements]\nmax_latency_us = 1\n");
+    let clock = csf_time::SimulatedClock::starting_at(csf_core::NanoTime::from_nanos(1_000_000_000));
+    let mut options = crate::world::options(&strict, &MemoryStore::default());
+    options.clock = clock.clone();
+    let node = csf_runtime::node::boot(options).await.unwrap();
+    let found = async || {
+        let report = node.health().await;
+        report.components.into_iter().find(|part| part.name == BUS_CHECK)
+    };
+    assert_eq!(found().await.unwrap().status, Status::Healthy, "nothing was measured yet");
+    let mut reading = node.bus().subscribe_any(&["n"], Interest::new().start(Start::Now), Arc::default()).unwrap();
+    // The node looks too, and each look is of what came since the one before.
+    let broken = || node.monitor().history().into_iter().find(|change| change.component == BUS_CHECK);
+    while broken().is_none() {
+        for value in 0..256 {
+            node.publish_json("n", serde_json::json!({ "value": value })).unwrap();
+            clock.advance(Duration::from_micros(50));
+            while reading.peek().is_some() {
+                reading.advance();
+            }
+        }
+        node.settle().await;
+        node.health().await;
+    }
+    let alert = broken().unwrap();
+    assert_eq!((alert.to, alert.criticality), (Status::Degraded, HealthCriticality::NonCritical));
+    assert!(alert.message.contains("max_latency_us = 1 broken"), "{}", alert.message);
+    let report = node.reconfigure(check(SMALL).unwrap()).await.unwrap();
+    assert_eq!(
+        (report.plan.steps[0].kind.as_str(), report.plan.steps[0].name.as_str()),
+        ("performance_requirements", "bus")
+    );
+    assert!(found().await.is_none());
+    node.shutdown().await;
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::world::{catalogue, check, options, start};
 
 /// A number's way: `adder` is never touched, `keeper` is.
-fn configured(keeper: &str) -> String {
+pub(crate) fn configured(keeper: &str) -> String {
     format!(
         r#"
 [source.numbers]
@@ -31,35 +31,35 @@ writes = {{ sum = "s" }}
     )
 }
 
-fn keeper(options: &str) -> String {
+pub(crate) fn keeper(options: &str) -> String {
     configured(&format!(
         "[component.keeper]\ntype = \"test.keeper\"\nreads = [\"n\"]\nwrites = {{ sum = \"k\" }}\n{options}\n"
     ))
 }
 
-async fn reconfigure(node: &Node, text: &str) -> Result<ReloadReport, ReloadError> {
+pub(crate) async fn reconfigure(node: &Arc<Node>, text: &str) -> Result<ReloadReport, ReloadError> {
     node.reconfigure(check(text).unwrap()).await
 }
 
-async fn publish(node: &Node, values: impl IntoIterator<Item = i64>) {
+pub(crate) async fn publish(node: &Node, values: impl IntoIterator<Item = i64>) {
     for value in values {
         node.publish_json("n", json!({ "value": value })).unwrap();
     }
     node.settle().await;
 }
 
-fn last(node: &Node, topic: &str) -> Option<i64> {
+pub(crate) fn last(node: &Node, topic: &str) -> Option<i64> {
     let last = node.feed().last_values().remove(topic)?;
     let payload = (node.catalogue().messages[&last.lane.message].decode)(&last.packet.payload).unwrap();
     (node.catalogue().messages[&last.lane.message].to_json)(payload.as_ref()).unwrap()["sum"].as_i64()
 }
 
-fn part(node: &Node, name: &str) -> ComponentReport {
+pub(crate) fn part(node: &Node, name: &str) -> ComponentReport {
     node.components().into_iter().find(|part| part.name == name).unwrap()
 }
 
 /// The journal of a node that stopped, replayed.
-fn prove(store: &MemoryStore) -> ReplayReport {
+pub(crate) fn prove(store: &MemoryStore) -> ReplayReport {
     let report = replay(store.reader().as_mut(), &catalogue(), None, &mut |_| ()).unwrap().report;
     assert_eq!(report.first_difference, None);
     assert_eq!(report.compared, report.equal);
@@ -433,16 +433,29 @@ async fn effects_are_not_taken_for_what_a_source_of_the_same_name_published() {
 }
 
 /// A journal that keeps a change waiting until it is let go.
-struct Waiting {
-    journal: csf_sim::MemoryJournal,
-    gate: Arc<Gate>,
+pub(crate) struct Waiting {
+    pub(crate) journal: csf_sim::MemoryJournal,
+    pub(crate) gate: Arc<Gate>,
 }
 
 #[derive(Default)]
-struct Gate {
-    is_asked: AtomicBool,
-    is_open: Mutex<bool>,
-    opened: Condvar,
+pub(crate) struct Gate {
+    pub(crate) is_asked: AtomicBool,
+    pub(crate) is_open: Mutex<bool>,
+    pub(crate) opened: Condvar,
+}
+
+impl Gate {
+    pub(crate) async fn asked(&self) {
+        while !self.is_asked.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
 }
 
 impl Journal for Waiting {
@@ -480,17 +493,14 @@ async fn what_comes_while_the_change_is_journaled_is_for_the_part_as_it_will_be(
         let node = node.clone();
         async move { reconfigure(&node, &keeper("times = 10\ntakes_over = true")).await }
     });
-    while !gate.is_asked.load(Ordering::SeqCst) {
-        tokio::task::yield_now().await;
-    }
+    gate.asked().await;
     for handled in 2..10 {
         node.publish_json("n", json!({ "value": 1 })).unwrap();
         while part(&node, "adder").handled < handled {
             tokio::task::yield_now().await;
         }
     }
-    *gate.is_open.lock().unwrap() = true;
-    gate.opened.notify_all();
+    gate.open();
     reloading.await.unwrap().unwrap();
     node.settle().await;
     assert_eq!((last(&node, "k"), last(&node, "s")), (Some(81), Some(9)));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use csf_core::port::{Journal, TimeSource};
 use csf_core::prelude::*;
-use csf_runtime::config::{Item, Problem, Settings, Source};
+use csf_runtime::config::{Item, Problem, Promises, Settings, Source};
 use csf_runtime::node::{BootError, BootOptions, Interrupt, Node, boot};
 use csf_runtime::topology::Topology;
 use csf_runtime::{
@@ -18,7 +18,19 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Number {
+    #[serde(serialize_with = "speak")]
     pub(crate) value: i64,
+}
+
+/// A number that cannot be encoded.
+pub(crate) const UNSPEAKABLE: i64 = -13;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form serde wants")]
+fn speak<S: serde::Serializer>(value: &i64, to: S) -> Result<S::Ok, S::Error> {
+    if *value == UNSPEAKABLE {
+        return Err(serde::ser::Error::custom("unspeakable"));
+    }
+    to.serialize_i64(*value)
 }
 
 impl Message for Number {
@@ -353,7 +365,9 @@ impl Pack for TestPack {
         recounter.writes::<Number>("number").done();
         let leaver = registrar.service::<LeaverOptions, _>("leaver", "goes with a number", |o| Leaver(o.last));
         leaver.writes::<Number>("number").done();
-        registrar.service::<FlakyOptions, _>("flaky", "goes wrong", |o| Flaky(o.clone())).done();
+        let flaky = registrar.service::<FlakyOptions, _>("flaky", "goes wrong", |o| Flaky(o.clone()));
+        let promises = Promises { latency: Some(std::time::Duration::from_millis(50)), ..Promises::default() };
+        flaky.offers("wobble", "does what it can").promises(promises).done();
         let adder = registrar.component::<NoOptions, _>("adder", "adds", |_| Adder::default());
         adder.reads::<Number>().reads::<Sum>().writes::<Sum>("sum").done();
         let keeper = |o: &KeeperOptions| Keeper { options: o.clone(), adder: Adder::default() };

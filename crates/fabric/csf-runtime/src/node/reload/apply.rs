@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use csf_bus::{Start, Topic, TopicError};
+use csf_bus::{Interest, Order, Start, Subscription, Topic, TopicError};
 use csf_core::{LaneId, MessageId, Stamp};
 
 use super::plan::ReloadPlan;
@@ -28,7 +28,7 @@ type Job = Box<dyn FnOnce(&mut Vec<Runner>) + Send>;
 type Jobs = BTreeMap<usize, Vec<Job>>;
 
 impl Node {
-    pub(super) async fn apply(&self, to: Topology) -> Result<ReloadReport, ReloadError> {
+    pub(super) async fn apply(self: &Arc<Self>, to: Topology) -> Result<ReloadReport, ReloadError> {
         let began = self.now_ns();
         let live = self.live();
         let turnover = Turnover::between(&live, &to);
@@ -50,6 +50,9 @@ impl Node {
             *self.live.write().unwrap_or_else(PoisonError::into_inner) = next.clone();
             self.guards.apply(&next.topology.settings);
             self.watch_parts();
+            if live.topology.settings.performance != next.topology.settings.performance {
+                self.watch_requirements();
+            }
         }
         if let Some(runner) = runner {
             match &outcome {
@@ -57,6 +60,7 @@ impl Node {
                 Err(_) => runner.take_back(&live, &services).await,
             }
         }
+        self.register_parts().await;
         outcome?;
         let ms = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e6;
         let pause_ms = if turnover.is_empty() { 0.0 } else { ms(paused, resumed) };
@@ -200,14 +204,15 @@ impl Node {
                 RunState::Failed => node.settings.reads.iter().map(|topic| topic.value.clone()).collect(),
                 _ => altered.reads_newly.clone(),
             };
-            begins.insert(altered.name.clone(), self.begins(&reads_newly)?);
-            jobs.entry(place.dispatcher).or_default().push(self.alteration(was, node, altered, &reads_newly)?);
+            let mut held = self.hold(node, place, &reads_newly)?;
+            begins.insert(altered.name.clone(), held.places());
+            jobs.entry(place.dispatcher).or_default().push(self.alteration(was, node, altered, held)?);
         }
         for name in &turnover.added {
             let Some((node, place)) = next.component(name) else { continue };
-            let reads: Vec<String> = node.settings.reads.iter().map(|topic| topic.value.clone()).collect();
-            begins.insert(name.clone(), self.begins(&reads)?);
-            jobs.entry(place.dispatcher).or_default().push(self.addition(node, place)?);
+            let mut input = open_input(&self.bus, node, Start::Now, &self.desk(place.dispatcher))?;
+            begins.insert(name.clone(), input.places());
+            jobs.entry(place.dispatcher).or_default().push(self.addition(node, place, input)?);
         }
         begins.retain(|_, lanes| !lanes.is_empty());
         let chapter = Chapter {
@@ -243,17 +248,14 @@ impl Node {
         Ok(())
     }
 
-    /// Where the lanes of these topics are now.
-    fn begins(&self, topics: &[String]) -> Result<Begins, TopicError> {
-        let mut begins = Begins::new();
-        for topic in topics {
-            begins.extend(self.bus.topic(topic)?.committed());
-        }
-        Ok(begins)
+    /// Reads topics from now on for a component that will: the chapter tells where that is, and what comes meanwhile waits here.
+    fn hold(&self, node: &ComponentNode, place: &LiveComponent, topics: &[String]) -> Result<Subscription, TopicError> {
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let interest = Interest::new().start(Start::Now).order(Order::Stamp).label(&node.settings.name.value);
+        self.bus.subscribe_any(&topics, interest, self.desk(place.dispatcher).bell)
     }
 
-    fn addition(&self, node: &ComponentNode, place: &LiveComponent) -> Result<Job, TopicError> {
-        let input = open_input(&self.bus, node, Start::Now, &self.desk(place.dispatcher))?;
+    fn addition(&self, node: &ComponentNode, place: &LiveComponent, input: Subscription) -> Result<Job, TopicError> {
         let outputs = open_outputs(&self.bus, node, |_| true)?;
         let mut runner = Runner::new(node, place, input, outputs, &self.kit);
         Ok(Box::new(move |runners| {
@@ -269,11 +271,10 @@ impl Node {
         was: &ComponentNode,
         node: &ComponentNode,
         altered: &Altered,
-        reads_newly: &[String],
+        held: Subscription,
     ) -> Result<Job, TopicError> {
         let written: BTreeSet<String> = was.settings.writes.values().map(|topic| topic.value.clone()).collect();
         let mut opened = open_outputs(&self.bus, node, |topic| !written.contains(topic))?;
-        let reads: Vec<Arc<Topic>> = reads_newly.iter().map(|topic| self.bus.topic(topic)).collect::<Result<_, _>>()?;
         let (was, node, leaves) = (was.clone(), node.clone(), altered.leaves.clone());
         let (is_same_machine, is_connected_otherwise) = (altered.is_same_machine, altered.is_connected_otherwise);
         let paths = self.kit.paths.clone();
@@ -283,7 +284,7 @@ impl Node {
             let Some(machine) = &mut runner.machine else { return };
             leaves.iter().for_each(|topic| runner.input.remove_topic(topic));
             runner.backlog.retain(|(lane, ..)| !leaves.contains(&lane.topic));
-            reads.iter().for_each(|topic| runner.input.add_topic(topic, Start::Now));
+            runner.input.adopt(held);
             runner.input.allow_sleep();
             if is_connected_otherwise {
                 let mut held = std::mem::take(&mut machine.outputs);

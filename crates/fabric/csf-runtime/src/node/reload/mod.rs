@@ -15,12 +15,14 @@ use csf_bus::TopicError;
 use csf_core::Stamp;
 use csf_core::port::{ExpectedVersion, NewEvent};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 pub use plan::{KeyChange, PlanAction, PlanStep, ReloadPlan};
 pub(super) use turnover::ServiceTurnover;
 use turnover::Turnover;
 
 use super::handle::{Node, NodeState};
+use super::probes::Watched;
 use crate::config::Problem;
 use crate::runs::RUN_STREAM;
 use crate::topology::Topology;
@@ -35,15 +37,15 @@ pub type ConfigurationSource = Arc<dyn Fn() -> Result<Topology, Vec<Problem>> + 
 #[derive(Default)]
 pub(super) struct Reloads {
     /// Held by the one that is under way.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     source: Mutex<Option<ConfigurationSource>>,
     last: Mutex<Option<ReloadOutcome>>,
     /// Parts that the health monitor has a check for.
-    watched: Mutex<Vec<String>>,
+    watched: Mutex<Vec<Watched>>,
 }
 
 impl Reloads {
-    pub(super) fn watched(&self) -> MutexGuard<'_, Vec<String>> {
+    pub(super) fn watched(&self) -> MutexGuard<'_, Vec<Watched>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,6 +120,9 @@ pub enum ReloadError {
     /// A dispatcher is gone.
     #[error("a dispatcher has ended; the node has to be started again")]
     DispatcherGone,
+    /// The change panicked, or its runtime ended.
+    #[error("the change broke off; the node has to be started again")]
+    BrokenOff,
 }
 
 impl ReloadError {
@@ -170,35 +175,54 @@ impl Node {
             .map_err(ReloadError::NeedsStart)
     }
 
-    /// Reads the configuration again and brings the node to it. A refusal is journaled. Not cancel safe: a dropped future leaves the
-    /// parts it had stopped down.
+    /// Reads the configuration again and brings the node to it. A refusal is journaled. Once it has its
+    /// turn, the change is a task of the node: it goes on to its end when this future is dropped.
     ///
     /// # Errors
     /// [`ReloadError`]; the old configuration stays in force.
-    pub async fn reload(&self) -> Result<ReloadReport, ReloadError> {
-        // Read in turn: what was read before another change would take that back.
-        let _turn = self.reloads.turn.lock().await;
-        let topology = match self.read_configuration() {
-            Ok(topology) => topology,
-            Err(error) => {
-                self.tell_refusal(&error).await;
-                return Err(error);
-            }
-        };
-        self.change(topology).await
+    pub async fn reload(self: &Arc<Self>) -> Result<ReloadReport, ReloadError> {
+        let node = self.clone();
+        self.in_turn(async move {
+            // Read in turn: what was read before another change would take that back.
+            let topology = match node.read_configuration() {
+                Ok(topology) => topology,
+                Err(error) => {
+                    node.tell_refusal(&error).await;
+                    return Err(error);
+                }
+            };
+            node.change(topology).await
+        })
+        .await
     }
 
     /// [`Node::reload`] to this configuration.
     ///
     /// # Errors
     /// As [`Node::reload`].
-    pub async fn reconfigure(&self, to: Topology) -> Result<ReloadReport, ReloadError> {
-        let _turn = self.reloads.turn.lock().await;
-        self.change(to).await
+    pub async fn reconfigure(self: &Arc<Self>, to: Topology) -> Result<ReloadReport, ReloadError> {
+        let node = self.clone();
+        self.in_turn(async move { node.change(to).await }).await
+    }
+
+    /// Waits for the turn, in the order of the calls, then runs the change as a task of the node's world, so that it does not depend on
+    /// who waits for it.
+    async fn in_turn(
+        &self,
+        change: impl Future<Output = Result<ReloadReport, ReloadError>> + Send + 'static,
+    ) -> Result<ReloadReport, ReloadError> {
+        let turn = self.reloads.turn.clone().lock_owned().await;
+        let (answer, outcome) = oneshot::channel();
+        self.world.spawn.spawn(Box::pin(async move {
+            // Nobody may be waiting any more.
+            let _ = answer.send(change.await);
+            drop(turn);
+        }));
+        outcome.await.unwrap_or(Err(ReloadError::BrokenOff))
     }
 
     /// For who has the turn.
-    async fn change(&self, to: Topology) -> Result<ReloadReport, ReloadError> {
+    async fn change(self: &Arc<Self>, to: Topology) -> Result<ReloadReport, ReloadError> {
         match self.state() {
             NodeState::Running => {}
             state => return Err(ReloadError::NotRunning { state }),

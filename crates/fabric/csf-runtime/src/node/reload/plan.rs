@@ -89,7 +89,7 @@ fn sections(text: &str) -> BTreeMap<(String, String), Leaves> {
     for (section, value) in table {
         let kind = if section == "source" { "service".to_owned() } else { section };
         let toml::Value::Table(entries) = value else { continue };
-        if kind == "node" {
+        if kind == "node" || kind == "performance_requirements" {
             sections.insert((kind, String::new()), leaves_of(&entries));
             continue;
         }
@@ -156,7 +156,10 @@ impl ReloadPlan {
                 "resilience" if !changed.is_empty() => {
                     planner.step(action, kind, name, changed, "its limits hold from the next call on");
                 }
-                "topic" | "supervisor" | "resilience" => {}
+                "performance_requirements" if !changed.is_empty() => {
+                    planner.step(action, kind, "bus", changed, "judged so from now on");
+                }
+                "topic" | "supervisor" | "resilience" | "performance_requirements" => {}
                 _ => planner.fixed(kind, name, &changed),
             }
         }
@@ -168,6 +171,13 @@ impl ReloadPlan {
         }
         if planner.problems.is_empty() { Ok(planner.plan) } else { Err(planner.problems) }
     }
+}
+
+/// What a change of [`is_offer`] keys does.
+const OFFERED: &str = "goes on, registered anew with what it offers now";
+
+fn is_offer(change: &KeyChange) -> bool {
+    change.key == "offers" || change.key.split('.').next() == Some("promises")
 }
 
 struct Planner {
@@ -195,6 +205,7 @@ impl Planner {
                 }
                 Some(altered) if altered.is_connected_otherwise => "goes on with its state, connected anew".to_owned(),
                 Some(_) => "goes on under the new rules".to_owned(),
+                None if keys.iter().any(is_offer) => OFFERED.to_owned(),
                 None => "from the next start on".to_owned(),
             },
         };
@@ -215,6 +226,7 @@ impl Planner {
             PlanAction::Change if keys.iter().any(|change| change.key.starts_with("resilience")) => {
                 "guarded otherwise from its next call on"
             }
+            PlanAction::Change if keys.iter().any(is_offer) => OFFERED,
             PlanAction::Change => "from the next start on",
         };
         self.step(action, "service", name, keys, effect);
