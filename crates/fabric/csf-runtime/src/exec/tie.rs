@@ -32,11 +32,20 @@ enum Condition {
 pub struct Tie {
     condition: watch::Sender<Condition>,
     is_given_up: AtomicBool,
+    /// Whether its supervisor knows of its failure.
+    is_told: AtomicBool,
+    /// Whether its next start is asked for by a change of the configuration.
+    is_replaced: AtomicBool,
 }
 
 impl Default for Tie {
     fn default() -> Self {
-        Self { condition: watch::Sender::new(Condition::Whole), is_given_up: AtomicBool::new(false) }
+        Self {
+            condition: watch::Sender::new(Condition::Whole),
+            is_given_up: AtomicBool::default(),
+            is_told: AtomicBool::default(),
+            is_replaced: AtomicBool::default(),
+        }
     }
 }
 
@@ -60,6 +69,21 @@ impl Tie {
         let _ = condition.wait_for(|condition| !matches!(condition, Condition::Broken(_))).await;
     }
 
+    /// Its supervisor deals with whatever became of it.
+    pub(crate) fn tell(&self) {
+        self.is_told.store(true, Ordering::Release);
+    }
+
+    /// Whether it has failed and its supervisor does not know.
+    pub(crate) fn is_untold(&self) -> bool {
+        !self.is_told.load(Ordering::Acquire) && *self.condition.borrow() != Condition::Whole
+    }
+
+    /// Its next start is no restart.
+    pub(crate) fn replace(&self) {
+        self.is_replaced.store(true, Ordering::Release);
+    }
+
     /// Its supervisor has given it up. Its dispatcher has to be told by [`Runner::give_up_with_group`].
     pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Release);
@@ -70,6 +94,9 @@ impl Tie {
     }
 
     fn set(&self, condition: Condition) {
+        if condition != Condition::Whole {
+            self.is_told.store(false, Ordering::Release);
+        }
         self.condition.send_replace(condition);
     }
 
@@ -129,11 +156,13 @@ impl Runner {
             return Again::NotYet;
         }
         if self.is_held {
-            if *tie.condition.borrow() == Condition::Whole {
+            let is_sound = *tie.condition.borrow() == Condition::Whole;
+            if is_sound {
                 self.renew();
             }
-            self.go();
+            self.go(!tie.is_replaced.load(Ordering::Acquire));
         }
+        tie.is_replaced.store(false, Ordering::Release);
         tie.set(Condition::Whole);
         Again::Runs
     }
@@ -154,14 +183,14 @@ impl Runner {
                 // It goes on when it has its state.
                 self.is_held = false;
             } else {
-                self.go();
+                self.go(true);
             }
         }
     }
 
-    fn go(&mut self) {
+    fn go(&mut self, is_restart: bool) {
         self.is_held = false;
-        bump(&self.stats.restarts, 1);
+        bump(&self.stats.restarts, u64::from(is_restart));
         self.stats.add_instance();
         self.stats.set_state(RunState::Running);
     }

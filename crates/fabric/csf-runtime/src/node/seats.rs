@@ -35,6 +35,10 @@ impl Seat {
     async fn start(self, cx: ChildContext) -> Result<Start, StartError> {
         // Whoever asks it to stop before its first step finds it ready.
         cx.trap_shutdown();
+        // It failed before anybody stood for it.
+        if self.tie.is_untold() {
+            return Ok(Start::Run(Box::pin(self.run(cx))));
+        }
         loop {
             self.tie.settled().await;
             let Some(node) = self.node.upgrade() else { return Ok(Start::Ignore) };
@@ -47,7 +51,7 @@ impl Seat {
     }
 
     async fn run(self, cx: ChildContext) -> ExitReason {
-        tokio::select! {
+        let reason = tokio::select! {
             biased;
             () = cx.stopping() => {
                 if !self.is_stopping.load(Ordering::Acquire)
@@ -59,7 +63,9 @@ impl Seat {
                 ExitReason::Shutdown
             }
             failure = self.tie.failed() => failure,
-        }
+        };
+        self.tie.tell();
+        reason
     }
 }
 

@@ -157,6 +157,8 @@ impl ServiceSubsystem {
             let live = node.live();
             let ending = turnover.ending.iter().filter_map(|name| live.service(name));
             ending.for_each(|(_, stats)| stats.is_replaced.store(true, Ordering::Release));
+            let components = turnover.ending.iter().filter_map(|name| live.component(name));
+            components.for_each(|(_, place)| place.tie.replace());
         }
         for (group, name) in turnover.stopped.iter().rev() {
             if let Some(supervisor) = below(&root, group).await {
