@@ -144,7 +144,7 @@ async fn a_strategy_says_whom_a_component_s_failure_concerns_and_nobody_loses_a_
         assert_eq!(children, order, "in start order");
         assert_eq!(find(&tree.root, "adder").unwrap().last_failure, "minus two");
         assert!(tree.root.children[0].children.is_empty(), "none is without a supervisor");
-        assert_eq!(u64::from(part(&node, "last").incarnation), wanted[3] + 1);
+        assert_eq!(part(&node, "last").incarnation, wanted[3] + 1);
         node.shutdown().await;
         prove(&store);
         assert_eq!(renewals(&store), renewed);

@@ -318,11 +318,15 @@ impl Node {
             runner.recent_restarts.clear();
             runner.checkpoint = None;
             // One that is held goes on when its supervisor starts it.
-            runner.is_held &= node.settings.supervisor.is_some();
+            let is_supervised = node.settings.supervisor.is_some();
+            runner.is_held &= is_supervised;
             runner.stats.set_state(if runner.is_held { RunState::Restarting } else { RunState::Running });
             runner.is_paused = false;
-            tie.renew();
-            runner.tie = node.settings.supervisor.is_some().then_some(tie);
+            // A failure that its supervisor is about to hear of stays one.
+            if is_down || runner.tie.is_none() || !is_supervised {
+                tie.renew();
+            }
+            runner.tie = is_supervised.then_some(tie);
         }))
     }
 }
