@@ -216,6 +216,18 @@ pub(super) fn budgets(tree: &TreeNode, run: Duration, renewed: &BTreeMap<String,
     {
         violations.push(format!("`{}` was restarted {restarts} times, {} are allowed", tree.name, budget.at_most));
     }
+    if let Some(budget) = tree.budget.as_ref().filter(|budget| u128::from(budget.within_ms) >= run.as_millis()) {
+        // Each start of a supervisor has the budget anew, and each restart of it is one of those below.
+        let allowed = (u64::from(budget.at_most) + 1) * (tree.restarts + 1) - 1;
+        for child in tree.children.iter().filter(|child| child.kind != "supervisor") {
+            let restarts = child.restarts - renewed.get(&child.name).copied().unwrap_or(0).min(child.restarts);
+            if restarts > allowed {
+                let (name, above) = (&child.name, &tree.name);
+                violations
+                    .push(format!("`{name}` was restarted {restarts} times below `{above}`, {allowed} are allowed"));
+            }
+        }
+    }
     violations
 }
 

@@ -16,7 +16,7 @@ use csf_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::exec::{Failing, Handled, Parts, Timers, hand_over, handle};
+use crate::exec::{Failing, Handled, Parts, Timers, hand_over, handle, renew};
 use crate::runs::{Begins, Chapter, chapters};
 use crate::topology::{ComponentNode, Topology};
 use crate::{Catalogue, Delivery, Input, Outcome};
@@ -395,6 +395,14 @@ impl<'a> Engine<'a> {
                 self.make_anew(index)?;
                 outcome
             }
+            (Input::Renewal, outcome) => {
+                let factory = self.node(index)?.factory.clone();
+                let player = &mut self.players[index];
+                if let Some(fresh) = renew(player.component.as_ref(), &factory) {
+                    player.component = fresh;
+                }
+                outcome
+            }
             // It had no effect, on the component neither.
             (input, outcome @ (Outcome::Failed | Outcome::Skipped)) => {
                 self.pass_over(index, input, outcome);
@@ -441,7 +449,7 @@ impl<'a> Engine<'a> {
                 player.seen.insert(lane, seq + 1);
                 self.trim(lane);
             }
-            Input::Reset => {}
+            Input::Reset | Input::Renewal => {}
         }
     }
 

@@ -133,7 +133,7 @@ impl Past<'_> {
                 let event = Event::new(&lane.topic, &found.header, payload.as_ref());
                 handle(parts, |c, cx| c.on_event(cx, &event), at, Some(id))
             }
-            Input::Reset => return Err("it was made anew meanwhile".to_owned()),
+            Input::Reset | Input::Renewal => return Err("it was made anew meanwhile".to_owned()),
         };
         if handled.outcome != delivery.outcome {
             return Err(format!("its delivery {} ended otherwise when it was repeated", packet.header.id));

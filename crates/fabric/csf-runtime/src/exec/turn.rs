@@ -111,14 +111,14 @@ impl<'a, 's> Turn<'a, 's> {
 
     /// False when the log has no room for what must be told first.
     fn begin(&mut self) -> bool {
-        if self.seat.runner().is_reset {
+        if let Some(input) = self.seat.runner().untold {
             if !self.log.has_room(1) {
                 return false;
             }
             let at = self.time.tick();
             let runner = self.seat.runner();
-            runner.is_reset = false;
-            let delivery = Delivery { component: runner.index, input: Input::Reset, outcome: Outcome::Done };
+            runner.untold = None;
+            let delivery = Delivery { component: runner.index, input, outcome: Outcome::Done };
             write(self.log, delivery, at);
         }
         let runner = self.seat.runner();

@@ -222,7 +222,7 @@ fn wire(
     }
     for ((index, node), replayed) in (0..).zip(&topology.components).zip(resumption.components) {
         let dispatcher = usize::from(index) % threads;
-        let place = LiveComponent { number: index, dispatcher, stats: Arc::default() };
+        let place = LiveComponent { number: index, dispatcher, stats: Arc::default(), tie: Arc::default() };
         let input = open_input(bus, node, Start::Earliest, &desks[dispatcher])?;
         let outputs = open_outputs(bus, node, |_| true)?;
         delivery_of.insert(node.settings.name.value.clone(), desks[dispatcher].log);
@@ -294,10 +294,12 @@ impl Runner {
             failing: Failing::default(),
             checkpoint: None,
             is_broken: false,
-            is_reset: false,
+            untold: None,
             observer: kit.observer.clone(),
             incidents: kit.incidents.clone(),
             is_paused: false,
+            is_held: false,
+            tie: node.settings.supervisor.as_ref().map(|_| place.tie.clone()),
         }
     }
 }

@@ -170,8 +170,8 @@ impl Node {
     /// [`ReloadError::NeedsStart`].
     pub fn plan(&self, to: &Topology) -> Result<ReloadPlan, ReloadError> {
         let live = self.live();
-        let services = ServiceTurnover::between(&live.topology, to);
-        ReloadPlan::between(&live.topology, to, &Turnover::between(&live, to), &services)
+        let services = ServiceTurnover::between(&live, to);
+        ReloadPlan::between(&live.topology, to, &Turnover::between(&live, to, &services), &services)
             .map_err(ReloadError::NeedsStart)
     }
 
