@@ -3,7 +3,9 @@
 //! Positions are gap-free per node and agree with causal order; the writer assigns them. When [`Journal::append`] returns, its
 //! content has the durability named in the receipt.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,8 +66,21 @@ pub enum LaneKind {
 /// Packets of one lane, in sequence, without a gap.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LaneBatch {
-    /// Ascending in sequence and position.
-    pub packets: Vec<StoredPacket>,
+    /// Ascending in sequence and position. Shared, so that who writes them and who tells of them copies none.
+    pub packets: Vec<Arc<StoredPacket>>,
+}
+
+impl LaneBatch {
+    /// Of these packets.
+    #[must_use]
+    pub fn of(packets: impl IntoIterator<Item = StoredPacket>) -> Self {
+        Self { packets: packets.into_iter().map(Arc::new).collect() }
+    }
+
+    /// Adds one more.
+    pub fn push(&mut self, packet: StoredPacket) {
+        self.packets.push(Arc::new(packet));
+    }
 }
 
 /// What the writer of an event stream expects of it.
@@ -240,6 +255,21 @@ pub trait JournalReader: Send {
     /// # Errors
     /// [`JournalError`].
     fn scan(&mut self, scan: &Scan) -> Result<Vec<StoredPacket>, JournalError>;
+
+    /// Shows the packets that [`JournalReader::scan`] would give, one after the other, until `look` breaks off. An adapter that has them
+    /// in memory copies none; `look` asks it for nothing meanwhile.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    fn visit(
+        &mut self,
+        scan: &Scan,
+        look: &mut dyn FnMut(&StoredPacket) -> ControlFlow<()>,
+    ) -> Result<(), JournalError> {
+        // What it answers is where it stopped, which `look` knows.
+        let _ = self.scan(scan)?.iter().try_for_each(look);
+        Ok(())
+    }
 
     /// Packets of one lane from `from_seq`, at most `limit`, ascending.
     ///

@@ -168,7 +168,7 @@ pub(super) fn resume(
         for (position, packet) in (journal.position() + 1..).zip(&resumption.missing) {
             let mut packet = packet.clone();
             packet.position = position;
-            lanes.entry(packet.header.id.lane).or_default().packets.push(packet);
+            lanes.entry(packet.header.id.lane).or_default().push(packet);
         }
         let (lanes, packets) = (resumption.missing_lanes.clone(), lanes.into_values().collect());
         journal.append(&Batch { lanes, packets, ..Batch::default() })?;

@@ -351,7 +351,7 @@ fn crashed(store: &MemoryStore, is_lost: impl Fn(LaneKind, &str) -> bool) -> Mem
         }
         let lanes = if known.contains(&lane.id) { Vec::new() } else { vec![lane.clone()] };
         known.push(lane.id);
-        let packets = vec![LaneBatch { packets: vec![packet] }];
+        let packets = vec![LaneBatch::of([packet])];
         journal.append(&Batch { lanes, packets, ..Batch::default() }).unwrap();
     }
     left
