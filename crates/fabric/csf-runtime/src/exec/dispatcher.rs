@@ -24,6 +24,8 @@ use crate::{Delivery, World};
 const ROUNDS_PER_LOOK: u32 = 16;
 /// Longest sleep without a timer; only a safety net, every producer rings the bell.
 const NAP: Duration = Duration::from_millis(250);
+/// Virtual time between two looks at something that waits and cannot be handled yet.
+const HELD_UP: Duration = Duration::from_millis(10);
 
 /// Controls a dispatcher.
 pub struct DispatcherHandle {
@@ -321,12 +323,18 @@ impl Work for Dispatcher {
     async fn run_as_task(mut self, world: World) {
         let shared = self.shared.clone();
         self.begin(&mut shared.deck.hold());
+        let mut was_woken = false;
         loop {
             let is_stopping = shared.stop.load(Ordering::Acquire);
             let (_, came) = self.round(&shared.deck, shared.deck.hold());
             if came == Came::Busy {
+                was_woken = false;
                 step_back().await;
                 continue;
+            }
+            if was_woken {
+                // Something waits that cannot be handled yet, such as for room in the log: whoever makes room needs time to pass.
+                world.timer.sleep(HELD_UP).await;
             }
             Self::count_idle(&shared, came);
             if is_stopping && Self::may_end(&shared.deck.hold()) {
@@ -340,7 +348,7 @@ impl Work for Dispatcher {
                     && Self::has_reason(&shared, &mut shared.deck.hold().runners, is_stopping);
                 has_reason.then_some(())
             };
-            within(&*world.timer, nap, shared.bell.wait_until(look)).await;
+            was_woken = within(&*world.timer, nap, shared.bell.wait_until(look)).await.is_some();
         }
         Self::end(&shared.deck.hold());
     }
