@@ -89,7 +89,7 @@ fn a_component_is_restarted_with_its_service_within_their_budget_and_replay_says
     let grouped = CONFIG.replace("writes =", "supervisor = \"both\"\nwrites =");
     let text = format!("{grouped}[supervisor.both]\nstrategy = \"one_for_all\"\nbackoff = {{ min = \"10ms\" }}\n");
     let scenario = scenario_of(&text, "service-crash,crash,torn-write,disk-full,slow-disk");
-    let runs: Vec<Run> = (1..=12).map(|seed| run(&scenario, seed)).collect();
+    let runs: Vec<Run> = (1..=6).map(|seed| run(&scenario, seed)).collect();
     runs.iter().for_each(holds);
     assert!(runs.iter().any(|run| run.service_restarts > 2), "a service and its component, twice");
 }
