@@ -67,6 +67,7 @@ export function spent(node, history, now_s) {
 /** Of one kind of event: a word for people, and how bad it is. @type {Record<string, [string, 'ok' | 'warn' | 'bad' | 'idle']>} */
 const WORDS = {
   started: ['started', 'ok'],
+  restored: ['has its state', 'ok'],
   fault: ['handler failed', 'warn'],
   terminated: ['ended', 'bad'],
   start_failed: ['start failed', 'bad'],

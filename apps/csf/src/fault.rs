@@ -126,7 +126,8 @@ fn emergency_deed(fault: Fault, emergency: &Arc<EmergencyShutdownHandler>) -> Op
 /// What the fault does once a period.
 fn deed(fault: Fault, bus: &PhaseCoherenceBus) -> Result<Deed, csf_bus::TopicError> {
     let topic = |name: &'static str| {
-        let spec = TopicSpec { recorded: false, doc: "seeded fault".to_owned(), ..TopicSpec::new::<Ballast>(name) };
+        let spec =
+            TopicSpec { recorded: false, doc: Some("seeded fault".to_owned()), ..TopicSpec::new::<Ballast>(name) };
         bus.declare(spec.capacity(64))?;
         bus.publisher::<Ballast>(name, "fault", LaneKind::Source)
     };

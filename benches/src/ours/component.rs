@@ -140,8 +140,10 @@ fn wire(bus: &PhaseCoherenceBus, recording: Recording) -> Result<(Asking, Answer
         failing: Failing::default(),
         checkpoint: None,
         is_broken: false,
-        is_reset: false,
+        untold: None,
         is_paused: false,
+        is_held: false,
+        tie: None,
         observer: Arc::new(|_, _, _| {}),
         incidents: Arc::new(|_| {}),
     };

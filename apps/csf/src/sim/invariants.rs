@@ -74,7 +74,8 @@ fn nothing_lost(
 /// One pass over the packets, in order of their positions: positions grow, lanes have no gap, a packet comes after its cause, in position
 /// and in time, and what a source measured is there once and in order, over all lives.
 struct Audit<'a> {
-    lanes: BTreeMap<LaneId, LaneAudit>,
+    lanes: Vec<LaneAudit>,
+    places: BTreeMap<LaneId, usize>,
     sources: Vec<SourceAudit<'a>>,
     position: u64,
     digest: Digest,
@@ -101,7 +102,8 @@ struct LaneAudit {
 impl<'a> Audit<'a> {
     fn new(lanes: &'a [LaneInfo], measurements: &'a Measurements) -> Self {
         let mut audit = Self {
-            lanes: BTreeMap::new(),
+            lanes: Vec::new(),
+            places: BTreeMap::new(),
             sources: Vec::new(),
             position: 0,
             digest: Digest::default(),
@@ -117,27 +119,37 @@ impl<'a> Audit<'a> {
                     audit.sources.len() - 1
                 })
             });
-            audit.lanes.insert(lane.id, LaneAudit { stamps: Vec::new(), source });
+            let place = audit.place(lane.id);
+            audit.lanes[place].source = source;
         }
         audit
+    }
+
+    /// Where a lane lies; the journal may hold one that it does not describe.
+    fn place(&mut self, lane: LaneId) -> usize {
+        *self.places.entry(lane).or_insert_with(|| {
+            self.lanes.push(LaneAudit::default());
+            self.lanes.len() - 1
+        })
     }
 
     fn look_at(&mut self, packet: &StoredPacket) {
         self.digest.add(packet);
         if self.violations.len() < MOST_VIOLATIONS {
-            self.in_order(packet);
+            let place = self.place(packet.header.id.lane);
+            self.in_order(place, packet);
             self.after_its_cause(packet);
-            self.sources_go_on(packet);
+            self.sources_go_on(place, packet);
         }
     }
 
-    fn in_order(&mut self, packet: &StoredPacket) {
+    fn in_order(&mut self, place: usize, packet: &StoredPacket) {
         let header = &packet.header;
         if packet.position <= self.position {
             self.violations.push(format!("position {} follows {}", packet.position, self.position));
         }
         self.position = packet.position;
-        let lane = self.lanes.entry(header.id.lane).or_default();
+        let lane = &mut self.lanes[place];
         if header.id.seq != lane.stamps.len() as u64 {
             self.violations.push(format!("{} follows {} packets of its lane", header.id, lane.stamps.len()));
         }
@@ -149,7 +161,7 @@ impl<'a> Audit<'a> {
 
     fn after_its_cause(&mut self, packet: &StoredPacket) {
         let (id, Some(cause)) = (packet.header.id, packet.header.cause) else { return };
-        let stamps = self.lanes.get(&cause.lane).map_or(&[][..], |lane| &lane.stamps);
+        let stamps = self.places.get(&cause.lane).map_or(&[][..], |place| &self.lanes[*place].stamps);
         match usize::try_from(cause.seq).ok().and_then(|seq| stamps.get(seq)) {
             None => self.violations.push(format!("{id} is in the journal before its cause {cause}")),
             Some(stamp) if *stamp >= packet.header.stamp => {
@@ -159,10 +171,9 @@ impl<'a> Audit<'a> {
         }
     }
 
-    fn sources_go_on(&mut self, packet: &StoredPacket) {
+    fn sources_go_on(&mut self, place: usize, packet: &StoredPacket) {
         let Some(measured_at) = packet.header.measured_at else { return };
-        let source = self.lanes.get(&packet.header.id.lane).and_then(|lane| lane.source);
-        let Some(source) = source.map(|source| &mut self.sources[source]) else { return };
+        let Some(source) = self.lanes[place].source.map(|source| &mut self.sources[source]) else { return };
         let (id, topic, author) = (packet.header.id, &source.lane.topic, &source.lane.author);
         // The machine's own clock may stand for a while.
         let least = source.newest + u64::from(measured_at.clock != ClockDomain::OS);
@@ -216,6 +227,18 @@ pub(super) fn budgets(tree: &TreeNode, run: Duration, renewed: &BTreeMap<String,
     {
         violations.push(format!("`{}` was restarted {restarts} times, {} are allowed", tree.name, budget.at_most));
     }
+    if let Some(budget) = tree.budget.as_ref().filter(|budget| u128::from(budget.within_ms) >= run.as_millis()) {
+        // Each start of a supervisor has the budget anew, and each restart of it is one of those below.
+        let allowed = (u64::from(budget.at_most) + 1) * (tree.restarts + 1) - 1;
+        for child in tree.children.iter().filter(|child| child.kind != "supervisor") {
+            let restarts = child.restarts - renewed.get(&child.name).copied().unwrap_or(0).min(child.restarts);
+            if restarts > allowed {
+                let (name, above) = (&child.name, &tree.name);
+                violations
+                    .push(format!("`{name}` was restarted {restarts} times below `{above}`, {allowed} are allowed"));
+            }
+        }
+    }
     violations
 }
 
@@ -258,11 +281,10 @@ impl Digest {
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.word(u64::from_le_bytes(word));
-        }
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.word(u64::from_le_bytes(*word)));
+        // The length tells how many bytes of the last word are there.
+        self.word(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
     }
 
     fn word(&mut self, word: u64) {

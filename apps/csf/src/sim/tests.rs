@@ -22,8 +22,12 @@ writes = { anomaly = "host.anomaly" }
 "#;
 
 fn scenario(faults: &str) -> Scenario {
+    scenario_of(CONFIG, faults)
+}
+
+fn scenario_of(text: &str, faults: &str) -> Scenario {
     let catalogue = packs::catalogue();
-    let source = Arc::new(Source { name: "csf.toml".to_owned(), text: CONFIG.to_owned() });
+    let source = Arc::new(Source { name: "csf.toml".to_owned(), text: text.to_owned() });
     let (settings, problems) = Settings::read(&Item::parse(&source).unwrap());
     assert!(problems.is_empty(), "{problems:?}");
     let topology = Topology::check(settings, &catalogue).unwrap().simulated().unwrap();
@@ -78,4 +82,14 @@ fn nothing_is_acknowledged_before_a_slow_disk_has_it() {
     holds(&run);
     let lying = Scenario { plant: Some(Planted::LyingDisk), ..scenario("slow-disk,crash") };
     find(&lying, |run| run.violations.iter().any(|v| v.contains("was acknowledged and is not in the journal")));
+}
+
+#[test]
+fn a_component_is_restarted_with_its_service_within_their_budget_and_replay_says_the_same() {
+    let grouped = CONFIG.replace("writes =", "supervisor = \"both\"\nwrites =");
+    let text = format!("{grouped}[supervisor.both]\nstrategy = \"one_for_all\"\nbackoff = {{ min = \"10ms\" }}\n");
+    let scenario = scenario_of(&text, "service-crash,crash,torn-write,disk-full,slow-disk");
+    let runs: Vec<Run> = (1..=6).map(|seed| run(&scenario, seed)).collect();
+    runs.iter().for_each(holds);
+    assert!(runs.iter().any(|run| run.service_restarts > 2), "a service and its component, twice");
 }

@@ -80,6 +80,8 @@ pub struct MessageType {
     pub encode_option: fn(&mut dyn Any) -> Result<Vec<u8>, CodecError>,
     /// Reads the postcard form; all bytes must be used.
     pub decode: fn(&[u8]) -> Result<AnyPayload, CodecError>,
+    /// [`MessageType::decode`] to where an earlier value of this type is, or to a new place: saves who reads many the allocations.
+    pub decode_into: fn(&[u8], &mut Option<AnyPayload>) -> Result<(), CodecError>,
     /// Copies a value to where the last copy is, or to a new place; false when it is of another type or has no copy.
     pub copy: fn(&dyn Any, &mut Option<AnyPayload>) -> bool,
     /// The JSON form.
@@ -121,6 +123,7 @@ impl MessageType {
             encode: |_, _| Err(opaque::<T>()),
             encode_option: |_| Err(opaque::<T>()),
             decode: |_| Err(opaque::<T>()),
+            decode_into: |_, _| Err(opaque::<T>()),
             copy: |_, _| false,
             to_json: |_| Err(opaque::<T>()),
             from_json: |_| Err(opaque::<T>()),
@@ -147,14 +150,14 @@ impl MessageType {
                 let value = slot.ok_or(CodecError::WrongType { name: T::NAME, version: T::VERSION })?;
                 postcard::to_extend(&value, Vec::with_capacity(room_for::<T>())).map_err(|e| decode_error::<T>(0, &e))
             },
-            decode: |bytes| {
-                let (value, rest) =
-                    postcard::take_from_bytes::<T>(bytes).map_err(|e| decode_error::<T>(bytes.len(), &e))?;
-                if !rest.is_empty() {
-                    let reason = format!("{} bytes are left over", rest.len());
-                    return Err(CodecError::Decode { name: T::NAME, version: T::VERSION, len: bytes.len(), reason });
+            decode: |bytes| Ok(Box::new(decode::<T>(bytes)?)),
+            decode_into: |bytes, place| {
+                let value = decode::<T>(bytes)?;
+                match place.as_mut().and_then(|place| place.downcast_mut::<T>()) {
+                    Some(last) => *last = value,
+                    None => *place = Some(Box::new(value)),
                 }
-                Ok(Box::new(value))
+                Ok(())
             },
             copy: |value, place| {
                 let Some(value) = value.downcast_ref::<T>() else { return false };
@@ -183,6 +186,16 @@ impl MessageType {
 /// memory, and what lies behind a pointer is not known.
 const fn room_for<T>() -> usize {
     if size_of::<T>() < 256 { size_of::<T>() } else { 256 }
+}
+
+/// All bytes must be used.
+fn decode<T: Message>(bytes: &[u8]) -> Result<T, CodecError> {
+    let (value, rest) = postcard::take_from_bytes::<T>(bytes).map_err(|e| decode_error::<T>(bytes.len(), &e))?;
+    if !rest.is_empty() {
+        let reason = format!("{} bytes are left over", rest.len());
+        return Err(CodecError::Decode { name: T::NAME, version: T::VERSION, len: bytes.len(), reason });
+    }
+    Ok(value)
 }
 
 fn opaque<T>() -> CodecError {

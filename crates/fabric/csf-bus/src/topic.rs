@@ -21,8 +21,8 @@ pub struct TopicSpec {
     pub name: String,
     /// Its message type.
     pub message: MessageType,
-    /// One line for people.
-    pub doc: String,
+    /// One line for people; what the message says of itself when `None`.
+    pub doc: Option<String>,
     /// Slots per lane, rounded up to a power of two; the bus's default when `None`.
     pub capacity: Option<usize>,
     /// Packets a lane keeps for late readers, at most half its capacity.
@@ -43,7 +43,7 @@ impl TopicSpec {
         Self {
             name: name.into(),
             message: MessageType::of::<T>(),
-            doc: MessageType::of::<T>().doc(),
+            doc: None,
             capacity: None,
             history: 1,
             recorded: true,
@@ -57,7 +57,7 @@ impl TopicSpec {
         Self {
             name,
             message: MessageType::opaque::<T>(),
-            doc: String::new(),
+            doc: None,
             capacity: None,
             history: 0,
             recorded: false,

@@ -32,6 +32,8 @@ pub enum Input {
     Timer(TimerId),
     /// Nothing: the component was made anew, without timers, because the state it had before a failure could not be made again.
     Reset,
+    /// Nothing: it was restarted with its group, and a fresh instance took its state over.
+    Renewal,
 }
 
 impl Input {
@@ -40,7 +42,7 @@ impl Input {
     pub fn packet(self) -> Option<MessageId> {
         match self {
             Self::Packet { lane, seq } => Some(lane.message(seq)),
-            Self::Timer(_) | Self::Reset => None,
+            Self::Timer(_) | Self::Reset | Self::Renewal => None,
         }
     }
 }

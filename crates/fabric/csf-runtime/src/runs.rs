@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csf_core::port::{ExpectedVersion, JournalError, JournalReader, NewEvent, StoredEvent};
+use csf_core::port::{JournalError, JournalReader, NewEvent, StoredEvent};
 use csf_core::{LaneId, Stamp};
 use serde::{Deserialize, Serialize};
 
@@ -87,13 +87,8 @@ impl Chapter {
             numbers: if self.is_start { Vec::new() } else { self.components.keys().copied().collect() },
             begins: begins.collect(),
         };
-        NewEvent {
-            stream: RUN_STREAM.to_owned(),
-            expected: ExpectedVersion::Any,
-            kind: if self.is_start { STARTED } else { RECONFIGURED }.to_owned(),
-            stamp: self.stamp,
-            data: serde_json::json!(told),
-        }
+        let kind = if self.is_start { STARTED } else { RECONFIGURED };
+        NewEvent::new(RUN_STREAM, kind, self.stamp, serde_json::json!(told))
     }
 
     /// `None` for an event that begins no chapter.
@@ -102,7 +97,7 @@ impl Chapter {
         if !is_start && event.kind != RECONFIGURED {
             return None;
         }
-        let told: Told = serde_json::from_value(event.data).ok()?;
+        let told: Told = event.parse().ok()?;
         let numbers = if is_start { (0..).take(told.components.len()).collect() } else { told.numbers };
         Some(Self {
             position: event.position,

@@ -3,6 +3,7 @@
 //! The [`MemoryStore`] is the disk; a [`MemoryJournal`] is the node's handle on it. Dropping the handle is a crash or a stop: the
 //! store keeps what was appended, and the next [`MemoryStore::open`] is the next incarnation.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use csf_core::Incarnation;
@@ -42,7 +43,7 @@ impl MemoryStore {
     }
 
     /// Shows every packet, in order of positions, without copying one.
-    pub fn with_packets<R>(&self, look: impl FnOnce(&[StoredPacket]) -> R) -> R {
+    pub fn with_packets<R>(&self, look: impl FnOnce(&[Arc<StoredPacket>]) -> R) -> R {
         look(self.lock().packets())
     }
 
@@ -114,6 +115,15 @@ impl JournalReader for MemoryReader {
 
     fn scan(&mut self, scan: &Scan) -> Result<Vec<StoredPacket>, JournalError> {
         Ok(self.store.lock().scan(scan))
+    }
+
+    fn visit(
+        &mut self,
+        scan: &Scan,
+        look: &mut dyn FnMut(&StoredPacket) -> ControlFlow<()>,
+    ) -> Result<(), JournalError> {
+        self.store.lock().visit(scan, look);
+        Ok(())
     }
 
     fn lane(&mut self, lane: LaneId, from_seq: u64, limit: usize) -> Result<Vec<StoredPacket>, JournalError> {

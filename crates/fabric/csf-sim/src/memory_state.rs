@@ -1,7 +1,9 @@
 //! What a memory journal holds, and the rules an append must obey. Pure: no lock, no handle.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use csf_core::port::{
     Append, Appended, Batch, JournalError, LANE_STREAM, LaneInfo, NewEvent, Page, Read, Refused, Scan, StoredPacket,
@@ -17,7 +19,7 @@ const PACKET_BYTES: u64 = 64;
 /// Everything a journal remembers.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    packets: Vec<StoredPacket>,
+    packets: Vec<Arc<StoredPacket>>,
     /// Indices into `packets`, by lane.
     by_lane: BTreeMap<LaneId, Vec<usize>>,
     lanes: Vec<LaneInfo>,
@@ -50,9 +52,9 @@ impl State {
     }
 
     /// The batch's packets in the order of their positions, when those continue the journal and each lane.
-    fn check_packets<'b>(&self, batch: &'b Batch) -> Result<Vec<&'b StoredPacket>, JournalError> {
+    fn check_packets<'b>(&self, batch: &'b Batch) -> Result<Vec<&'b Arc<StoredPacket>>, JournalError> {
         let count = batch.packets.iter().map(|lane| lane.packets.len()).sum();
-        let mut in_order: Vec<Option<&StoredPacket>> = vec![None; count];
+        let mut in_order: Vec<Option<&Arc<StoredPacket>>> = vec![None; count];
         let mut next: BTreeMap<LaneId, (u64, u64)> = BTreeMap::new();
         for lane in &batch.packets {
             let Some(first) = lane.packets.first() else { continue };
@@ -112,13 +114,13 @@ impl State {
         Ok(new)
     }
 
-    fn keep_packets(&mut self, batch: &Batch, in_order: &[&StoredPacket]) {
+    fn keep_packets(&mut self, batch: &Batch, in_order: &[&Arc<StoredPacket>]) {
         let (first, index) = (self.position + 1, self.packets.len());
         for lane in batch.packets.iter().filter(|lane| !lane.packets.is_empty()) {
             let indices = self.by_lane.entry(lane.packets[0].header.id.lane).or_default();
             indices.extend(lane.packets.iter().map(|packet| index + (packet.position - first) as usize));
         }
-        self.packets.extend(in_order.iter().map(|packet| (*packet).clone()));
+        self.packets.extend(in_order.iter().map(|packet| Arc::clone(packet)));
         self.position += in_order.len() as u64;
     }
 
@@ -132,7 +134,7 @@ impl State {
         }
     }
 
-    pub(crate) fn packets(&self) -> &[StoredPacket] {
+    pub(crate) fn packets(&self) -> &[Arc<StoredPacket>] {
         &self.packets
     }
 
@@ -141,20 +143,29 @@ impl State {
     }
 
     pub(crate) fn scan(&self, scan: &Scan) -> Vec<StoredPacket> {
+        self.wanted(scan).cloned().collect()
+    }
+
+    pub(crate) fn visit(&self, scan: &Scan, look: &mut dyn FnMut(&StoredPacket) -> ControlFlow<()>) {
+        // Where it stopped is known to `look`.
+        let _ = self.wanted(scan).try_for_each(look);
+    }
+
+    fn wanted(&self, scan: &Scan) -> impl Iterator<Item = &StoredPacket> {
         let start = self.packets.partition_point(|p| p.position < scan.from_position);
         let is_wanted = |p: &&StoredPacket| scan.lanes.is_empty() || scan.lanes.contains(&p.header.id.lane);
-        self.packets[start..].iter().filter(is_wanted).take(scan.limit).cloned().collect()
+        self.packets[start..].iter().map(AsRef::as_ref).filter(is_wanted).take(scan.limit)
     }
 
     pub(crate) fn lane(&self, lane: LaneId, from_seq: u64, limit: usize) -> Vec<StoredPacket> {
         let indices = self.by_lane.get(&lane).map_or(&[][..], Vec::as_slice);
         let start = indices.partition_point(|&i| self.packets[i].header.id.seq < from_seq);
-        indices[start..].iter().take(limit).map(|&i| self.packets[i].clone()).collect()
+        indices[start..].iter().take(limit).map(|&i| (*self.packets[i]).clone()).collect()
     }
 
     pub(crate) fn lane_tail(&self, lane: LaneId, limit: usize) -> Vec<StoredPacket> {
         let indices = self.by_lane.get(&lane).map_or(&[][..], Vec::as_slice);
-        indices.iter().rev().take(limit).map(|&i| self.packets[i].clone()).collect()
+        indices.iter().rev().take(limit).map(|&i| (*self.packets[i]).clone()).collect()
     }
 
     pub(crate) fn read(&self, read: &Read) -> Page {

@@ -97,7 +97,7 @@ impl SimDisk {
     }
 
     /// Shows every packet that is written, in order of positions, without copying one.
-    pub fn with_packets<R>(&self, look: impl FnOnce(&[StoredPacket]) -> R) -> R {
+    pub fn with_packets<R>(&self, look: impl FnOnce(&[Arc<StoredPacket>]) -> R) -> R {
         self.store.with_packets(look)
     }
 

@@ -3,7 +3,7 @@
 //! A [`Workflow`] decides, an [`Activity`] does. Every decision and everything that happened stands in the run's history; when a run is needed
 //! again its code is replayed against that. A step is one append: what happened and what follows from it, together or not at all.
 //! Invariant: a decision that is in the history is carried out at least once, and none that is not.
-//! Reference: the semantics follow Temporal's (docs.temporal.io, "Workflow Execution"); the form of the log is `docs/adr/0008`.
+//! Reference: the semantics follow Temporal's (docs.temporal.io, "Workflow Execution"); the form of the log is `docs/adr/0009`.
 
 mod activity;
 mod definition;

@@ -1,5 +1,7 @@
 //! Packing packets of one lane into blocks. The inverse is [`crate::packed::unpack`].
 
+use std::borrow::Borrow;
+
 use csf_core::port::StoredPacket;
 use csf_core::{ClockDomain, LaneId, MeasuredAt, MessageId, Priority};
 
@@ -7,9 +9,9 @@ use crate::packed::block::{BODY_BYTES_MAX, Block, BlockHeader, CHECKSUM_BYTES, H
 use crate::packed::varint;
 
 /// Packs packets of one lane, ascending without gap in sequence and ascending in position, into as few blocks as fit.
-pub(crate) fn pack(packets: &[StoredPacket], blocks: &mut Vec<Block>) {
+pub(crate) fn pack<P: Borrow<StoredPacket>>(packets: &[P], blocks: &mut Vec<Block>) {
     let mut open: Option<Packer> = None;
-    for packet in packets {
+    for packet in packets.iter().map(Borrow::borrow) {
         let refused = match &mut open {
             Some(packer) => !packer.push(packet),
             None => true,

@@ -25,10 +25,9 @@ fn open(scratch: &Scratch) -> SqliteJournal {
 /// One batch of `lanes` lanes with `each` packets of `payload` bytes, whose sequences and positions go on from `journal`.
 /// Every packet can be checked against its position alone.
 fn batch(position: u64, first_seq: u64, lanes: u16, each: u64, payload: usize) -> Batch {
-    let packets = (0..lanes).map(|lane| LaneBatch {
-        packets: (0..each)
-            .map(|i| packet(lane, first_seq + i, position + 1 + i * u64::from(lanes) + u64::from(lane), payload))
-            .collect(),
+    let packets = (0..lanes).map(|lane| {
+        let place = |i| position + 1 + i * u64::from(lanes) + u64::from(lane);
+        LaneBatch::of((0..each).map(|i| packet(lane, first_seq + i, place(i), payload)))
     });
     Batch { packets: packets.collect(), ..Batch::default() }
 }

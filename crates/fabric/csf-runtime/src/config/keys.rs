@@ -87,7 +87,7 @@ pub(crate) const ROOT: &[Key] = &[
         "supervisor",
         Form::Named(SUPERVISOR),
         "",
-        "Supervisors of services, by name: one restart budget for several services.",
+        "Supervisors of services and components, by name: one restart budget for several of them.",
     ),
     key(
         "performance_requirements",
@@ -126,6 +126,7 @@ pub(crate) const PERFORMANCE: &[Key] = &[
 
 const TYPE: &str = "Its type, such as `host.telemetry`; the packs bring them.";
 const WRITES: &str = "Output port → topic. What is left out is not published.";
+const ABOVE: &str = "The `[supervisor.NAME]` it belongs to; without, one of its own.";
 const AFTER: &str = "Names of sources, services and components that must run before it.";
 
 const OFFERS: Key = key(
@@ -141,7 +142,7 @@ pub(crate) const SERVICE: &[Key] = &[
     key("type", Form::Text, "", TYPE),
     key("writes", Form::Ports, "", WRITES),
     key("after", Form::Texts, "", AFTER),
-    key("supervisor", Form::Text, "", "The `[supervisor.NAME]` it belongs to; without, one of its own."),
+    key("supervisor", Form::Text, "", ABOVE),
     key("restart", Form::Table(SERVICE_RESTART), "", "When it is started again."),
     key("stop_within", Form::Time, "\"5s\"", "How long it may take to stop before it is ended."),
     key(
@@ -160,6 +161,7 @@ pub(crate) const COMPONENT: &[Key] = &[
     key("feedback", Form::Texts, "", "Of those, the ones that close a cycle on purpose."),
     key("writes", Form::Ports, "", WRITES),
     key("after", Form::Texts, "", AFTER),
+    key("supervisor", Form::Text, "", ABOVE),
     key("restart", Form::Table(RESTART), "", "How often it may be made anew."),
     key(
         "stuck_after",
@@ -214,11 +216,17 @@ pub(crate) const SERVICE_RESTART: &[Key] = &[
 ];
 
 pub(crate) const SUPERVISOR: &[Key] = &[
-    key("strategy", Form::Choice(STRATEGIES), "\"one_for_one\"", "Which of its services a failure concerns."),
+    key("strategy", Form::Choice(STRATEGIES), "\"one_for_one\"", "Which of its children a failure concerns."),
     AT_MOST,
     WITHIN,
     PAUSES,
-    key("when_spent", Form::Choice(WHEN_SPENT), "\"give_up\"", "What follows when the budget is spent."),
+    key("supervisor", Form::Text, "", "The `[supervisor.NAME]` above it: its spent budget is that one's failure."),
+    key(
+        "when_spent",
+        Form::Choice(WHEN_SPENT),
+        "\"give_up\"",
+        "What follows when the budget is spent, where no other supervisor is above it.",
+    ),
 ];
 
 pub(crate) const BACKOFF: &[Key] = &[

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::keys::{self, Key};
-use super::supervision::{STOP_WITHIN, ServiceRestart, SupervisorSettings};
+use super::supervision::{STOP_WITHIN, ServiceRestart, SupervisorSettings, place_of};
 use super::{Item, Location, OfferSettings, Problem, ResilienceSettings, ServiceGuards, Tree};
 use crate::requirement::PerformanceRequirements;
 
@@ -83,8 +83,12 @@ pub struct ComponentSettings {
     pub writes: BTreeMap<String, Located<String>>,
     /// Names that must run before it.
     pub after: Vec<Located<String>>,
-    /// Restart budget.
+    /// The `[supervisor.NAME]` it belongs to; its dispatcher restarts it when it names none.
+    pub supervisor: Option<Located<String>>,
+    /// Restart budget. Of the supervisor, for components that name one.
     pub restart: RestartSettings,
+    /// Where the budget is set, to refuse it for components that name a supervisor.
+    pub budget_at: Option<Location>,
     /// How long a handler may take before it is given up; `None`: as long as it wants.
     pub stuck_after: Option<Duration>,
     /// What others may ask of it.
@@ -133,7 +137,7 @@ pub struct Settings {
     pub components: Vec<ComponentSettings>,
     /// Topic overrides, by name.
     pub topics: BTreeMap<String, TopicSettings>,
-    /// Supervisors of services, by name.
+    /// Supervisors, by name.
     pub supervisors: Vec<SupervisorSettings>,
     /// All of it as TOML, for the journal: what reads it again comes to equal settings.
     pub text: String,
@@ -251,7 +255,9 @@ impl Reader {
             feedback: self.texts(item, "feedback"),
             writes: self.ports(item),
             after: self.texts(item, "after"),
+            supervisor: self.text(item, "supervisor"),
             restart: self.restart(item),
+            budget_at: item.at(["restart"]).and_then(|section| place_of(section, &["at_most", "within"])),
             stuck_after: self.stuck_after(item),
             offers: self.offers(item),
             options: rest(item, keys::COMPONENT),

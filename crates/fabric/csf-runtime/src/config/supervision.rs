@@ -1,9 +1,9 @@
-//! How services are supervised: `restart`, `stop_within` and `[supervisor.NAME]`.
+//! How services and components are supervised: `restart`, `stop_within` and `[supervisor.NAME]`.
 
 use std::time::Duration;
 
 use super::keys;
-use super::settings::{Reader, RestartSettings};
+use super::settings::{Located, Reader, RestartSettings};
 use super::{Item, Location, Problem, Tree};
 use crate::supervise::{Backoff, Restart, Strategy};
 
@@ -33,20 +33,24 @@ pub struct SupervisorSettings {
     pub name: String,
     /// Where the section stands.
     pub at: Location,
-    /// Which of its services a failure concerns.
+    /// Which of its children a failure concerns.
     pub strategy: Strategy,
     /// How often, for all of them together.
     pub budget: RestartSettings,
     /// Pauses before restarts.
     pub backoff: Option<Backoff>,
-    /// What happens when the budget is spent.
+    /// The supervisor above it.
+    pub above: Option<Located<String>>,
+    /// What happens when the budget is spent, where no other is above it.
     pub when_spent: WhenSpent,
+    /// Where `when_spent` is set, to refuse it below another supervisor.
+    pub when_spent_at: Option<Location>,
 }
 
 /// What follows when a supervisor's budget is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum WhenSpent {
-    /// Its services stay down, the node goes on degraded.
+    /// Its children stay down, the node goes on degraded.
     #[default]
     GiveUp,
     /// The node stops.
@@ -71,8 +75,7 @@ impl Reader {
         restart.policy = self.choice(section, "policy", keys::POLICIES, &POLICIES).unwrap_or(restart.policy);
         restart.budget = self.budget(section);
         restart.backoff = self.backoff(section);
-        let budget = ["at_most", "within", "backoff"].iter().find_map(|key| section.at([*key]));
-        restart.budget_at = budget.map(|item| item.key.clone());
+        restart.budget_at = place_of(section, &["at_most", "within", "backoff"]);
         restart
     }
 
@@ -84,7 +87,9 @@ impl Reader {
             strategy: self.choice(item, "strategy", keys::STRATEGIES, &STRATEGIES).unwrap_or_default(),
             budget: self.budget(item),
             backoff: self.backoff(item),
+            above: self.text(item, "supervisor"),
             when_spent: self.choice(item, "when_spent", keys::WHEN_SPENT, &WHEN_SPENT).unwrap_or_default(),
+            when_spent_at: item.at(["when_spent"]).map(|item| item.key.clone()),
         }
     }
 
@@ -176,4 +181,9 @@ impl Reader {
         self.problems.push(problem);
         None
     }
+}
+
+/// Where the first of these keys stands.
+pub(super) fn place_of(section: &Item, keys: &[&str]) -> Option<Location> {
+    keys.iter().find_map(|key| section.at([*key])).map(|item| item.key.clone())
 }

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use super::crew::{Abandoned, Crew, Deck, Held, Look, Seat};
 use super::runner::Runner;
 use super::stats::RunState;
-use super::turn::{Turn, write};
+use super::turn::{Came, Turn, write};
 use super::worker::{Work, Worker, step_back};
 use crate::{Delivery, World};
 
@@ -24,6 +24,8 @@ use crate::{Delivery, World};
 const ROUNDS_PER_LOOK: u32 = 16;
 /// Longest sleep without a timer; only a safety net, every producer rings the bell.
 const NAP: Duration = Duration::from_millis(250);
+/// Virtual time between two looks at something that waits and cannot be handled yet.
+const HELD_UP: Duration = Duration::from_millis(10);
 
 /// Controls a dispatcher.
 pub struct DispatcherHandle {
@@ -242,32 +244,31 @@ impl Dispatcher {
         machines.flat_map(|machine| &machine.outputs).for_each(|(_, output)| self.hlc.observe(output.newest()));
     }
 
-    /// One turn for every component; whether anything was handled, and no lock any more when this dispatcher was given up.
-    fn round<'a>(&mut self, deck: &'a Deck, mut held: Held<'a>) -> (Option<Held<'a>>, bool) {
+    /// One turn for every component, and what came of them; no lock any more when this dispatcher was given up.
+    fn round<'a>(&mut self, deck: &'a Deck, mut held: Held<'a>) -> (Option<Held<'a>>, Came) {
         if self.shared.has_jobs.load(Ordering::Acquire) {
             self.do_jobs(&mut held);
         }
-        let mut is_busy = false;
+        let mut most = Came::Idle;
         for at in 0..held.runners.len() {
             if !held.runners[at].is_open() {
                 continue;
             }
             let seat = Seat::new(deck, held, at);
             let turn = Turn::new(seat, self.log.as_mut(), &mut self.hlc, self.clock.as_ref(), self.may_watch);
-            let (left, has_handled) = turn.run();
-            is_busy |= has_handled;
+            let (left, came) = turn.run();
+            most = most.max(came);
             match left {
                 Some(left) => held = left,
-                None => return (None, is_busy),
+                None => return (None, most),
             }
         }
-        (Some(held), is_busy)
+        (Some(held), most)
     }
 
     /// Counts a round that handled nothing, unless something is there that has no room for its effects.
-    fn count_idle(shared: &Shared, crew: &mut Crew) {
-        let is_held_up = |r: &mut Runner| r.is_open() && (!r.backlog.is_empty() || r.input.peek().is_some());
-        if !crew.runners.iter_mut().any(is_held_up) {
+    fn count_idle(shared: &Shared, came: Came) {
+        if came == Came::Idle {
             shared.idle_rounds.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -286,17 +287,17 @@ impl Work for Dispatcher {
         let (mut idle, mut idle_since) = (0, Stamp::ZERO);
         loop {
             let is_stopping = shared.stop.load(Ordering::Acquire);
-            let (left, is_busy) = self.round(&shared.deck, held);
+            let (left, came) = self.round(&shared.deck, held);
             let Some(left) = left else {
                 tracing::warn!("a handler that was given up returned; what it did was undone");
                 return;
             };
             held = left;
-            if is_busy {
+            if came == Came::Busy {
                 idle = 0;
                 continue;
             }
-            Self::count_idle(&shared, &mut held);
+            Self::count_idle(&shared, came);
             if is_stopping && Self::may_end(&held) {
                 break;
             }
@@ -322,20 +323,32 @@ impl Work for Dispatcher {
     async fn run_as_task(mut self, world: World) {
         let shared = self.shared.clone();
         self.begin(&mut shared.deck.hold());
+        let mut was_woken = false;
         loop {
             let is_stopping = shared.stop.load(Ordering::Acquire);
-            let (_, is_busy) = self.round(&shared.deck, shared.deck.hold());
-            if is_busy {
+            let (_, came) = self.round(&shared.deck, shared.deck.hold());
+            if came == Came::Busy {
+                was_woken = false;
                 step_back().await;
                 continue;
             }
-            Self::count_idle(&shared, &mut shared.deck.hold());
+            if was_woken {
+                // Something waits that cannot be handled yet, such as for room in the log: whoever makes room needs time to pass.
+                world.timer.sleep(HELD_UP).await;
+            }
+            Self::count_idle(&shared, came);
             if is_stopping && Self::may_end(&shared.deck.hold()) {
                 break;
             }
             let nap = Self::nap(&shared.deck.hold().runners, self.now());
-            let look = || Self::has_reason(&shared, &mut shared.deck.hold().runners, is_stopping).then_some(());
-            within(&*world.timer, nap, shared.bell.wait_until(look)).await;
+            // The round has just looked: the first look that tells something is the one after the bell knows who waits.
+            let mut is_first = true;
+            let look = || {
+                let has_reason = !std::mem::replace(&mut is_first, false)
+                    && Self::has_reason(&shared, &mut shared.deck.hold().runners, is_stopping);
+                has_reason.then_some(())
+            };
+            was_woken = within(&*world.timer, nap, shared.bell.wait_until(look)).await.is_some();
         }
         Self::end(&shared.deck.hold());
     }

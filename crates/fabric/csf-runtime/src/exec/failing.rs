@@ -119,6 +119,7 @@ impl DeadEvent {
             Input::Packet { lane, seq } => lane.message(seq).to_string(),
             Input::Timer(timer) => format!("timer {}", timer.0),
             Input::Reset => "reset".to_owned(),
+            Input::Renewal => "renewal".to_owned(),
         };
         Self {
             at: at.to_string(),
@@ -171,7 +172,10 @@ impl Runner {
         self.stats.set_last_fault(fault.to_owned());
         tracing::warn!(component = self.name, fault, "handler failed; its effects were undone");
         let is_panic = outcome != Outcome::Fault;
-        (self.observer)(&self.name, if is_panic { "terminated" } else { "fault" }, fault);
+        // Of a panic below a supervisor, that one tells.
+        if !is_panic || self.tie.is_none() {
+            (self.observer)(&self.name, if is_panic { "terminated" } else { "fault" }, fault);
+        }
         if outcome != Outcome::Failed {
             self.failing.clear(input);
             self.bury(input, at, if is_panic { "panic" } else { "fault" }, failure.failures, fault);
@@ -180,6 +184,25 @@ impl Runner {
             return;
         }
         self.is_broken = true;
+        self.count_restart(at, fault);
+        let (Some(checkpoint), Some(machine)) = (&self.checkpoint, &self.machine) else { return };
+        (self.incidents)(Incident::Rebuild(Rebuild {
+            name: self.name.clone(),
+            number: self.index,
+            until: failure.id,
+            checkpoint: checkpoint.clone(),
+            factory: self.factory.clone(),
+            ports: machine.ports.clone(),
+        }));
+    }
+
+    /// A panic is its supervisor's to deal with, or costs a restart of its own budget.
+    fn count_restart(&mut self, at: Stamp, fault: &str) {
+        if let Some(tie) = self.tie.clone() {
+            self.is_held = true;
+            self.stats.set_state(RunState::Restarting);
+            return tie.break_off(fault);
+        }
         let window = u64::try_from(self.restart.within.as_nanos()).unwrap_or(u64::MAX);
         self.recent_restarts.retain(|r| at.since(*r) < window);
         if self.recent_restarts.len() >= self.restart.at_most as usize {
@@ -190,15 +213,6 @@ impl Runner {
             self.recent_restarts.push(at);
             self.stats.set_state(RunState::Restarting);
         }
-        let (Some(checkpoint), Some(machine)) = (&self.checkpoint, &self.machine) else { return };
-        (self.incidents)(Incident::Rebuild(Rebuild {
-            name: self.name.clone(),
-            number: self.index,
-            until: failure.id,
-            checkpoint: checkpoint.clone(),
-            factory: self.factory.clone(),
-            ports: machine.ports.clone(),
-        }));
     }
 
     /// Tells that an event was given up.
@@ -231,17 +245,27 @@ impl Runner {
         }
         self.is_broken = false;
         self.timers = rebuilt.timers;
-        self.is_reset |= rebuilt.is_anew;
+        if rebuilt.is_anew {
+            self.untold = Some(Input::Reset);
+        }
         // It spoke of another state, or of another dispatcher's log.
         self.checkpoint = None;
         if self.stats.state() != RunState::Restarting {
             return;
         }
+        let origin = if rebuilt.is_anew { "from its factory, without its state" } else { "with the state of before" };
+        let detail = format!("{origin}: {}", rebuilt.detail);
+        if self.is_held {
+            (self.observer)(&self.name, "restored", &detail);
+            if let Some(tie) = &self.tie {
+                tie.mend();
+            }
+            return;
+        }
         bump(&self.stats.restarts, 1);
         self.stats.add_instance();
         self.stats.set_state(RunState::Running);
-        let origin = if rebuilt.is_anew { "from its factory, without its state" } else { "with the state of before" };
-        (self.observer)(&self.name, "started", &format!("{origin}: {}", rebuilt.detail));
+        (self.observer)(&self.name, "started", &detail);
     }
 }
 

@@ -10,6 +10,7 @@ use csf_core::{Attributes, Component, Context, EffectSink, Fault, MessageId, Sta
 
 use super::Timers;
 use crate::Outcome;
+use crate::pack::ComponentFactory;
 use crate::topology::ComponentNode;
 
 /// The parts of a runner that a handler call touches.
@@ -75,6 +76,19 @@ pub(crate) fn hand_over(
     let took = was.kind.name == node.kind.name
         && catch_unwind(AssertUnwindSafe(|| new.take_over(&old.snapshot()))).unwrap_or(false);
     if took { (new, timers) } else { ((node.factory)(), Timers::default()) }
+}
+
+/// A fresh instance with the state of one that works; `None` when its snapshot does not restore to the same bytes: then that one goes on.
+/// Live and in replay alike.
+pub(crate) fn renew(old: &dyn Component, factory: &ComponentFactory) -> Option<Box<dyn Component>> {
+    let fresh = || {
+        let snapshot = old.snapshot();
+        let mut fresh = factory();
+        fresh.restore(&snapshot).ok()?;
+        (fresh.snapshot() == snapshot).then_some(fresh)
+    };
+    // A component is a stranger's code, and its panic here must not be the node's.
+    catch_unwind(AssertUnwindSafe(fresh)).ok().flatten()
 }
 
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {

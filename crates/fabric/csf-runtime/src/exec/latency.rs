@@ -74,6 +74,10 @@ impl LatencySummary {
     pub fn over<'a>(parts: impl IntoIterator<Item = &'a Latency> + Clone) -> Self {
         let mut filled: Vec<(u64, u64)> = Vec::new();
         for octave in 0..OCTAVES {
+            // Most octaves never had a sample.
+            if parts.clone().into_iter().all(|part| part.octaves[octave].get().is_none()) {
+                continue;
+            }
             for bucket in 0..BUCKETS {
                 let samples = |part: &Latency| Some(part.octaves[octave].get()?[bucket].load(Ordering::Relaxed));
                 let count: u64 = parts.clone().into_iter().filter_map(samples).sum();

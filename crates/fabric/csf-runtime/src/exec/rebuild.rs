@@ -4,16 +4,15 @@
 //! A state is believed when its snapshot restores to the same bytes and every repeated delivery ends, and publishes, as it did: otherwise
 //! this node would go on other than its replay.
 
-use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use csf_bus::EffectWriter;
 use csf_core::port::{JournalReader, LaneInfo};
-use csf_core::{Attributes, Component, Event, Fault, LaneId, MessageId, MessageType, Stamp};
+use csf_core::{Component, Event, LaneId, MessageType};
 
 use super::failing::Rebuild;
 use super::handler::{Parts, handle};
+use super::repeat::{LaneBook, RepeatWriter};
 use super::runner::{Machine, Timers};
 use crate::{Delivery, Input, Outcome};
 
@@ -60,10 +59,12 @@ impl Rebuild {
         if component.snapshot() != *snapshot {
             return Err("its snapshot does not restore to the same state".to_owned());
         }
-        let made = Made::default();
+        let mut made = Vec::new();
         let outputs = checkpoint.outputs.iter().map(|(port, info, next)| {
             let message = messages.get(&info.message).ok_or_else(|| format!("{} is unknown", info.message))?;
-            let muted = Muted { info: info.clone(), message: *message, next: *next, staged: made.clone() };
+            let book = LaneBook::starting_at(*next);
+            made.push(book.clone());
+            let muted = RepeatWriter { info: info.clone(), message: *message, book };
             Ok::<_, String>((port.clone(), Box::new(muted) as Box<dyn EffectWriter>))
         });
         let outputs = outputs.collect::<Result<_, _>>()?;
@@ -87,14 +88,12 @@ impl Rebuild {
     }
 }
 
-/// What a repeated delivery would have published. Shared with its outputs.
-type Made = Arc<Mutex<Vec<(MessageId, Vec<u8>)>>>;
-
 /// A component on its way from its checkpoint.
 struct Past<'a> {
     number: u16,
     machine: Machine,
-    made: Made,
+    /// What repeated deliveries would have published. Shared with the outputs.
+    made: Vec<LaneBook>,
     timers: Timers,
     lanes: BTreeMap<LaneId, LaneInfo>,
     messages: &'a BTreeMap<String, MessageType>,
@@ -133,7 +132,7 @@ impl Past<'_> {
                 let event = Event::new(&lane.topic, &found.header, payload.as_ref());
                 handle(parts, |c, cx| c.on_event(cx, &event), at, Some(id))
             }
-            Input::Reset => return Err("it was made anew meanwhile".to_owned()),
+            Input::Reset | Input::Renewal => return Err("it was made anew meanwhile".to_owned()),
         };
         if handled.outcome != delivery.outcome {
             return Err(format!("its delivery {} ended otherwise when it was repeated", packet.header.id));
@@ -141,8 +140,9 @@ impl Past<'_> {
         for (_, output) in outputs.iter_mut() {
             output.commit();
         }
-        for (id, payload) in self.made.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for (header, payload) in self.made.iter().flat_map(LaneBook::take_all) {
             // An effect may be on its way to the journal yet.
+            let id = header.id;
             let recorded = reader.packet(id).map_err(|e| e.to_string())?;
             if recorded.is_some_and(|recorded| recorded.payload != payload) {
                 return Err(format!("it published {id} otherwise when it was repeated"));
@@ -150,61 +150,5 @@ impl Past<'_> {
         }
         handled.timers.into_iter().for_each(|(timer, at)| self.timers.set(timer, at));
         Ok(true)
-    }
-}
-
-/// An output that gives out the ids it gave out then, and publishes nothing.
-struct Muted {
-    info: LaneInfo,
-    message: MessageType,
-    next: u64,
-    staged: Made,
-}
-
-impl Muted {
-    fn own(&self) -> u64 {
-        let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
-        staged.iter().filter(|(id, _)| id.lane == self.info.id).count() as u64
-    }
-}
-
-impl EffectWriter for Muted {
-    fn info(&self) -> &LaneInfo {
-        &self.info
-    }
-
-    fn next_id(&self) -> MessageId {
-        self.info.id.message(self.next + self.own())
-    }
-
-    fn has_room(&mut self, _count: u64) -> bool {
-        true
-    }
-
-    fn stage(
-        &mut self,
-        type_id: TypeId,
-        value: &mut dyn Any,
-        _stamp: Stamp,
-        _attributes: Attributes,
-        _cause: Option<MessageId>,
-    ) -> Result<MessageId, Fault> {
-        let wrong = || Fault::WrongType { topic: self.info.topic.clone(), expected: self.message.name };
-        if type_id != self.message.type_id {
-            return Err(wrong());
-        }
-        let payload = (self.message.encode_option)(value).map_err(|_| wrong())?;
-        let id = self.next_id();
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner).push((id, payload));
-        Ok(id)
-    }
-
-    fn commit(&mut self) {
-        self.next += self.own();
-    }
-
-    fn rollback(&mut self) {
-        let lane = self.info.id;
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| id.lane != lane);
     }
 }

@@ -12,6 +12,8 @@ use super::desk::Desk;
 use super::failing::{Checkpoint, Failing, IncidentSink};
 use super::paths::ComponentPaths;
 use super::stats::{ComponentStats, RunState};
+use super::tie::Tie;
+use crate::Input;
 use crate::config::RestartSettings;
 use crate::pack::ComponentFactory;
 
@@ -66,20 +68,24 @@ pub struct Runner {
     pub checkpoint: Option<Arc<Checkpoint>>,
     /// Whether its component panicked and has no state to go on with.
     pub is_broken: bool,
-    /// Whether it was made anew and the delivery log does not say so yet.
-    pub is_reset: bool,
+    /// What became of it between two deliveries and the delivery log does not say yet.
+    pub untold: Option<Input>,
     /// Hears of faults and restarts.
     pub observer: ComponentObserver,
     /// Takes what its dispatcher cannot deal with by itself.
     pub incidents: IncidentSink,
     /// Whether it is given nothing for now.
     pub is_paused: bool,
+    /// Below a supervisor: whether it is given nothing until that starts it again.
+    pub is_held: bool,
+    /// To its supervisor; `None`: its dispatcher restarts it by itself.
+    pub tie: Option<Arc<Tie>>,
 }
 
 impl Runner {
     /// Whether it may be given something.
     pub(super) fn is_open(&self) -> bool {
-        !self.is_paused && !self.is_broken && self.stats.state() == RunState::Running
+        !self.is_paused && !self.is_held && !self.is_broken && self.stats.state() == RunState::Running
     }
 
     /// Gives it up. Nobody may have to wait for what it does not read any more.
@@ -87,6 +93,9 @@ impl Runner {
         self.stats.set_state(state);
         self.input.detach();
         self.backlog.clear();
+        if let Some(tie) = &self.tie {
+            tie.lose(&self.stats.last_fault());
+        }
     }
 }
 

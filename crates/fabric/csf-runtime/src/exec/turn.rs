@@ -53,6 +53,17 @@ enum Verdict {
     Again,
 }
 
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Came {
+    /// Nothing is there.
+    Idle,
+    /// Something is there that has no room for its effects.
+    HeldUp,
+    /// Something was handled.
+    Busy,
+}
+
 /// Why a turn ended.
 enum End {
     Over,
@@ -81,10 +92,11 @@ impl<'a, 's> Turn<'a, 's> {
         Self { seat, log, time: Time { hlc, clock, now: Stamp::ZERO }, is_watched, open: None }
     }
 
-    /// The lock, `None` when the dispatcher was given up; and whether anything was handled.
-    pub(super) fn run(mut self) -> (Option<Held<'s>>, bool) {
+    /// The lock, `None` when the dispatcher was given up; and what the turn came to.
+    pub(super) fn run(mut self) -> (Option<Held<'s>>, Came) {
         if !self.begin() {
-            return (self.seat.leave(), false);
+            let came = self.without_room();
+            return (self.seat.leave(), came);
         }
         let (mut handled, mut end) = (0, End::Over);
         while handled < LENGTH && self.seat.runner().is_open() {
@@ -98,7 +110,7 @@ impl<'a, 's> Turn<'a, 's> {
                     end = End::NothingThere;
                     break;
                 }
-                Step::Revoked => return (None, true),
+                Step::Revoked => return (None, Came::Busy),
             }
         }
         if self.open.is_some() {
@@ -106,19 +118,30 @@ impl<'a, 's> Turn<'a, 's> {
             self.close();
         }
         self.count_queue(&end);
-        (self.seat.leave(), handled > 0)
+        let came = match end {
+            _ if handled > 0 => Came::Busy,
+            End::NoCredit => self.without_room(),
+            End::Over | End::NothingThere => Came::Idle,
+        };
+        (self.seat.leave(), came)
+    }
+
+    /// Without room it is idle only when there is nothing to handle.
+    fn without_room(&mut self) -> Came {
+        let Runner { input, backlog, .. } = self.seat.runner();
+        if backlog.is_empty() && input.peek().is_none() { Came::Idle } else { Came::HeldUp }
     }
 
     /// False when the log has no room for what must be told first.
     fn begin(&mut self) -> bool {
-        if self.seat.runner().is_reset {
+        if let Some(input) = self.seat.runner().untold {
             if !self.log.has_room(1) {
                 return false;
             }
             let at = self.time.tick();
             let runner = self.seat.runner();
-            runner.is_reset = false;
-            let delivery = Delivery { component: runner.index, input: Input::Reset, outcome: Outcome::Done };
+            runner.untold = None;
+            let delivery = Delivery { component: runner.index, input, outcome: Outcome::Done };
             write(self.log, delivery, at);
         }
         let runner = self.seat.runner();

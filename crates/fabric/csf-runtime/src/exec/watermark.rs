@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use csf_core::port::LaneInfo;
-use csf_core::port::{Receipt, StoredPacket};
+use csf_core::port::StoredPacket;
 use csf_core::{LaneId, MessageId};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// A durable packet with its lane's description.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct DurableFeed {
     durable: watch::Sender<Durable>,
     last: Mutex<BTreeMap<String, CommittedPacket>>,
     failure: watch::Sender<Option<String>>,
+    /// Wakes who waits for a packet, in the order they came: a watch wakes in an order of its own, and a seed would not repeat.
+    news: Notify,
 }
 
 /// Commits a reader may fall behind before it must continue from the journal.
@@ -48,6 +50,7 @@ impl DurableFeed {
             durable: watch::channel(Durable { position, next_seq: BTreeMap::new() }).0,
             last: Mutex::default(),
             failure: watch::channel(None).0,
+            news: Notify::new(),
         }
     }
 
@@ -80,22 +83,29 @@ impl DurableFeed {
     /// # Errors
     /// The journal's words when it failed for good.
     pub async fn durable(&self, id: MessageId) -> Result<(), String> {
-        let mut durable = self.durable.subscribe();
-        let mut failure = self.failure.subscribe();
         loop {
-            {
-                let state = durable.borrow_and_update();
-                if state.next_seq.get(&id.lane).is_some_and(|next| *next > id.seq) {
-                    return Ok(());
-                }
+            // Hears of everything from here on, also before it is awaited.
+            let news = self.news.notified();
+            if self.durable_seq(id.lane) > id.seq {
+                return Ok(());
             }
-            if let Some(reason) = failure.borrow_and_update().clone() {
+            if let Some(reason) = self.failure() {
                 return Err(reason);
             }
-            tokio::select! {
-                changed = durable.changed() => changed.map_err(|_| "the recorder has stopped".to_owned())?,
-                changed = failure.changed() => changed.map_err(|_| "the recorder has stopped".to_owned())?,
+            news.await;
+        }
+    }
+
+    /// Waits until something beyond this position is durable; the newest position. Cancel safe.
+    pub async fn beyond(&self, position: u64) -> u64 {
+        loop {
+            // Hears of everything from here on, also before it is awaited.
+            let news = self.news.notified();
+            let newest = self.position();
+            if newest > position {
+                return newest;
             }
+            news.await;
         }
     }
 
@@ -127,10 +137,17 @@ impl DurableFeed {
     }
 
     pub(crate) fn fail(&self, reason: Option<String>) {
-        self.failure.send_replace(reason);
+        let is_news = self.failure.send_if_modified(|failure| {
+            let is_news = *failure != reason;
+            *failure = reason;
+            is_news
+        });
+        if is_news {
+            self.news.notify_waiters();
+        }
     }
 
-    pub(crate) fn publish(&self, receipt: Receipt, commit: Vec<CommittedPacket>) {
+    pub(crate) fn publish(&self, position: u64, commit: Vec<CommittedPacket>) {
         // The newest of each lane, newest first.
         let mut ends: Vec<&CommittedPacket> = Vec::new();
         for packet in commit.iter().rev() {
@@ -150,9 +167,10 @@ impl DurableFeed {
             }
         }
         self.durable.send_modify(|durable| {
-            durable.position = receipt.position;
+            durable.position = position;
             durable.next_seq.extend(ends.iter().map(|end| (end.packet.header.id.lane, end.packet.header.id.seq + 1)));
         });
+        self.news.notify_waiters();
         // Nobody listening is fine.
         let _ = self.commits.send(Arc::new(commit));
     }

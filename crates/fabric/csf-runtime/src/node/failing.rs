@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use csf_core::Stamp;
-use csf_core::port::{ExpectedVersion, NewEvent};
+use csf_core::port::NewEvent;
 
 use super::handle::{Node, NodeState};
 use crate::exec::{DeadEvent, Incident, Rebuild, Rebuilt, Runner};
@@ -53,14 +53,9 @@ impl Failures {
 
     fn bury(&self, node: &Node, dead: DeadEvent) {
         self.total.fetch_add(1, Ordering::Relaxed);
-        let event = NewEvent {
-            stream: DEAD_LETTER_STREAM.to_owned(),
-            expected: ExpectedVersion::Any,
-            kind: dead.kind.clone(),
-            stamp: Stamp(node.now_ns()),
-            data: serde_json::json!(dead),
-        };
-        if !node.recorder.tell(event) && self.untold.fetch_add(1, Ordering::Relaxed) == 0 {
+        let data = serde_json::json!(dead);
+        let event = NewEvent::new(DEAD_LETTER_STREAM, dead.kind.clone(), Stamp(node.now_ns()), data);
+        if !node.recorder.tell(event.into()) && self.untold.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!("more dead letters than the journal takes; they are counted, and the newest kept in memory");
         }
         let mut letters = self.dead.lock().unwrap_or_else(PoisonError::into_inner);

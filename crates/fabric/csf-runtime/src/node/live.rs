@@ -6,7 +6,7 @@ use std::sync::Arc;
 use csf_bus::Doorbell;
 use csf_core::LaneId;
 
-use crate::exec::{ComponentStats, ServiceStats};
+use crate::exec::{ComponentStats, RunState, ServiceStats, Tie};
 use crate::topology::{ComponentNode, Graph, ServiceNode, Topology};
 
 /// The configuration in force and who carries it out.
@@ -29,6 +29,15 @@ pub(super) struct LiveComponent {
     /// Index of its dispatcher.
     pub(super) dispatcher: usize,
     pub(super) stats: Arc<ComponentStats>,
+    /// To its supervisor, where it has one.
+    pub(super) tie: Arc<Tie>,
+}
+
+impl LiveComponent {
+    /// Whether it was given up.
+    pub(super) fn is_down(&self) -> bool {
+        self.stats.state() == RunState::Failed || self.tie.is_given_up()
+    }
 }
 
 /// A dispatcher as who wires it sees it.

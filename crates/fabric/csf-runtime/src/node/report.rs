@@ -210,7 +210,7 @@ impl Node {
                 TopicReport {
                     name: spec.name.clone(),
                     message: spec.message.full_name(),
-                    doc: spec.doc.clone(),
+                    doc: spec.doc.clone().unwrap_or_else(|| spec.message.doc()),
                     packets: topic.packets(),
                     rate_hz: rates.get(&format!("topic {}", spec.name)).copied().unwrap_or(0.0),
                     last_stamp: last.get(&spec.name).map(|p| p.packet.header.stamp.to_string()),

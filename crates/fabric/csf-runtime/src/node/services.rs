@@ -1,7 +1,8 @@
-//! The services of a node and the supervisors above them.
+//! The services of a node and the supervisors above them, and above components.
 //!
-//! The root `services` has one supervisor below it per `[supervisor.NAME]`, and one per service that names none. One whose budget is
-//! spent stays down and the node goes on without its services, unless it says `when_spent = "stop_node"`: then the root ends too.
+//! The root `services` has the outermost [`Groups`] below it. One whose budget is spent stays down and the node goes on without its parts,
+//! unless it says `when_spent = "stop_node"`: then the root ends too. For a component, a child that stands for it is supervised
+//! ([`super::seats`]).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,92 +11,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use csf_core::port::LaneKind;
 use tokio::sync::watch;
 
+use super::groups::{Group, Groups, Member};
 use super::handle::Node;
 use super::hub::{CoordinationHub, HealthStatus, Subsystem, SubsystemError};
 use super::live::Live;
 use super::reload::ServiceTurnover;
+use super::seats::Seat;
 use super::subsystems::gone;
-use crate::config::{RestartSettings, ServiceSettings, WhenSpent};
-use crate::exec::{RunState, ServiceStats};
+use crate::config::WhenSpent;
+use crate::exec::{RunState, Runner, ServiceStats};
 use crate::service::{BoxFuture, ServiceContext, ServiceError};
 use crate::supervise::{
-    Backoff, ChildContext, ChildSpec, Env, ExitReason, Flags, ProcessRef, Report, ReportKind, Restart, Shutdown,
-    Strategy, Supervisor, SupervisorError, SupervisorRef,
+    ChildContext, ChildSpec, Env, ExitReason, Flags, ProcessRef, Report, ReportKind, Restart, Shutdown, Supervisor,
+    SupervisorError, SupervisorRef,
 };
-use crate::topology::{ServiceNode, Topology};
+use crate::topology::ServiceNode;
 
 /// Path of the root.
 pub(super) const ROOT: &str = "services";
-
-/// One supervisor below the root.
-pub(super) struct Group {
-    pub(super) name: String,
-    pub(super) strategy: Strategy,
-    pub(super) budget: RestartSettings,
-    pub(super) backoff: Option<Backoff>,
-    pub(super) when_spent: WhenSpent,
-    /// Indices of its services, in start order.
-    pub(super) services: Vec<usize>,
-}
-
-impl Group {
-    /// Whether the other deals with failures alike.
-    pub(super) fn has_same_rules(&self, other: &Self) -> bool {
-        let rules = |group: &Self| (group.strategy, group.budget, group.backoff, group.when_spent);
-        rules(self) == rules(other)
-    }
-
-    fn flags(&self) -> Flags {
-        Flags {
-            strategy: self.strategy,
-            intensity: self.budget.at_most,
-            // Budgets are counted in whole seconds.
-            period_s: self.budget.within.as_secs_f64().ceil().max(1.0) as u64,
-            backoff: self.backoff,
-            ..Flags::default()
-        }
-    }
-}
-
-/// The supervisors below the root, in the start order of their first services.
-pub(super) fn groups(topology: &Topology) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    let by_name: BTreeMap<&str, usize> =
-        topology.services.iter().enumerate().map(|(i, s)| (s.settings.name.value.as_str(), i)).collect();
-    for name in topology.levels.iter().flatten() {
-        let Some(&index) = by_name.get(name.as_str()) else { continue };
-        let settings = &topology.services[index].settings;
-        let group = group_name(settings);
-        if let Some(group) = groups.iter_mut().find(|g| g.name == group) {
-            group.services.push(index);
-            continue;
-        }
-        let shared = topology.settings.supervisors.iter().find(|s| s.name == group);
-        groups.push(match shared.filter(|_| settings.supervisor.is_some()) {
-            Some(shared) => Group {
-                name: group.to_owned(),
-                strategy: shared.strategy,
-                budget: shared.budget,
-                backoff: shared.backoff,
-                when_spent: shared.when_spent,
-                services: vec![index],
-            },
-            None => Group {
-                name: group.to_owned(),
-                strategy: Strategy::OneForOne,
-                budget: settings.restart.budget,
-                backoff: settings.restart.backoff,
-                when_spent: WhenSpent::GiveUp,
-                services: vec![index],
-            },
-        });
-    }
-    groups
-}
-
-fn group_name(settings: &ServiceSettings) -> &str {
-    settings.supervisor.as_ref().map_or(&settings.name.value, |s| &s.value)
-}
 
 /// What the supervisors below the root start, by group; read at each of their starts.
 type Specs = Arc<Mutex<BTreeMap<String, Vec<ChildSpec>>>>;
@@ -109,6 +42,8 @@ pub(super) struct ServiceSubsystem {
     origins: Mutex<BTreeMap<(String, String), u64>>,
     root: Mutex<Option<Root>>,
     specs: Specs,
+    /// Whether all of it stops with the node.
+    is_stopping: Arc<AtomicBool>,
 }
 
 /// The root supervisor as the task that waits for its end shows it.
@@ -117,7 +52,6 @@ struct Root {
     supervisor: SupervisorRef,
     process: ProcessRef,
     ended: watch::Receiver<bool>,
-    is_stopping: Arc<AtomicBool>,
 }
 
 impl ServiceSubsystem {
@@ -128,6 +62,7 @@ impl ServiceSubsystem {
             origins: Mutex::default(),
             root: Mutex::default(),
             specs: Specs::default(),
+            is_stopping: Arc::default(),
         }
     }
 
@@ -184,18 +119,34 @@ impl ServiceSubsystem {
             specs.get(&name).cloned().unwrap_or_default()
         };
         let spec = ChildSpec::supervisor(group.name.as_str(), group.flags(), members);
+        // Below another supervisor its end is a failure there; without one, the root's end is the node's.
         match group.when_spent {
-            WhenSpent::GiveUp => spec.restart(Restart::Temporary),
-            WhenSpent::StopNode => spec,
+            WhenSpent::GiveUp if group.above.is_none() => spec.restart(Restart::Temporary),
+            WhenSpent::GiveUp | WhenSpent::StopNode => spec,
         }
     }
 
+    fn member_spec(&self, node: &Node, live: &Live, groups: &Groups, member: &Member) -> Option<ChildSpec> {
+        Some(match member {
+            Member::Service(name) => {
+                let (service, stats) = live.service(name)?;
+                self.spec(node, service, stats)
+            }
+            Member::Component(name) => {
+                let (_, place) = live.component(name)?;
+                let (name, tie) = (name.clone(), place.tie.clone());
+                Seat { node: self.node.clone(), name, tie, is_stopping: self.is_stopping.clone() }.spec()
+            }
+            Member::Group(name) => self.group_spec(groups.get(name)?),
+        })
+    }
+
     /// Fills the table for a configuration; the groups, in start order.
-    fn plan(&self, node: &Node, live: &Live) -> Vec<Group> {
-        let groups = groups(&live.topology);
+    fn plan(&self, node: &Node, live: &Live) -> Groups {
+        let groups = Groups::of(&live.topology);
         let members = |group: &Group| {
-            let spec = |index: &usize| self.spec(node, &live.topology.services[*index], &live.services[*index]);
-            (group.name.clone(), group.services.iter().map(spec).collect())
+            let spec = |member: &Member| self.member_spec(node, live, &groups, member);
+            (group.name.clone(), group.members.iter().filter_map(spec).collect())
         };
         *self.specs() = groups.iter().map(members).collect();
         groups
@@ -208,6 +159,8 @@ impl ServiceSubsystem {
             let live = node.live();
             let ending = turnover.ending.iter().filter_map(|name| live.service(name));
             ending.for_each(|(_, stats)| stats.is_replaced.store(true, Ordering::Release));
+            let components = turnover.ending.iter().filter_map(|name| live.component(name));
+            components.for_each(|(_, place)| place.tie.replace());
         }
         for (group, name) in turnover.stopped.iter().rev() {
             if let Some(supervisor) = below(&root, group).await {
@@ -246,15 +199,15 @@ impl ServiceSubsystem {
     async fn start(&self, live: &Live, new_groups: &[String], new_members: &[(String, String)]) {
         let (Some(node), Some(root)) = (self.node.upgrade(), self.root().clone()) else { return };
         let groups = self.plan(&node, live);
-        let is_starting = |group: &str, name: &str| {
-            new_groups.iter().any(|new| new == group) || new_members.iter().any(|(of, new)| of == group && new == name)
-        };
-        for (service, stats) in live.services() {
-            if is_starting(group_name(&service.settings), &service.settings.name.value) {
+        for (name, group) in groups.outermost_of() {
+            let is_new = |(of, new): &(String, String)| of == group && new == name;
+            if let Some((_, stats)) = live.service(name)
+                && (new_groups.iter().any(|new| new == group) || new_members.iter().any(is_new))
+            {
                 stats.set_state(RunState::Starting);
             }
         }
-        for group in &groups {
+        for group in groups.outermost() {
             let mut is_new = new_groups.contains(&group.name);
             let members = new_members.iter().filter(|(of, _)| *of == group.name);
             if !is_new && let Some(supervisor) = below(&root, &group.name).await {
@@ -297,8 +250,8 @@ fn tell<T>(name: &str, outcome: Result<T, SupervisorError>) {
 impl Drop for ServiceSubsystem {
     /// A node that is dropped without a stop leaves no service behind.
     fn drop(&mut self) {
+        self.is_stopping.store(true, Ordering::Release);
         if let Some(root) = self.root().take() {
-            root.is_stopping.store(true, Ordering::Release);
             root.process.shut_down(ExitReason::Killed);
         }
     }
@@ -325,8 +278,16 @@ async fn run_service(service: ServiceNode, stats: Arc<ServiceStats>, cx: Service
 }
 
 /// Keeps the services' statistics from what their supervisors report.
-fn note(live: &Live, report: &Report) {
+fn note(node: &Arc<Node>, live: &Live, report: &Report) {
     let (child, kind) = (&*report.child, &report.kind);
+    if let ReportKind::BudgetSpent { restarts } = kind {
+        tracing::error!(child, restarts, supervisor = &*report.supervisor, "restart budget is spent");
+        // Below another supervisor, that one goes on from here.
+        if let Some(group) = report.supervisor.strip_prefix(ROOT).and_then(|path| path.strip_prefix('/')) {
+            give_up(node, live, group);
+        }
+        return;
+    }
     let Some((_, own)) = live.service(child).filter(|_| &*report.supervisor != ROOT) else {
         return;
     };
@@ -350,31 +311,44 @@ fn note(live: &Live, report: &Report) {
             tracing::warn!(service = child, %reason, "service did not stop when it was asked");
             own.set_last_error(format!("did not stop when it was asked: {reason}"));
         }
-        ReportKind::BudgetSpent { restarts } => {
-            tracing::error!(service = child, restarts, "restart budget is spent; the service is given up");
-            let group = report.supervisor.rsplit('/').next().unwrap_or_default();
-            for (_, stats) in live.services().filter(|(service, _)| group_name(&service.settings) == group) {
-                if stats.state() != RunState::Finished {
-                    stats.set_state(RunState::Failed);
-                }
-            }
+        ReportKind::BudgetSpent { .. } => {}
+    }
+}
+
+/// Everything below an outermost supervisor stays down.
+fn give_up(node: &Arc<Node>, live: &Live, group: &str) {
+    let groups = Groups::of(&live.topology);
+    // One further down is found by no name here: its path has a slash.
+    let Some(group) = groups.get(group).filter(|group| group.above.is_none()) else { return };
+    for part in groups.parts(group) {
+        if let Some((_, stats)) = live.service(part.name()).filter(|(_, stats)| stats.state() != RunState::Finished) {
+            stats.set_state(RunState::Failed);
+        }
+        if let Some((component, place)) = live.component(part.name()) {
+            tracing::error!(component = part.name(), "the component is given up with its supervisor");
+            place.tie.give_up();
+            let (node, name) = (node.clone(), component.settings.name.value.clone());
+            node.clone().world.spawn.spawn(Box::pin(async move {
+                // One that is not there any more needs nothing.
+                let _ = node.with_runner(&name, Runner::give_up_with_group).await;
+            }));
         }
     }
 }
 
 /// Waits for the end of the root. One that was not asked for is the end of the node: a supervisor that says `when_spent = "stop_node"`
 /// gave up.
-fn watch_root(node: &Arc<Node>, mut root: Supervisor) -> Root {
+fn watch_root(node: &Arc<Node>, mut root: Supervisor, is_stopping: Arc<AtomicBool>) -> Root {
     let (sender, ended) = watch::channel(false);
     let supervisor = root.reference().clone();
-    let watched = Root { supervisor, process: root.process(), ended, is_stopping: Arc::default() };
-    let (node_of, is_stopping) = (Arc::downgrade(node), watched.is_stopping.clone());
+    let watched = Root { supervisor, process: root.process(), ended };
+    let node_of = Arc::downgrade(node);
     node.world.spawn.spawn(Box::pin(async move {
         root.ended().await;
         if !is_stopping.load(Ordering::Acquire)
             && let Some(node) = node_of.upgrade()
         {
-            node.give_up("a supervisor of services spent its restart budget and says when_spent = \"stop_node\"");
+            node.give_up("a supervisor spent its restart budget and says when_spent = \"stop_node\"");
         }
         sender.send_replace(true);
     }));
@@ -401,30 +375,35 @@ impl Subsystem for ServiceSubsystem {
             let env = Env::new(world.timer.clone(), world.spawn.clone(), world.rng()).observed_by(move |report| {
                 tree.note(report);
                 if let Some(node) = of.upgrade() {
-                    note(&node.live(), report);
+                    note(&node, &node.live(), report);
                     node.registrations.news().notify_one();
                 }
             });
             let groups = self.plan(&node, &node.live());
-            let children = groups.iter().map(|group| self.group_spec(group));
+            let children = groups.outermost().map(|group| self.group_spec(group));
             let flags = Flags { intensity: 0, ..Flags::default() };
             let root = Supervisor::start(ROOT, flags, children.collect(), env).await;
             let root = root.map_err(|e| SubsystemError { code: "CSF-0209", message: format!("services: {e}") })?;
-            *self.root() = Some(watch_root(&node, root));
+            *self.root() = Some(watch_root(&node, root, self.is_stopping.clone()));
             Ok(())
         })
     }
 
     fn stop(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
+            self.is_stopping.store(true, Ordering::Release);
             let Some(root) = self.root().take() else { return Ok(()) };
-            root.is_stopping.store(true, Ordering::Release);
             root.process.shut_down(ExitReason::Shutdown);
             // The task's end is the supervisor's end too.
             let _ = root.ended.clone().wait_for(|ended| *ended).await;
             if let Some(node) = self.node.upgrade() {
                 let has_work = |s: &&Arc<ServiceStats>| matches!(s.state(), RunState::Running | RunState::Restarting);
-                node.live().services.iter().filter(has_work).for_each(|s| s.set_state(RunState::Stopped));
+                let live = node.live();
+                live.services.iter().filter(has_work).for_each(|s| s.set_state(RunState::Stopped));
+                for (component, _) in live.components().filter(|(node, _)| node.settings.supervisor.is_some()) {
+                    // It handles by itself what it was given before it ends with its dispatcher.
+                    let _ = node.with_runner(&component.settings.name.value, Runner::untie).await;
+                }
             }
             Ok(())
         })

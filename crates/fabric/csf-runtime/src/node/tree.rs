@@ -9,11 +9,12 @@ use csf_core::Stamp;
 use csf_core::port::TimeSource;
 use serde::{Deserialize, Serialize};
 
+use super::groups::{Group, Groups, Member};
 use super::handle::Node;
 use super::live::{Live, LiveComponent};
-use super::services::{ROOT, groups};
-use crate::config::WhenSpent;
-use crate::exec::RunState;
+use super::services::ROOT;
+use crate::config::{RestartSettings, WhenSpent};
+use crate::exec::{RunState, ServiceStats};
 use crate::supervise::{Report, ReportKind, Strategy};
 
 /// Reports kept per node.
@@ -60,7 +61,7 @@ pub struct TreeEvent {
     pub supervisor: String,
     /// The child.
     pub child: String,
-    /// `started`, `fault`, `terminated`, `dead_letter`, `stuck`, `moved`, `start_failed`, `delayed`, `shutdown_failed` or `budget_spent`.
+    /// `started`, `restored`, `fault`, `terminated`, `dead_letter`, `stuck`, `moved`, `start_failed`, `delayed`, `shutdown_failed` or `budget_spent`.
     pub what: String,
     /// In words.
     pub detail: String,
@@ -103,7 +104,7 @@ impl TreeWatch {
         self.push(&report.supervisor, &report.child, what, detail);
     }
 
-    /// A component's dispatcher restarts it by itself and tells so here.
+    /// What a component's dispatcher tells of it.
     pub(crate) fn note_component(&self, name: &str, what: &str, detail: &str) {
         self.push("components", name, what, detail.to_owned());
     }
@@ -153,22 +154,13 @@ impl Node {
     #[must_use]
     pub fn supervision(&self) -> TreeReport {
         let live = self.live();
-        let services: Vec<TreeNode> = groups(&live.topology).iter().map(|group| self.group(&live, group)).collect();
-        let components: Vec<TreeNode> = live
-            .components()
-            .map(|(component, LiveComponent { stats, .. })| TreeNode {
-                name: component.settings.name.value.clone(),
-                kind: "component".to_owned(),
-                state: stats.state(),
-                restarts: stats.restarts.load(Ordering::Relaxed),
-                last_failure: stats.last_fault(),
-                strategy: None,
-                budget: Some(BudgetReport {
-                    at_most: component.settings.restart.at_most,
-                    within_ms: u64::try_from(component.settings.restart.within.as_millis()).unwrap_or(u64::MAX),
-                    stops_node: false,
-                }),
-                children: Vec::new(),
+        let groups = Groups::of(&live.topology);
+        let services: Vec<TreeNode> = groups.outermost().map(|group| self.group(&live, &groups, group)).collect();
+        let alone = live.components().filter(|(component, _)| component.settings.supervisor.is_none());
+        let components: Vec<TreeNode> = alone
+            .map(|(component, place)| TreeNode {
+                budget: Some(budget(component.settings.restart, false)),
+                ..component_node(&component.settings.name.value, place)
             })
             .collect();
         let children = vec![
@@ -181,33 +173,51 @@ impl Node {
     }
 
     /// A service that has a supervisor of its own is shown as one line with that supervisor's budget.
-    fn group(&self, live: &Live, group: &super::services::Group) -> TreeNode {
-        let budget = BudgetReport {
-            at_most: group.budget.at_most,
-            within_ms: u64::try_from(group.budget.within.as_millis()).unwrap_or(u64::MAX),
-            stops_node: group.when_spent == WhenSpent::StopNode,
-        };
-        if let [index] = group.services[..]
-            && live.topology.services[index].settings.supervisor.is_none()
+    fn group(&self, live: &Live, groups: &Groups, group: &Group) -> TreeNode {
+        let budget = budget(group.budget, group.when_spent == WhenSpent::StopNode);
+        if let [Member::Service(name)] = &group.members[..]
+            && *name == group.name
+            && let Some((_, stats)) = live.service(name)
         {
-            return TreeNode { budget: Some(budget), ..service_node(live, index) };
+            return TreeNode { budget: Some(budget), ..service_node(name, stats) };
         }
-        let children = group.services.iter().map(|&index| service_node(live, index)).collect();
-        let mut node = supervisor(&group.name, group.strategy, children);
-        node.restarts = self.tree.restarts(&format!("{ROOT}/{}", group.name));
+        let child = |member: &Member| match member {
+            Member::Service(name) => live.service(name).map(|(_, stats)| service_node(name, stats)),
+            Member::Component(name) => live.component(name).map(|(_, place)| component_node(name, place)),
+            Member::Group(name) => groups.get(name).map(|below| self.group(live, groups, below)),
+        };
+        let mut node = supervisor(&group.name, group.strategy, group.members.iter().filter_map(child).collect());
+        node.restarts = self.tree.restarts(&groups.path(group));
         node.budget = Some(budget);
         node
     }
 }
 
-fn service_node(live: &Live, index: usize) -> TreeNode {
-    let stats = &live.services[index];
+fn budget(of: RestartSettings, stops_node: bool) -> BudgetReport {
+    let within_ms = u64::try_from(of.within.as_millis()).unwrap_or(u64::MAX);
+    BudgetReport { at_most: of.at_most, within_ms, stops_node }
+}
+
+fn service_node(name: &str, stats: &ServiceStats) -> TreeNode {
     TreeNode {
-        name: live.topology.services[index].settings.name.value.clone(),
+        name: name.to_owned(),
         kind: "service".to_owned(),
         state: stats.state(),
         restarts: stats.restarts.load(Ordering::Relaxed),
         last_failure: stats.last_error(),
+        strategy: None,
+        budget: None,
+        children: Vec::new(),
+    }
+}
+
+fn component_node(name: &str, LiveComponent { stats, .. }: &LiveComponent) -> TreeNode {
+    TreeNode {
+        name: name.to_owned(),
+        kind: "component".to_owned(),
+        state: stats.state(),
+        restarts: stats.restarts.load(Ordering::Relaxed),
+        last_failure: stats.last_fault(),
         strategy: None,
         budget: None,
         children: Vec::new(),

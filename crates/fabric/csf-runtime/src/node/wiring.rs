@@ -168,7 +168,7 @@ pub(super) fn resume(
         for (position, packet) in (journal.position() + 1..).zip(&resumption.missing) {
             let mut packet = packet.clone();
             packet.position = position;
-            lanes.entry(packet.header.id.lane).or_default().packets.push(packet);
+            lanes.entry(packet.header.id.lane).or_default().push(packet);
         }
         let (lanes, packets) = (resumption.missing_lanes.clone(), lanes.into_values().collect());
         journal.append(&Batch { lanes, packets, ..Batch::default() })?;
@@ -183,7 +183,7 @@ pub(super) fn announce_run(
     clock: &dyn TimeSource,
 ) -> Result<(), JournalError> {
     let chapter = Chapter::start(topology, journal.incarnation(), build_id, Stamp(now_ns(clock)));
-    journal.append(&Batch { events: vec![chapter.event()], ..Batch::default() }).map(|_| ())
+    journal.append(&Batch { appends: vec![chapter.event().into()], ..Batch::default() }).map(|_| ())
 }
 
 /// What every runner of a node shares.
@@ -222,7 +222,7 @@ fn wire(
     }
     for ((index, node), replayed) in (0..).zip(&topology.components).zip(resumption.components) {
         let dispatcher = usize::from(index) % threads;
-        let place = LiveComponent { number: index, dispatcher, stats: Arc::default() };
+        let place = LiveComponent { number: index, dispatcher, stats: Arc::default(), tie: Arc::default() };
         let input = open_input(bus, node, Start::Earliest, &desks[dispatcher])?;
         let outputs = open_outputs(bus, node, |_| true)?;
         delivery_of.insert(node.settings.name.value.clone(), desks[dispatcher].log);
@@ -294,10 +294,12 @@ impl Runner {
             failing: Failing::default(),
             checkpoint: None,
             is_broken: false,
-            is_reset: false,
+            untold: None,
             observer: kit.observer.clone(),
             incidents: kit.incidents.clone(),
             is_paused: false,
+            is_held: false,
+            tie: node.settings.supervisor.as_ref().map(|_| place.tie.clone()),
         }
     }
 }

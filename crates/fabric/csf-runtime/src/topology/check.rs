@@ -155,42 +155,73 @@ impl Checker<'_> {
         }
     }
 
-    /// Every named supervisor exists, supervises something, and its services leave budget and pauses to it.
+    /// Every named supervisor exists, supervises something, and who names it leaves budget and pauses to it.
     fn supervisors(&mut self, settings: &Settings) {
         let names: Vec<&str> = settings.supervisors.iter().map(|s| s.name.as_str()).collect();
-        for service in &settings.services {
-            let Some(named) = &service.supervisor else { continue };
-            if !names.contains(&named.value.as_str()) {
-                let problem = Problem::new("CSF-0114", format!("no supervisor is called `{}`", named.value))
-                    .at(&named.at)
-                    .did_you_mean(&named.value, names.iter().copied())
-                    .help(format!("add a section [supervisor.{}]", named.value));
+        let services = settings.services.iter().map(|s| (&s.name, &s.supervisor, &s.restart.budget_at));
+        let components = settings.components.iter().map(|c| (&c.name, &c.supervisor, &c.budget_at));
+        let members: Vec<_> = services.chain(components).collect();
+        let above = settings.supervisors.iter().filter_map(|s| s.above.as_ref());
+        let named: Vec<&Located<String>> = members.iter().filter_map(|m| m.1.as_ref()).chain(above).collect();
+        for named in named.iter().filter(|named| !names.contains(&named.value.as_str())) {
+            let problem = Problem::new("CSF-0114", format!("no supervisor is called `{}`", named.value))
+                .at(&named.at)
+                .did_you_mean(&named.value, names.iter().copied())
+                .help(format!("add a section [supervisor.{}]", named.value));
+            self.problems.push(problem);
+        }
+        for (name, supervisor, budget_at) in &members {
+            let (Some(supervisor), Some(at)) = (supervisor, budget_at) else { continue };
+            let message = format!("`{}` has a restart budget of its own", name.value);
+            let help = format!(
+                "the children of one supervisor share its budget: move this to [supervisor.{}]",
+                supervisor.value
+            );
+            self.problems.push(Problem::new("CSF-0115", message).at(at).help(help));
+        }
+        for supervisor in &settings.supervisors {
+            let name = &supervisor.name;
+            if !named.iter().any(|named| named.value == *name) {
+                let problem = Problem::new("CSF-0114", format!("supervisor `{name}` supervises nothing"))
+                    .at(&supervisor.at)
+                    .help(format!("give a service or component `supervisor = \"{name}\"`, or remove the section"));
                 self.problems.push(problem);
             }
-            if let Some(at) = &service.restart.budget_at {
-                let (service, supervisor) = (&service.name.value, &named.value);
+            if let Some((clash, ..)) = members.iter().find(|(member, ..)| member.value == *name) {
+                let problem = Problem::new("CSF-0109", format!("`{name}` is the name of two things"))
+                    .at(&clash.at)
+                    .help("services, components and supervisors are shown in one tree by name; rename one of the two");
+                self.problems.push(problem);
+            }
+            if let (Some(above), Some(at)) = (&supervisor.above, &supervisor.when_spent_at) {
                 let problem =
-                    Problem::new("CSF-0115", format!("`{service}` has a restart budget of its own")).at(at).help(
-                        format!("services of one supervisor share its budget: move this to [supervisor.{supervisor}]"),
-                    );
+                    Problem::new("CSF-0115", format!("`{name}` is below `{}` and has a `when_spent`", above.value))
+                        .at(at)
+                        .help("its spent budget is a failure of the one above; say `when_spent` at the outermost");
                 self.problems.push(problem);
             }
         }
+        self.supervisor_cycles(settings);
+    }
+
+    /// Supervisors that are above themselves, each circle once.
+    fn supervisor_cycles(&mut self, settings: &Settings) {
+        let above = |name: &str| settings.supervisors.iter().find(|s| s.name == name)?.above.as_ref();
+        let mut told: BTreeSet<&str> = BTreeSet::new();
         for supervisor in &settings.supervisors {
-            let is_used = |s: &ServiceSettings| s.supervisor.as_ref().is_some_and(|n| n.value == supervisor.name);
-            if !settings.services.iter().any(is_used) {
-                let problem = Problem::new("CSF-0114", format!("supervisor `{}` supervises nothing", supervisor.name))
-                    .at(&supervisor.at)
-                    .help(format!(
-                        "give a source or service `supervisor = \"{}\"`, or remove the section",
-                        supervisor.name
-                    ));
-                self.problems.push(problem);
+            let mut way = vec![supervisor.name.as_str()];
+            while let Some(next) = above(way[way.len() - 1]).filter(|next| !way.contains(&next.value.as_str())) {
+                way.push(&next.value);
             }
-            if let Some(clash) = settings.services.iter().find(|s| s.name.value == supervisor.name) {
-                let problem = Problem::new("CSF-0109", format!("`{}` is the name of two things", supervisor.name))
-                    .at(&clash.name.at)
-                    .help("a service without a supervisor is its own; rename one of the two");
+            let closing = above(way[way.len() - 1]).filter(|next| next.value == supervisor.name);
+            if let Some(closing) = closing
+                && !told.contains(supervisor.name.as_str())
+            {
+                told.extend(&way);
+                let circle = way.iter().chain([&supervisor.name.as_str()]).copied().collect::<Vec<_>>().join(" → ");
+                let problem = Problem::new("CSF-0114", format!("supervisors are above themselves: {circle}"))
+                    .at(&closing.at)
+                    .help("remove one of these `supervisor` keys: the outermost has none");
                 self.problems.push(problem);
             }
         }

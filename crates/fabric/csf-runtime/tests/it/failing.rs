@@ -58,7 +58,7 @@ async fn a_panic_costs_the_event_and_not_the_state() {
     let dead = dead.clone();
     node.shutdown().await;
     let events = store.reader().events(DEAD_LETTER_STREAM, 1, 10).unwrap();
-    assert_eq!(events.iter().map(|event| event.data.clone()).collect::<Vec<_>>(), [json!(dead)]);
+    assert_eq!(events.iter().map(|event| event.data.to_value()).collect::<Vec<_>>(), [json!(dead)]);
     // Three deliveries of the poison and one of each other.
     assert_eq!(prove(&store).deliveries, 5);
 }

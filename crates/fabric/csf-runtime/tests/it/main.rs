@@ -3,6 +3,7 @@
 
 mod config;
 mod failing;
+mod groups;
 mod health;
 mod hub;
 mod node;

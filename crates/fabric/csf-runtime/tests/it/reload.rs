@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
-use csf_core::port::{
-    Batch, ExpectedVersion, Journal, JournalError, JournalReader, LaneBatch, LaneKind, NewEvent, Receipt, Scan,
-};
+use csf_core::port::{Batch, Journal, JournalError, JournalReader, LaneBatch, LaneKind, NewEvent, Receipt, Scan};
 use csf_runtime::exec::RunState;
 use csf_runtime::node::{ComponentReport, Node, PlanAction, ReloadError, ReloadReport, boot};
 use csf_runtime::replay::{ReplayReport, replay};
@@ -177,7 +175,7 @@ async fn an_invalid_file_changes_nothing_and_leaves_an_event() {
     let events = store.reader().events(RUN_STREAM, 1, 10).unwrap();
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["started", "reload_refused"]);
-    assert_eq!(events[1].data["problems"][0][0], "CSF-0103");
+    assert_eq!(events[1].data.to_value()["problems"][0][0], "CSF-0103");
     assert_eq!(chapters(store.reader().as_mut()).unwrap().len(), 1);
     prove(&store);
 }
@@ -332,15 +330,10 @@ fn crashed(store: &MemoryStore, is_lost: impl Fn(LaneKind, &str) -> bool) -> Mem
     let of = |id| lanes.iter().find(|lane| lane.id == id).unwrap().clone();
     let left = MemoryStore::default();
     let mut journal = left.open().unwrap();
-    let event = |event: csf_core::port::StoredEvent| NewEvent {
-        stream: event.stream,
-        expected: ExpectedVersion::Any,
-        kind: event.kind,
-        stamp: event.stamp,
-        data: event.data,
-    };
-    let events = reader.events(RUN_STREAM, 1, 10).unwrap().into_iter().map(event).collect();
-    journal.append(&Batch { events, ..Batch::default() }).unwrap();
+    let event =
+        |event: csf_core::port::StoredEvent| NewEvent::new(event.stream, event.kind, event.stamp, event.data).into();
+    let appends = reader.events(RUN_STREAM, 1, 10).unwrap().into_iter().map(event).collect();
+    journal.append(&Batch { appends, ..Batch::default() }).unwrap();
     let packets = reader.scan(&Scan { from_position: 1, limit: 1_000, lanes: Vec::new() }).unwrap();
     let mut known = Vec::new();
     for mut packet in packets {
@@ -351,7 +344,7 @@ fn crashed(store: &MemoryStore, is_lost: impl Fn(LaneKind, &str) -> bool) -> Mem
         }
         let lanes = if known.contains(&lane.id) { Vec::new() } else { vec![lane.clone()] };
         known.push(lane.id);
-        let packets = vec![LaneBatch { packets: vec![packet] }];
+        let packets = vec![LaneBatch::of([packet])];
         journal.append(&Batch { lanes, packets, ..Batch::default() }).unwrap();
     }
     left
@@ -460,7 +453,7 @@ impl Gate {
 
 impl Journal for Waiting {
     fn append(&mut self, batch: &Batch) -> Result<Receipt, JournalError> {
-        if batch.events.iter().any(|event| event.kind == "reconfigured") {
+        if batch.appends.iter().flat_map(|a| &a.events).any(|event| event.kind == "reconfigured") {
             self.gate.is_asked.store(true, Ordering::SeqCst);
             let is_open = self.gate.is_open.lock().unwrap();
             drop(self.gate.opened.wait_while(is_open, |is_open| !*is_open).unwrap());

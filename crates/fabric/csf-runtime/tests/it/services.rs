@@ -67,6 +67,19 @@ async fn a_spent_budget_gives_the_service_up_and_the_node_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_sixth_restart_of_a_service_does_not_happen() {
+    // Five within 60 s are what nobody has to say.
+    let text = config("failures = 1000\nrestart = { backoff = false }");
+    let node = start(&text, &MemoryStore::default()).await.unwrap();
+    let tree = until(&node, |t| service(t, "flaky").state == RunState::Failed).await;
+    assert_eq!(service(&tree, "flaky").restarts, 5);
+    let escalated: Vec<&str> =
+        tree.history.iter().map(|e| e.what.as_str()).filter(|what| *what == "budget_spent").collect();
+    assert_eq!(escalated.len(), 1);
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_spent_stop_node_ends_the_root() {
     let text = config(
         "failures = 1000\nsupervisor = \"ingest\"\n\

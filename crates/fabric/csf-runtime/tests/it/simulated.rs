@@ -16,10 +16,14 @@ fn minute(seed: u64) -> (Vec<String>, u64) {
 
 /// [`minute`] with these numbers, and what it stored.
 fn minute_of(seed: u64, number: impl Fn(i64) -> i64) -> ((Vec<String>, u64), MemoryStore) {
+    minute_under(SMALL, seed, number)
+}
+
+fn minute_under(text: &str, seed: u64, number: impl Fn(i64) -> i64) -> ((Vec<String>, u64), MemoryStore) {
     let sim = SimExecutor::new(seed);
     let store = MemoryStore::default();
     let world = World::simulated(sim.clone(), move || Box::new(SeededRng::new(seed)));
-    let mut options = options_in(world, SMALL, &store);
+    let mut options = options_in(world, text, &store);
     options.clock = SimClock::new(&sim, 1_700_000_000_000_000_000, 0);
     sim.block_on(async {
         let node = boot(options).await.unwrap();
@@ -43,6 +47,26 @@ fn failures_are_mended_in_simulation_too_and_one_seed_repeats_them() {
     assert_eq!(first, minute_of(7, poison).0);
     let report = replay(store.reader().as_mut(), &catalogue(), None, &mut |_| ()).unwrap().report;
     assert_eq!((report.compared, report.equal, report.first_difference), (59, 59, None));
+}
+
+#[test]
+fn a_group_pauses_and_goes_on_in_simulation_too_and_one_seed_repeats_it() {
+    let sibling =
+        "[component.sibling]\ntype = \"test.adder\"\nreads = [\"s\"]\nwrites = { sum = \"t\" }\nsupervisor = \"g\"\n";
+    let group = "[supervisor.g]\nstrategy = \"one_for_all\"\nbackoff = { min = \"3s\", jitter = 0.5 }\n";
+    let text = format!("{SMALL}supervisor = \"g\"\n{sibling}{group}");
+    let poison = |second: i64| if second % 30 == 15 { -2 } else { second };
+    let ((packets, polls), store) = minute_under(&text, 7, poison);
+    let again = minute_under(&text, 7, poison).0;
+    assert_eq!((&packets, polls), (&again.0, again.1));
+    let report = replay(store.reader().as_mut(), &catalogue(), None, &mut |_| ()).unwrap().report;
+    // Five restarts are allowed, and the sixth failure gives the group up: nothing after the second poison is handled.
+    assert_eq!((report.compared, report.equal, report.first_difference), (2 * 44, 2 * 44, None));
+    assert_eq!(
+        packets.len(),
+        60 + 2 * 44 + 2 * 44 + 6 + 5,
+        "numbers, sums, deliveries, failures, renewals of the sibling"
+    );
 }
 
 #[test]

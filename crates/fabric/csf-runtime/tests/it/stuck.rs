@@ -170,3 +170,27 @@ async fn a_changed_configuration_reaches_components_that_moved() {
     prove(&store);
     Door::of("reload").open();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_member_of_a_group_stays_down_and_its_siblings_are_restarted_without_it() {
+    let store = MemoryStore::default();
+    let grouped = three("group").replace("reads = [\"n\"]", "supervisor = \"g\"\nreads = [\"n\"]");
+    let text = format!("{grouped}\n[supervisor.g]\nstrategy = \"one_for_all\"\nbackoff = false\n");
+    let node = start(&text, &store).await;
+    publish(&node, 1).await;
+    publish(&node, -9).await;
+    becomes_stuck(&node).await;
+    let adder = || node.components().into_iter().find(|c| c.name == "adder").unwrap();
+    while (adder().restarts, adder().state) != (1, RunState::Running) {
+        tokio::task::yield_now().await;
+    }
+    for value in 2..=200 {
+        publish(&node, value).await;
+    }
+    node.settle().await;
+    assert_eq!(values(&node, "s"), sums(&[1, -9].into_iter().chain(2..=200).collect::<Vec<_>>()));
+    assert_eq!(state(&node, "hanger"), RunState::Stuck);
+    Door::of("group").open();
+    assert!(node.shutdown().await.is_clean());
+    prove(&store);
+}

@@ -1,5 +1,7 @@
 //! What every journal does: the order, the refusals and the reads of `csf_core::port::journal`.
 
+use std::ops::ControlFlow;
+
 use csf_core::port::{
     Append, Batch, ExpectedVersion, Journal, JournalError, JournalReader, LaneBatch, LaneInfo, LaneKind, NewEvent,
     Refused, Scan, StoredPacket,
@@ -85,7 +87,7 @@ fn every_part_of_a_packet_is_kept(mut journal: Box<dyn Journal>) {
     empty.header.priority = Priority::Low;
     empty.payload.clear();
     let packets = vec![plain, full, empty];
-    append(&mut *journal, &Batch { packets: vec![LaneBatch { packets: packets.clone() }], ..Batch::default() });
+    append(&mut *journal, &Batch { packets: vec![LaneBatch::of(packets.clone())], ..Batch::default() });
     assert_eq!(scan_all(&mut *reader(&*journal)), packets, "a packet is read as it was written");
 }
 
@@ -121,26 +123,19 @@ fn lane_sequences_continue_without_gap(mut journal: Box<dyn Journal>) {
     assert_not_contiguous(journal.append(&batch_of(&[(lane(1), 2, 3)])), 1, 2, "a lane has no gap");
     assert_not_contiguous(journal.append(&batch_of(&[(lane(1), 0, 3)])), 1, 0, "a lane repeats nothing");
     append(&mut *journal, &batch_of(&[(lane(1), 1, 3), (lane(2), 18, 4)]));
-    let descending = Batch {
-        packets: vec![LaneBatch { packets: vec![packet(lane(1), 2, 6), packet(lane(1), 3, 5)] }],
-        ..Batch::default()
-    };
+    let descending =
+        Batch { packets: vec![LaneBatch::of([packet(lane(1), 2, 6), packet(lane(1), 3, 5)])], ..Batch::default() };
     let result = journal.append(&descending);
     assert!(
         matches!(result, Err(JournalError::NotContiguous { .. })),
         "positions ascend within a lane, got {result:?}"
     );
-    let mixed = Batch {
-        packets: vec![LaneBatch { packets: vec![packet(lane(1), 2, 5), packet(lane(2), 19, 6)] }],
-        ..Batch::default()
-    };
+    let mixed =
+        Batch { packets: vec![LaneBatch::of([packet(lane(1), 2, 5), packet(lane(2), 19, 6)])], ..Batch::default() };
     let result = journal.append(&mixed);
     assert!(matches!(result, Err(JournalError::NotContiguous { .. })), "a lane batch holds one lane, got {result:?}");
     let twice = Batch {
-        packets: vec![
-            LaneBatch { packets: vec![packet(lane(1), 2, 5)] },
-            LaneBatch { packets: vec![packet(lane(1), 3, 6)] },
-        ],
+        packets: vec![LaneBatch::of([packet(lane(1), 2, 5)]), LaneBatch::of([packet(lane(1), 3, 6)])],
         ..Batch::default()
     };
     append(&mut *journal, &twice);
@@ -162,7 +157,7 @@ fn a_refused_append_leaves_nothing(mut journal: Box<dyn Journal>) {
     assert_eq!(scan_all(&mut *reader).len(), 1, "a refused batch leaves no packet");
     assert!(reader.lanes().expect("lanes").is_empty(), "a refused batch leaves no lane");
     assert!(reader.events("run", 1, 10).expect("events").is_empty(), "a refused batch leaves no event");
-    bad.packets[1] = LaneBatch { packets: vec![packet(lane(4), 0, 3)] };
+    bad.packets[1] = LaneBatch::of([packet(lane(4), 0, 3)]);
     append(&mut *journal, &bad);
     assert_eq!(journal.position(), 5, "two packets, a lane and an event");
 }
@@ -200,7 +195,7 @@ fn reads_agree_with_a_model(mut journal: Box<dyn Journal>) {
             packet.payload = vec![number as u8; rng.below(2_000) as usize];
             next[number] += 1;
             model.push(packet.clone());
-            lanes[number].packets.push(packet);
+            lanes[number].push(packet);
         }
         let appends = (0..rng.below(3)).map(|_| noise().into()).collect();
         append(&mut *journal, &Batch { lanes: Vec::new(), packets: lanes, appends });
@@ -216,6 +211,16 @@ fn reads_agree_with_a_model(mut journal: Box<dyn Journal>) {
         let expected: Vec<StoredPacket> = model.iter().filter(is_wanted).take(limit).cloned().collect();
         let scan = Scan { from_position, limit, lanes: lanes.clone() };
         assert_eq!(reader.scan(&scan).expect("scan"), expected, "{scan:?}");
+        let (mut seen, at_most) = (Vec::new(), rng.below(60) as usize);
+        let mut look = |packet: &StoredPacket| {
+            if seen.len() == at_most {
+                return ControlFlow::Break(());
+            }
+            seen.push(packet.clone());
+            ControlFlow::Continue(())
+        };
+        reader.visit(&scan, &mut look).expect("visit");
+        assert_eq!(seen, expected[..at_most.min(expected.len())], "{scan:?}, left after {at_most}");
         let one = lane(rng.below(6) as u16);
         let of_lane: Vec<&StoredPacket> = model.iter().filter(|p| p.header.id.lane == one).collect();
         let from_seq = rng.below(of_lane.len() as u64 + 2);
@@ -239,7 +244,7 @@ fn large_payloads_are_kept(mut journal: Box<dyn Journal>) {
         .enumerate()
         .map(|(i, len)| StoredPacket { payload: vec![i as u8; len], ..packet(lane(1), i as u64, i as u64 + 1) })
         .collect();
-    append(&mut *journal, &Batch { packets: vec![LaneBatch { packets: packets.clone() }], ..Batch::default() });
+    append(&mut *journal, &Batch { packets: vec![LaneBatch::of(packets.clone())], ..Batch::default() });
     assert_eq!(scan_all(&mut *reader(&*journal)), packets, "a payload larger than a block is kept");
 }
 
@@ -283,8 +288,8 @@ fn batch_of(packets: &[(LaneId, u64, u64)]) -> Batch {
     for &(lane, seq, position) in packets {
         let packet = packet(lane, seq, position);
         match lanes.iter_mut().find(|batch| batch.packets[0].header.id.lane == lane) {
-            Some(batch) => batch.packets.push(packet),
-            None => lanes.push(LaneBatch { packets: vec![packet] }),
+            Some(batch) => batch.push(packet),
+            None => lanes.push(LaneBatch::of([packet])),
         }
     }
     Batch { packets: lanes, ..Batch::default() }

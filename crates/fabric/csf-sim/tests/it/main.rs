@@ -9,7 +9,7 @@ use csf_sim::{MemoryJournal, MemoryStore, SimExecutor, conformance};
 fn packet(seq: u64, position: u64, payload: usize) -> Batch {
     let id = LaneId { node: 1, incarnation: 1, lane: 0 }.message(seq);
     let packet = StoredPacket { position, header: Header::new(id, Stamp(position)), payload: vec![0; payload] };
-    Batch { packets: vec![LaneBatch { packets: vec![packet] }], ..Batch::default() }
+    Batch { packets: vec![LaneBatch::of([packet])], ..Batch::default() }
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub use event::*;
 pub use packet::*;
 pub use read::*;
 
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Incarnation, LaneId, MessageId};
@@ -88,6 +90,21 @@ pub trait JournalReader: Send {
     /// # Errors
     /// [`JournalError`].
     fn scan(&mut self, scan: &Scan) -> Result<Vec<StoredPacket>, JournalError>;
+
+    /// Shows the packets that [`JournalReader::scan`] would give, one after the other, until `look` breaks off. An adapter that has them
+    /// in memory copies none; `look` asks it for nothing meanwhile.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    fn visit(
+        &mut self,
+        scan: &Scan,
+        look: &mut dyn FnMut(&StoredPacket) -> ControlFlow<()>,
+    ) -> Result<(), JournalError> {
+        // What it answers is where it stopped, which `look` knows.
+        let _ = self.scan(scan)?.iter().try_for_each(look);
+        Ok(())
+    }
 
     /// Packets of one lane from `from_seq`, at most `limit`, ascending.
     ///

@@ -1,5 +1,7 @@
 //! Packets as the journal holds them: in lanes, numbered by the log.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Header, LaneId};
@@ -45,8 +47,21 @@ pub enum LaneKind {
 /// Packets of one lane, in sequence, without a gap.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LaneBatch {
-    /// Ascending in sequence and position.
-    pub packets: Vec<StoredPacket>,
+    /// Ascending in sequence and position. Shared, so that who writes them and who tells of them copies none.
+    pub packets: Vec<Arc<StoredPacket>>,
+}
+
+impl LaneBatch {
+    /// Of these packets.
+    #[must_use]
+    pub fn of(packets: impl IntoIterator<Item = StoredPacket>) -> Self {
+        Self { packets: packets.into_iter().map(Arc::new).collect() }
+    }
+
+    /// Adds one more.
+    pub fn push(&mut self, packet: StoredPacket) {
+        self.packets.push(Arc::new(packet));
+    }
 }
 
 /// Which packets a scan wants.

@@ -129,10 +129,12 @@ impl Bench {
             failing: Failing::default(),
             checkpoint: None,
             is_broken: false,
-            is_reset: false,
+            untold: None,
             observer: Arc::new(|_, _, _| {}),
             incidents: Arc::new(move |incident| told.lock().unwrap().push(incident)),
             is_paused: false,
+            is_held: false,
+            tie: None,
         };
         runner.stats.set_state(RunState::Running);
         let counting = Arc::new(Counting { clock, readings: AtomicU64::new(0) });

@@ -31,8 +31,8 @@ impl Node {
     pub(super) async fn apply(self: &Arc<Self>, to: Topology) -> Result<ReloadReport, ReloadError> {
         let began = self.now_ns();
         let live = self.live();
-        let turnover = Turnover::between(&live, &to);
-        let services = ServiceTurnover::between(&live.topology, &to);
+        let services = ServiceTurnover::between(&live, &to);
+        let turnover = Turnover::between(&live, &to, &services);
         let plan = ReloadPlan::between(&live.topology, &to, &turnover, &services).map_err(ReloadError::NeedsStart)?;
         if plan.steps.is_empty() {
             return Ok(ReloadReport { generation: live.generation, plan, ms: 0.0, pause_ms: 0.0 });
@@ -82,7 +82,8 @@ impl Node {
             stays(&name).unwrap_or_else(|| {
                 let dispatcher = (0..load.len()).min_by_key(|at| load[*at]).unwrap_or(0);
                 load[dispatcher] += 1;
-                LiveComponent { number: free.next().unwrap_or(u16::MAX), dispatcher, stats: Arc::default() }
+                let number = free.next().unwrap_or(u16::MAX);
+                LiveComponent { number, dispatcher, stats: Arc::default(), tie: Arc::default() }
             })
         });
         let places = places.collect();
@@ -200,13 +201,15 @@ impl Node {
                 continue;
             };
             // One that was given up, be it since the plan was made, let go of everything; a change brings it back.
-            let reads_newly = match place.stats.state() {
-                RunState::Failed => node.settings.reads.iter().map(|topic| topic.value.clone()).collect(),
-                _ => altered.reads_newly.clone(),
+            let is_down = place.is_down();
+            let reads_newly = match is_down {
+                true => node.settings.reads.iter().map(|topic| topic.value.clone()).collect(),
+                false => altered.reads_newly.clone(),
             };
             let mut held = self.hold(node, place, &reads_newly)?;
             begins.insert(altered.name.clone(), held.places());
-            jobs.entry(place.dispatcher).or_default().push(self.alteration(was, node, altered, held)?);
+            let alteration = self.alteration((was, node), place, altered, held, is_down)?;
+            jobs.entry(place.dispatcher).or_default().push(alteration);
         }
         for name in &turnover.added {
             let Some((node, place)) = next.component(name) else { continue };
@@ -225,8 +228,8 @@ impl Node {
             is_start: false,
             begins,
         };
-        let journaled = self.recorder.try_append(chapter.event()).await;
-        journaled.map_err(|reason| ReloadError::Journal { reason })?;
+        let journaled = self.recorder.append(chapter.event().into()).await;
+        journaled.map_err(|error| ReloadError::Journal { reason: error.to_string() })?;
         Ok(jobs)
     }
 
@@ -268,20 +271,27 @@ impl Node {
 
     fn alteration(
         &self,
-        was: &ComponentNode,
-        node: &ComponentNode,
+        (was, node): (&ComponentNode, &ComponentNode),
+        place: &LiveComponent,
         altered: &Altered,
         held: Subscription,
+        is_down: bool,
     ) -> Result<Job, TopicError> {
         let written: BTreeSet<String> = was.settings.writes.values().map(|topic| topic.value.clone()).collect();
         let mut opened = open_outputs(&self.bus, node, |topic| !written.contains(topic))?;
         let (was, node, leaves) = (was.clone(), node.clone(), altered.leaves.clone());
         let (is_same_machine, is_connected_otherwise) = (altered.is_same_machine, altered.is_connected_otherwise);
-        let paths = self.kit.paths.clone();
+        let (paths, tie) = (self.kit.paths.clone(), place.tie.clone());
         Ok(Box::new(move |runners| {
             let Some(runner) = runners.iter_mut().find(|r| r.name == node.settings.name.value) else { return };
             // A stuck one has its lanes with it: the next start takes it up as it is told now.
             let Some(machine) = &mut runner.machine else { return };
+            if is_down {
+                // Its dispatcher may not know yet.
+                runner.input.detach();
+                runner.backlog.clear();
+                runner.is_held = false;
+            }
             leaves.iter().for_each(|topic| runner.input.remove_topic(topic));
             runner.backlog.retain(|(lane, ..)| !leaves.contains(&lane.topic));
             runner.input.adopt(held);
@@ -308,8 +318,16 @@ impl Node {
             runner.stuck_after = node.settings.stuck_after;
             runner.recent_restarts.clear();
             runner.checkpoint = None;
-            runner.stats.set_state(RunState::Running);
+            // One that is held goes on when its supervisor starts it.
+            let is_supervised = node.settings.supervisor.is_some();
+            runner.is_held &= is_supervised;
+            runner.stats.set_state(if runner.is_held { RunState::Restarting } else { RunState::Running });
             runner.is_paused = false;
+            // A failure that its supervisor is about to hear of stays one.
+            if is_down || runner.tie.is_none() || !is_supervised {
+                tie.renew();
+            }
+            runner.tie = is_supervised.then_some(tie);
         }))
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use csf_bus::TopicError;
 use csf_core::Stamp;
-use csf_core::port::{ExpectedVersion, NewEvent};
+use csf_core::port::NewEvent;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -170,8 +170,8 @@ impl Node {
     /// [`ReloadError::NeedsStart`].
     pub fn plan(&self, to: &Topology) -> Result<ReloadPlan, ReloadError> {
         let live = self.live();
-        let services = ServiceTurnover::between(&live.topology, to);
-        ReloadPlan::between(&live.topology, to, &Turnover::between(&live, to), &services)
+        let services = ServiceTurnover::between(&live, to);
+        ReloadPlan::between(&live.topology, to, &Turnover::between(&live, to, &services), &services)
             .map_err(ReloadError::NeedsStart)
     }
 
@@ -260,13 +260,9 @@ impl Node {
         tracing::info!(code = error.code(), %error, "configuration not changed");
         self.remember(None, Some(format!("[{}] {error}", error.code())));
         let problems: Vec<_> = error.problems().iter().map(|p| serde_json::json!([p.code, p.message])).collect();
-        let event = NewEvent {
-            stream: RUN_STREAM.to_owned(),
-            expected: ExpectedVersion::Any,
-            kind: REFUSED.to_owned(),
-            stamp: Stamp(self.now_ns()),
-            data: serde_json::json!({ "code": error.code(), "reason": error.to_string(), "problems": problems }),
-        };
-        let _ = self.recorder.try_append(event).await;
+        let data = serde_json::json!({ "code": error.code(), "reason": error.to_string(), "problems": problems });
+        let event = NewEvent::new(RUN_STREAM, REFUSED, Stamp(self.now_ns()), data);
+        // A journal that refuses this too has said so elsewhere.
+        let _ = self.recorder.append(event.into()).await;
     }
 }

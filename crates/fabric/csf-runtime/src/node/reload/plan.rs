@@ -147,11 +147,11 @@ impl ReloadPlan {
             };
             let (kind, name) = (section.0.as_str(), section.1.as_str());
             match kind {
-                "component" => planner.component(name, action, changed, turnover),
+                "component" => planner.component(name, action, changed, turnover, services),
                 "service" => planner.service(name, action, changed, services),
                 "topic" if !changed.is_empty() => planner.topic_section(from, to, name, action, changed),
                 "supervisor" if !changed.is_empty() => {
-                    planner.step(action, kind, name, changed, "its services are started again below it");
+                    planner.step(action, kind, name, changed, "its members are started again below it");
                 }
                 "resilience" if !changed.is_empty() => {
                     planner.step(action, kind, name, changed, "its limits hold from the next call on");
@@ -191,13 +191,26 @@ impl Planner {
         self.plan.steps.push(PlanStep { action, kind, name, keys, effect });
     }
 
-    fn component(&mut self, name: &str, action: PlanAction, keys: Vec<KeyChange>, turnover: &Turnover) {
+    fn component(
+        &mut self,
+        name: &str,
+        action: PlanAction,
+        keys: Vec<KeyChange>,
+        turnover: &Turnover,
+        services: &ServiceTurnover,
+    ) {
         let effect = match action {
             PlanAction::Add => "started".to_owned(),
             PlanAction::Remove => "stopped; its state goes with it".to_owned(),
+            PlanAction::Change if keys.is_empty() && services.restarts(name) => {
+                "started again with its supervisor, with its state".to_owned()
+            }
             PlanAction::Change if keys.is_empty() => {
                 self.plan.untouched.push(name.to_owned());
                 return;
+            }
+            PlanAction::Change if keys.iter().all(|change| change.key == "supervisor") => {
+                "goes on with its state below another supervisor".to_owned()
             }
             PlanAction::Change => match turnover.altered(name) {
                 Some(altered) if !altered.is_same_machine => {
