@@ -2,7 +2,9 @@
 
 mod bench;
 mod config;
+mod dlq;
 mod doctor;
+mod events;
 mod explain;
 mod export;
 mod follow;
@@ -40,6 +42,8 @@ pub(crate) fn run(command: Command, started: Stamp) -> Outcome {
         Command::Graph(args) => topology::graph(&args),
         Command::Status(args) => status::run(&args),
         Command::Registry(args) => registry::run(&args.action),
+        Command::Events(args) => events::run(&args.action),
+        Command::Dlq(args) => dlq::run(&args.action),
         Command::Pub(args) => publish::run(&args),
         Command::Sub(args) => follow::sub(&args, None),
         Command::Tap(args) => follow::sub(&args.sub, args.filter.as_deref()),

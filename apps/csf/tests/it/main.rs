@@ -7,6 +7,7 @@ mod bench;
 mod commands;
 mod demo;
 mod doctor;
+mod events;
 mod faults;
 mod life;
 mod logging;

@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod configuration;
 mod console;
+mod events;
 mod filter;
 mod front;
 mod pattern;

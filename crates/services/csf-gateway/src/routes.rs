@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::access::Access;
 use crate::answer::{Answer, Refusal, json_answer};
-use crate::{configuration, console, subscribe};
+use crate::{configuration, console, events, subscribe};
 
 /// Largest request body, bytes.
 const MOST_BODY: usize = 1 << 20;
@@ -47,7 +47,7 @@ impl Api {
     }
 
     /// Runs a question against the journal off the async threads.
-    async fn ask<R: Send + 'static>(
+    pub(crate) async fn ask<R: Send + 'static>(
         &self,
         question: impl FnOnce(&Node, &mut dyn JournalReader) -> Result<R, JournalError> + Send + 'static,
     ) -> Result<R, Refusal> {
@@ -96,6 +96,10 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/configuration/reload", axum::routing::post(configuration::reload))
         .route("/api/v1/resilience", get(resilience))
         .route("/api/v1/registry", get(registry))
+        .route("/api/v1/events", get(events::list))
+        .route("/api/v1/streams/{stream}", get(events::head).post(events::append))
+        .route("/api/v1/dead-letters", get(events::dead_letters))
+        .route("/api/v1/dead-letters/{group}/{position}/redrive", axum::routing::post(events::redrive))
         .route("/api/v1/graph", get(graph))
         .route("/api/v1/latencies", get(latencies))
         .route("/api/v1/bus", get(bus))

@@ -167,6 +167,12 @@ impl Node {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
+    /// The time on the node's clock, for what is appended from outside a component.
+    #[must_use]
+    pub fn now(&self) -> Stamp {
+        Stamp(self.now_ns())
+    }
+
     pub(super) fn now_ns(&self) -> u64 {
         let clock: &Arc<dyn TimeSource> = &self.bus.config().time_source;
         clock.now_ns().map_or(0, |t| t.as_nanos())
