@@ -7,6 +7,7 @@
 pub mod aggregate;
 mod contiguity;
 pub mod group;
+pub mod lock;
 mod log;
 pub mod model;
 mod packed;
