@@ -12,6 +12,7 @@ mod locks;
 mod log;
 mod models;
 mod scratch;
+mod unsynced;
 
 use csf_core::port::{Batch, Durability, Journal, JournalError, JournalReader, LaneBatch, Scan, StoredPacket};
 use csf_core::{ClockDomain, Header, LaneId, MeasuredAt, Stamp};
