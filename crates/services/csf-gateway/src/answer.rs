@@ -75,6 +75,9 @@ impl Refusal {
             JournalError::Storage { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "CSF-0202", "try again; see the node's log")
             }
+            JournalError::Unsynced { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "CSF-0215", "check the disk and start the node again")
+            }
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "CSF-0206", "see the node's log"),
         };
         Self::new(status, code, error.to_string(), help)

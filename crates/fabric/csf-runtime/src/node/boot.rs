@@ -159,6 +159,8 @@ pub(crate) fn journal_code(error: &JournalError) -> &'static str {
         JournalError::NewerFormat { .. } => "CSF-0204",
         JournalError::Storage { full: true, .. } => "CSF-0205",
         JournalError::Storage { .. } => "CSF-0202",
+        JournalError::Unsynced { .. } => "CSF-0215",
+        JournalError::OlderFormat { .. } => "CSF-0216",
         _ => "CSF-0206",
     }
 }
