@@ -12,7 +12,7 @@ use crate::row::Row;
 use crate::suite;
 use crate::table::{details, table};
 
-const HELP: &str = "csf-bench bus|time|guard|runtime [OPTION ...]\n
+const HELP: &str = "csf-bench bus|time|guard|runtime|journal [OPTION ...]\n
   --only G1,G3     these rows and those below them (G3 is G3.message and G3.batch)
   --rounds N       rounds, of which the median counts (default 5)
   --quick          one short round: shows that it runs, not how fast
@@ -75,6 +75,7 @@ pub fn run() -> Result<(), String> {
         "time" => suite::time(),
         "guard" => suite::guard(),
         "runtime" => suite::runtime(),
+        "journal" => suite::journal(),
         other => return Err(format!("no table `{other}`\n\n{HELP}")),
     };
     let wanted = wanted(&experiments, &options.only)?;

@@ -4,6 +4,7 @@
 //! exactly once and whole. A side that makes no progress for [`PATIENCE_NS`] is reported as stalled.
 
 mod actors;
+mod durable;
 mod growth;
 mod publishing;
 mod round_trip;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 pub use actors::{Samples, on_workers, rate};
+pub use durable::{EVENT_BYTES, Folder, durable};
 pub use growth::growth;
 pub use publishing::publishing;
 pub use round_trip::{Waiting, echo, round_trip};

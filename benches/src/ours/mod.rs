@@ -5,6 +5,7 @@ pub mod batch;
 pub mod bus;
 pub mod component;
 pub mod guard;
+pub mod journal;
 pub mod matching;
 pub mod time;
 pub mod topics;

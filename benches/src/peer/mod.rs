@@ -11,6 +11,7 @@ pub mod minstant;
 pub mod photon;
 pub mod quanta;
 pub mod ractor;
+pub mod redis;
 pub mod rtrb;
 pub mod tasks;
 pub mod thingbuf;

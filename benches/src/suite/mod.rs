@@ -7,6 +7,7 @@ mod fan;
 mod floor;
 mod growth;
 mod guard;
+mod journal;
 mod matching;
 mod publish;
 mod round_trip;
@@ -50,6 +51,11 @@ pub fn guard() -> Vec<Experiment> {
 /// The actors' and supervisors' table.
 pub fn runtime() -> Vec<Experiment> {
     vec![floor::counter(), runtime::tells(), runtime::asks(), runtime::starts(), runtime::restarts()]
+}
+
+/// The log's table.
+pub fn journal() -> Vec<Experiment> {
+    vec![floor::counter(), journal::many(), journal::one()]
 }
 
 /// The clocks' table.

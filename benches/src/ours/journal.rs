@@ -1,0 +1,104 @@
+//! The log: shared by callers, on SQLite, and on nothing but a file.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+
+use csf_core::Stamp;
+use csf_core::port::{
+    Appended, Batch, Durability, EventLog, Journal, JournalError, JournalReader, Json, NewEvent, Receipt,
+};
+use csf_data::{JournalOptions, SharedLog, SqliteJournal};
+
+use crate::load::{EVENT_BYTES, Folder, Missing, durable};
+use crate::stats::Figures;
+
+fn missing(error: impl std::fmt::Display) -> Missing {
+    Missing(error.to_string())
+}
+
+/// An event whose content has [`EVENT_BYTES`].
+fn content() -> Json {
+    Json::of(&"x".repeat(EVENT_BYTES - 2)).expect("a text has a JSON form")
+}
+
+fn append_on(log: Arc<SharedLog>, callers: usize, count: u64) -> Result<Figures, Missing> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(missing)?;
+    let handle = runtime.handle().clone();
+    durable(callers, count, |caller| {
+        let (log, handle, data) = (log.clone(), handle.clone(), content());
+        let stream = format!("order-{caller}");
+        Ok(move |number| {
+            let event = NewEvent::new(stream.clone(), "placed", Stamp(number), data.clone());
+            handle.block_on(log.append(event.into())).map(drop).map_err(missing)
+        })
+    })
+}
+
+/// Appends on SQLite.
+pub fn sqlite(callers: usize, count: u64) -> Result<Figures, Missing> {
+    let folder = Folder::new("journal")?;
+    let journal = SqliteJournal::open(folder.path(), &JournalOptions::default()).map_err(missing)?;
+    append_on(Arc::new(SharedLog::start(Box::new(journal)).map_err(missing)?), callers, count)
+}
+
+/// The same callers and the same writer on a file: the contents appended, then `fdatasync`. No index, no check, nothing can be read.
+pub fn raw(callers: usize, count: u64) -> Result<Figures, Missing> {
+    let folder = Folder::new("raw")?;
+    let file = File::create(folder.path().join("log")).map_err(missing)?;
+    let journal = RawJournal { file, position: 0, buffer: Vec::new() };
+    append_on(Arc::new(SharedLog::start(Box::new(journal)).map_err(missing)?), callers, count)
+}
+
+/// One caller and nothing else: append and `fdatasync` of one event.
+pub fn disk(count: u64) -> Result<Figures, Missing> {
+    let folder = Folder::new("disk")?;
+    let file = File::create(folder.path().join("log")).map_err(missing)?;
+    durable(1, count, |_| {
+        let mut file = file.try_clone().map_err(missing)?;
+        let content = vec![b'x'; EVENT_BYTES];
+        Ok(move |_| file.write_all(&content).and_then(|()| file.sync_data()).map_err(missing))
+    })
+}
+
+struct RawJournal {
+    file: File,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
+impl Journal for RawJournal {
+    fn append(&mut self, batch: &Batch) -> Result<Receipt, JournalError> {
+        self.buffer.clear();
+        let mut appends = Vec::with_capacity(batch.appends.len());
+        for append in &batch.appends {
+            let first = self.position + 1;
+            for event in &append.events {
+                self.buffer.extend_from_slice(event.data.as_str().as_bytes());
+                self.position += 1;
+            }
+            let (last, durability) = (self.position, Durability::Disk);
+            appends.push(Ok(Appended { first, last, version: 0, is_repeat: false, durability }));
+        }
+        let written = self.file.write_all(&self.buffer).and_then(|()| self.file.sync_data());
+        written.map_err(|e| JournalError::Storage {
+            directory: "raw".into(),
+            action: "written",
+            reason: e.to_string(),
+            full: false,
+        })?;
+        Ok(Receipt { position: self.position, durability: Durability::Disk, appends })
+    }
+
+    fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn incarnation(&self) -> csf_core::Incarnation {
+        1
+    }
+
+    fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
+        Ok(csf_sim::MemoryStore::default().reader())
+    }
+}
