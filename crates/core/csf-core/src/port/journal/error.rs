@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Incarnation;
+
 /// A failed journal call. Nothing of the failed append is stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,6 +13,14 @@ pub enum JournalError {
     InUse {
         /// The directory.
         directory: PathBuf,
+    },
+    /// Another writer has opened the journal since, and this one writes no more.
+    #[error("journal {directory} was opened by another node (start {by}); this one writes no more, stop it", directory = directory.display())]
+    Fenced {
+        /// The directory or the place.
+        directory: PathBuf,
+        /// The start of the other one; 0 when it is not known.
+        by: Incarnation,
     },
     /// Written by a newer version of this software.
     #[error("journal {directory} has format {found}, this build reads up to {supported}; use a newer csf", directory = directory.display())]

@@ -1,0 +1,91 @@
+//! Where the stream is and how long it is waited for.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::durability::ServerSync;
+use crate::JournalOptions;
+
+/// Options of [`crate::JetStreamJournal::open`].
+#[derive(Clone)]
+pub struct JetStreamOptions {
+    /// Where NATS is, such as `nats://user:password@127.0.0.1:4222`. What is before the `@` is never printed.
+    pub url: String,
+    /// Name of the stream, at most 64 letters, digits, `-` and `_`: one journal each. It is made when it is not there.
+    pub stream: String,
+    /// Copies of the stream, when it is made.
+    pub replicas: usize,
+    /// What the operator says about the servers' files.
+    pub sync: ServerSync,
+    /// Longest a single answer is waited for; then it is asked again.
+    pub answer_time_max: Duration,
+    /// Longest a call waits altogether, over lost connections and restarts of the server.
+    pub call_time_max: Duration,
+    /// The index.
+    pub index: JournalOptions,
+}
+
+impl JetStreamOptions {
+    /// The stream of this name, with one copy and the times that suit a local network.
+    #[must_use]
+    pub fn new(url: impl Into<String>, stream: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            stream: stream.into(),
+            replicas: 1,
+            sync: ServerSync::default(),
+            answer_time_max: Duration::from_secs(2),
+            call_time_max: Duration::from_secs(30),
+            index: JournalOptions::default(),
+        }
+    }
+
+    /// URL and stream as they may be printed.
+    pub(super) fn place(&self) -> String {
+        format!("{}/{}", without_credentials(&self.url), self.stream)
+    }
+
+    /// The subject of the stream.
+    pub(super) fn subject(&self) -> String {
+        format!("csf.journal.{}", self.stream)
+    }
+}
+
+impl fmt::Debug for JetStreamOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, stream: _, replicas, sync, answer_time_max, call_time_max, index } = self;
+        f.debug_struct("JetStreamOptions")
+            .field("place", &self.place())
+            .field("replicas", replicas)
+            .field("sync", sync)
+            .field("answer_time_max", answer_time_max)
+            .field("call_time_max", call_time_max)
+            .field("index", index)
+            .finish()
+    }
+}
+
+/// The URL without user, password and token: everything up to the last `@`, except the scheme.
+fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(_, rest)| (&url[..url.len() - rest.len()], rest));
+    format!("{scheme}{}", rest.rsplit_once('@').map_or(rest, |(_, address)| address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_never_printed() {
+        for (url, printed) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://user:pass@host", "nats://host"),
+            ("tls://to:k@en@host:1", "tls://host:1"),
+            ("token@host", "host"),
+        ] {
+            assert_eq!(without_credentials(url), printed);
+            let options = JetStreamOptions::new(url, "journal");
+            assert!(format!("{options:?}").contains(&format!("\"{printed}/journal\"")), "{options:?}");
+        }
+    }
+}
