@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use csf_core::port::{
-    Append, Batch, Durability, EventId, Filter, Journal, JournalError, JournalReader, NewEvent, Read, StoredEvent,
+    Append, Batch, Durability, EventId, Filter, Journal, JournalError, NewEvent, Read, StoredEvent,
 };
 use csf_core::{Incarnation, Stamp};
 use csf_data::{JetStreamJournal, JetStreamOptions, SqliteJournal};

@@ -19,6 +19,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use super::address::{self, Login};
 use super::options::JetStreamOptions;
 
 /// Pause between two tries.
@@ -127,7 +128,13 @@ fn on<T: Send + 'static>(handle: &Handle, task: impl Future<Output = T> + Send +
 }
 
 async fn connect(options: JetStreamOptions) -> Result<Session, String> {
-    let connect = ConnectOptions::new()
+    let (servers, login) = address::parse(&options.url)?;
+    let connect = match login {
+        None => ConnectOptions::new(),
+        Some(Login::Token(token)) => ConnectOptions::with_token(token),
+        Some(Login::User(user, password)) => ConnectOptions::with_user_and_password(user, password),
+    };
+    let connect = connect
         .name(format!("csf journal {}", options.stream))
         .connection_timeout(options.answer_time_max)
         .request_timeout(Some(options.answer_time_max))
@@ -136,7 +143,7 @@ async fn connect(options: JetStreamOptions) -> Result<Session, String> {
         })
         .event_callback(|event| async move { tracing::debug!(%event, "NATS") });
     // The library's error may hold the URL; its kind does not.
-    let client = connect.connect(&options.url).await.map_err(|e| e.kind().to_string())?;
+    let client = connect.connect(servers).await.map_err(|e| e.kind().to_string())?;
     let mut context = jetstream::new(client.clone());
     context.set_timeout(options.answer_time_max);
     let wanted = wanted(&options);

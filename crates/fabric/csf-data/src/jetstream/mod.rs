@@ -5,6 +5,7 @@
 //! both write, a message sent twice is stored once, and the index can only be behind.
 //! Reference: NATS documentation, "JetStream Headers" (`Nats-Expected-Last-Sequence`, `Nats-Msg-Id`); ADR-8 of this project for the log.
 
+mod address;
 mod commit;
 mod durability;
 mod journal;
