@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use csf_core::port::{
-    Append, Batch, Durability, EventId, Filter, Journal, JournalError, NewEvent, Read, StoredEvent,
+    Append, Batch, Durability, EventId, EventLog, Filter, Journal, JournalError, NewEvent, Read, StoredEvent,
 };
 use csf_core::{Incarnation, Stamp};
-use csf_data::{JetStreamJournal, JetStreamOptions, SqliteJournal};
+use csf_data::{JetStreamJournal, JetStreamOptions, SharedLog, SqliteJournal};
 use csf_sim::conformance;
 use csf_tests::NatsServer;
 use serde_json::json;
@@ -94,12 +94,15 @@ fn assert_holds(journal: &dyn Journal, numbers: std::ops::Range<u64>) {
     assert_eq!(journal.position(), found.len() as u64);
 }
 
-fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
+fn copy_all(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_all(&entry.path(), &target),
+            false => _ = fs::copy(entry.path(), target).unwrap(),
+        }
     }
 }
 
@@ -172,7 +175,7 @@ fn an_index_that_is_behind_catches_up() {
     let mut journal = world.open("behind", "live");
     append(&mut journal, 0..20);
     drop(journal);
-    copy(&world.index("live"), &world.index("old"));
+    copy_all(&world.index("live"), &world.index("old"));
     let mut journal = world.open("behind", "live");
     append(&mut journal, 20..25);
     drop(journal);
@@ -193,15 +196,10 @@ fn an_index_of_another_stream_or_ahead_of_it_is_built_anew() {
     append(&mut short, 100..110);
     drop(short);
     let short = world.open("short", "shared");
-    assert_holds_offset(&short, 100..110);
+    assert_holds(&short, 100..110);
     drop(short);
     let long = world.open("long", "shared");
     assert_holds(&long, 0..50);
-}
-
-#[track_caller]
-fn assert_holds_offset(journal: &dyn Journal, numbers: std::ops::Range<u64>) {
-    assert_holds(journal, numbers);
 }
 
 #[test]
@@ -301,9 +299,19 @@ fn a_server_that_stays_away_is_an_error_and_comes_back() {
     assert_holds(&journal, 0..4);
 }
 
-/// Passes bytes on to the server until it is told to cut.
+/// What becomes of the server's answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    Pass,
+    /// The next one is lost, and the connection with it.
+    CutAtNext,
+    Lost,
+}
+
+/// Stands between a client and the server.
 struct Proxy {
     address: SocketAddr,
+    answers: Arc<Mutex<Answers>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -311,29 +319,19 @@ impl Proxy {
     fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
-        let all = open.clone();
+        let proxy = Self { address, answers: Arc::new(Mutex::new(Answers::Pass)), open: Arc::default() };
+        let (answers, open) = (proxy.answers.clone(), proxy.open.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(server) else { continue };
-                for (mut from, mut to) in [
-                    (client.try_clone().unwrap(), server.try_clone().unwrap()),
-                    (server.try_clone().unwrap(), client.try_clone().unwrap()),
-                ] {
-                    std::thread::spawn(move || {
-                        let mut bytes = [0; 4096];
-                        while let Ok(len @ 1..) = from.read(&mut bytes) {
-                            if to.write_all(&bytes[..len]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
-                    });
-                }
-                all.lock().unwrap().extend([client, server]);
+                let (own, other) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || pass(own, other, || Answers::Pass));
+                let (own, other, answers) = (client.try_clone().unwrap(), server.try_clone().unwrap(), answers.clone());
+                std::thread::spawn(move || pass(other, own, || taken(&answers)));
+                open.lock().unwrap().extend([client, server]);
             }
         });
-        Self { address, open }
+        proxy
     }
 
     fn cut(&self) {
@@ -341,10 +339,36 @@ impl Proxy {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
+
+    fn answers(&self, answers: Answers) {
+        *self.answers.lock().unwrap() = answers;
+    }
+}
+
+fn taken(answers: &Mutex<Answers>) -> Answers {
+    let mut answers = answers.lock().unwrap();
+    let now = *answers;
+    if now == Answers::CutAtNext {
+        *answers = Answers::Pass;
+    }
+    now
+}
+
+/// Until an end closes, or the connection is to be cut.
+fn pass(mut from: TcpStream, mut to: TcpStream, answers: impl Fn() -> Answers) {
+    let mut bytes = [0; 4096];
+    while let Ok(len @ 1..) = from.read(&mut bytes) {
+        match answers() {
+            Answers::Pass if to.write_all(&bytes[..len]).is_ok() => {}
+            Answers::Lost => {}
+            Answers::Pass | Answers::CutAtNext => break,
+        }
+    }
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
 #[test]
-fn a_connection_cut_again_and_again_doubles_and_loses_nothing() {
+fn connections_cut_and_answers_lost_double_and_lose_nothing() {
     let Some(world) = World::new("") else { return };
     let proxy = Proxy::start(world.server.address());
     let options = JetStreamOptions {
@@ -355,15 +379,68 @@ fn a_connection_cut_again_and_again_doubles_and_loses_nothing() {
     let (told, acknowledged) = channel();
     let writer = appending(journal, 600, told);
     for n in acknowledged {
-        if n % 37 == 36 {
-            // The next append is under way by now, somewhere.
-            proxy.cut();
+        // The next append is under way by now, somewhere.
+        match n % 74 {
+            36 => proxy.cut(),
+            73 => proxy.answers(Answers::CutAtNext),
+            _ => {}
         }
     }
+    proxy.answers(Answers::Pass);
     let journal = writer.join().unwrap();
     assert_holds(&journal, 0..600);
     drop(journal);
     assert_holds(&world.open("cut", "anew"), 0..600);
+}
+
+#[test]
+fn what_is_not_known_to_be_stored_is_told_so_and_found_at_the_next_start() {
+    let Some(world) = World::new("") else { return };
+    // Sent several times, or still waited for when the time is over.
+    for (name, answer_time_ms) in [("often", 100), ("once", 60_000)] {
+        let proxy = Proxy::start(world.server.address());
+        let options = JetStreamOptions {
+            answer_time_max: Duration::from_millis(answer_time_ms),
+            call_time_max: Duration::from_millis(900),
+            ..JetStreamOptions::new(format!("nats://{}", proxy.address), name)
+        };
+        let mut journal = JetStreamJournal::open(&world.index(name), &options).unwrap();
+        append(&mut journal, 0..5);
+        proxy.answers(Answers::Lost);
+        let error = journal.append(&one(5)).unwrap_err();
+        assert!(matches!(error, JournalError::Unsynced { .. }), "{error}");
+        let again = journal.append(&one(6)).unwrap_err();
+        assert!(matches!(again, JournalError::Unsynced { .. }), "nothing is written before it is known: {again}");
+        drop(journal);
+        // The message had reached the server, however often it was sent.
+        let mut journal = world.open(name, name);
+        assert_holds(&journal, 0..6);
+        append(&mut journal, 6..9);
+        assert_holds(&journal, 0..9);
+    }
+}
+
+#[test]
+fn a_server_that_lost_its_newest_messages_is_noticed() {
+    let Some(mut world) = World::new("") else { return };
+    let store = world.folder.join("nats").join("jetstream");
+    let mut journal = world.open("power", "power");
+    append(&mut journal, 0..10);
+    world.server.kill().unwrap();
+    copy_all(&store, &world.folder.join("older"));
+    world.server.start_again().unwrap();
+    append(&mut journal, 10..15);
+    world.server.kill().unwrap();
+    fs::remove_dir_all(&store).unwrap();
+    copy_all(&world.folder.join("older"), &store);
+    world.server.start_again().unwrap();
+    let error = journal.append(&one(15)).unwrap_err();
+    assert!(error.to_string().contains("the server lost what it had acknowledged"), "{error}");
+    drop(journal);
+    // The index was ahead, and follows the stream, which is the truth.
+    let journal = world.open("power", "power");
+    assert_holds(&journal, 0..10);
+    assert_eq!(journal.incarnation(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -425,4 +502,67 @@ fn errors_name_the_server_and_never_the_password() {
     let journal = open("csf:hunter2").unwrap();
     assert!(!format!("{journal:?}").contains("hunter2"));
     assert_eq!(journal.incarnation(), 1 as Incarnation);
+}
+
+/// How many events a second, from 64 callers, each waiting for its own.
+///
+/// `cargo test --release -p csf-tests --test it -- journal_jetstream::load --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement: run it by hand, in release"]
+#[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+async fn load() {
+    const CALLERS: u64 = 64;
+    const EACH: u64 = 500;
+    let Some(world) = World::new("") else { return };
+    let world = Arc::new(world);
+    let text: Arc<str> = "x".repeat(1000).into();
+    for round in 0..3 {
+        let name = format!("load-{round}");
+        let log = Arc::new(SharedLog::start(Box::new(world.open(&name, &name))).unwrap());
+        let began = std::time::Instant::now();
+        let callers = (0..CALLERS).map(|caller| {
+            let (log, text) = (log.clone(), text.clone());
+            tokio::spawn(async move {
+                for n in 0..EACH {
+                    let data = json!({ "n": n, "text": &*text });
+                    let event = NewEvent::new(format!("load-{caller}"), "placed", Stamp(n), data);
+                    log.append(event.into()).await.unwrap();
+                }
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await.unwrap();
+        }
+        let ours = (CALLERS * EACH) as f64 / began.elapsed().as_secs_f64();
+        drop(log);
+
+        let client = async_nats::connect(world.options("plain").url).await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        let name = format!("plain-{round}");
+        let config = async_nats::jetstream::stream::Config {
+            name: name.clone(),
+            subjects: vec![name.clone()],
+            ..Default::default()
+        };
+        context.create_stream(config).await.unwrap();
+        let began = std::time::Instant::now();
+        let callers = (0..CALLERS).map(|_| {
+            let (context, text, name) = (context.clone(), text.clone(), name.clone());
+            tokio::spawn(async move {
+                for n in 0..EACH {
+                    let data = json!({ "n": n, "text": &*text }).to_string();
+                    context.publish(name.clone(), data.into()).await.unwrap().await.unwrap();
+                }
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await.unwrap();
+        }
+        let plain = (CALLERS * EACH) as f64 / began.elapsed().as_secs_f64();
+        say(&format!("round {round}: {ours:.0} events/s in the journal, {plain:.0} messages/s published plainly"));
+    }
+    let began = std::time::Instant::now();
+    let journal = world.open("load-0", "anew");
+    let rate = journal.position() as f64 / began.elapsed().as_secs_f64();
+    say(&format!("index built anew: {rate:.0} events/s"));
 }

@@ -57,12 +57,15 @@ enum Answer {
 impl Publication {
     /// Sends it until it is known what became of it, at most `call_time_max`.
     pub(super) async fn publish(self, session: Session) -> Published {
-        // What stands in the way, and whether a try may still arrive.
+        // What stands in the way, and whether a try may have arrived; one that the end of the time interrupts may.
         let (mut newest, mut in_doubt) = ("not connected".to_owned(), false);
         let trying = async {
             loop {
                 session.connected().await;
-                match self.send(&session).await {
+                let was_in_doubt = std::mem::replace(&mut in_doubt, true);
+                let answer = self.send(&session).await;
+                in_doubt = was_in_doubt || matches!(answer, Answer::Silence(_));
+                match answer {
                     Answer::Stored(sequence) if sequence == self.after + 1 => return Published::Stored,
                     Answer::Stored(sequence) => {
                         let reason = format!("the server stored it as message {sequence}, not {}", self.after + 1);
@@ -73,8 +76,7 @@ impl Publication {
                         Err(reason) => newest = reason,
                     },
                     Answer::Refused { reason, full } if !in_doubt => return Published::Refused { reason, full },
-                    Answer::Refused { reason, .. } | Answer::NotReached(reason) => newest = reason,
-                    Answer::Silence(reason) => (newest, in_doubt) = (reason, true),
+                    Answer::Refused { reason, .. } | Answer::NotReached(reason) | Answer::Silence(reason) => newest = reason,
                 }
                 sleep(RETRY_PAUSE).await;
             }
