@@ -233,11 +233,11 @@ fn a_second_writer_fences_the_first_in_the_midst_of_its_work() {
     assert!(acknowledged.iter().any(|n| n == 50));
     let mut new = world.open("fenced", "new");
     let (first_lost, error, mut old) = writer.join().unwrap();
-    assert!(matches!(error, JournalError::Fenced { by: 2, .. }), "{error}");
+    assert!(matches!(error, JournalError::Fenced { own: 1, newest: 2, .. }), "{error}");
     assert!(error.to_string().contains("nats://127.0.0.1"), "{error}");
     append(&mut new, first_lost..first_lost + 5);
     let again = old.append(&one(first_lost + 9)).unwrap_err();
-    assert!(matches!(again, JournalError::Fenced { by: 2, .. }), "{again}");
+    assert!(matches!(again, JournalError::Fenced { own: 1, newest: 2, .. }), "{again}");
     assert_holds(&new, 0..first_lost + 5);
     assert_eq!((old.incarnation(), new.incarnation()), (1, 2));
 }
@@ -252,7 +252,11 @@ fn two_writers_of_one_directory_are_refused() {
 }
 
 /// Appends on a thread; the number of each acknowledged append is sent.
-fn appending(mut journal: JetStreamJournal, count: u64, told: Sender<u64>) -> std::thread::JoinHandle<JetStreamJournal> {
+fn appending(
+    mut journal: JetStreamJournal,
+    count: u64,
+    told: Sender<u64>,
+) -> std::thread::JoinHandle<JetStreamJournal> {
     std::thread::spawn(move || {
         for n in 0..count {
             append(&mut journal, [n]);

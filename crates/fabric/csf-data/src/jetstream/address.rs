@@ -30,7 +30,8 @@ pub(super) fn parse(urls: &str) -> Result<(Vec<ServerAddr>, Option<Login>), Stri
 /// The URLs without users, passwords and tokens: of each, everything up to its last `@` is left out, except the scheme.
 pub(super) fn without_credentials(urls: &str) -> String {
     let without = |url: &str| {
-        let (scheme, rest) = url.split_once("://").map_or(("", url), |(_, rest)| (&url[..url.len() - rest.len()], rest));
+        let (scheme, rest) =
+            url.split_once("://").map_or(("", url), |(_, rest)| (&url[..url.len() - rest.len()], rest));
         format!("{scheme}{}", rest.rsplit_once('@').map_or(rest, |(_, address)| address))
     };
     urls.split(',').map(without).collect::<Vec<_>>().join(",")

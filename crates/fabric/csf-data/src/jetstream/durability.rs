@@ -55,7 +55,11 @@ mod tests {
     #[test]
     fn no_more_is_promised_than_the_server_can_keep() {
         assert_eq!(of(ServerSync::Interval, "2.9.10", 1), Durability::Os);
-        assert_eq!(of(ServerSync::Interval, "2.15.1", 3), Durability::Os, "replicas without a sync lose power together");
+        assert_eq!(
+            of(ServerSync::Interval, "2.15.1", 3),
+            Durability::Os,
+            "replicas without a sync lose power together"
+        );
         assert_eq!(of(ServerSync::Always, "2.9.10", 3), Durability::Os, "2.9 does not know the setting");
         assert_eq!(of(ServerSync::Always, "2.10.0", 1), Durability::Disk);
         assert_eq!(of(ServerSync::Always, "2.15.1-RC.1", 3), Durability::Quorum);

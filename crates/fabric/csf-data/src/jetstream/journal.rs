@@ -44,9 +44,14 @@ pub struct JetStreamJournal {
 /// Why nothing more is written until the journal is opened again.
 #[derive(Clone, Debug)]
 enum Stopped {
-    Fenced { by: Incarnation },
+    Fenced {
+        own: Incarnation,
+        newest: Incarnation,
+    },
     /// Whether the last commit is stored is not known here.
-    Unknown { reason: String },
+    Unknown {
+        reason: String,
+    },
 }
 
 impl JetStreamJournal {
@@ -70,9 +75,10 @@ impl JetStreamJournal {
                 Some(journal) => journal,
                 None => random().map_err(|e| storage(&place, "opened", e))?,
             };
-            let incarnation = replay.incarnation.checked_add(1).ok_or_else(|| {
-                storage(&place, "opened", "it was started 2^32 times".to_owned())
-            })?;
+            let incarnation = replay
+                .incarnation
+                .checked_add(1)
+                .ok_or_else(|| storage(&place, "opened", "it was started 2^32 times".to_owned()))?;
             let content = Content::Start { writer, position: replay.position };
             let bytes = Message { journal, incarnation, content }.encode();
             let mark = Mark { source: journal, sequence: last + 1, checksum: checksum(&bytes), incarnation };
@@ -91,13 +97,7 @@ impl JetStreamJournal {
         Err(JournalError::InUse { directory: place })
     }
 
-    fn started(
-        place: PathBuf,
-        index: SqliteIndex,
-        link: Link,
-        mark: Mark,
-        writer: u128,
-    ) -> Result<Self, JournalError> {
+    fn started(place: PathBuf, index: SqliteIndex, link: Link, mark: Mark, writer: u128) -> Result<Self, JournalError> {
         let version = link.session.client.server_info().version;
         let sync = link.session.options.sync;
         let durability = durability(sync, &version, &link.session.stream.cached_info().config);
@@ -117,7 +117,8 @@ impl JetStreamJournal {
             Some(part) if part >= PART_BYTES_MIN => Ok(part),
             _ => {
                 let least = HEADERS_BYTES_MAX + FRAME_BYTES + PART_BYTES_MIN;
-                let reason = format!("the server takes messages of {limit} bytes; set `max_payload` to at least {least}");
+                let reason =
+                    format!("the server takes messages of {limit} bytes; set `max_payload` to at least {least}");
                 Err(storage(&self.place, "written", reason))
             }
         }
@@ -160,14 +161,16 @@ impl JetStreamJournal {
                 (self.mark.sequence, self.mark.checksum) = (after + 1, sum);
                 Ok(())
             }
-            Published::Overtaken { by } => Err(self.stop(Stopped::Fenced { by })),
+            Published::Overtaken { by } => Err(self.stop(Stopped::Fenced { own: incarnation, newest: by })),
             Published::Refused { reason, full } => Err(refused(&self.place, reason, full)),
             Published::Lost => {
-                let reason = format!("the stream ends before message {after}: the server lost what it had acknowledged");
+                let reason =
+                    format!("the stream ends before message {after}: the server lost what it had acknowledged");
                 Err(self.stop(Stopped::Unknown { reason }))
             }
             Published::Unknown { reason } => {
-                let reason = format!("{reason}; whether the commit is stored is known when the journal is opened again");
+                let reason =
+                    format!("{reason}; whether the commit is stored is known when the journal is opened again");
                 Err(self.stop(Stopped::Unknown { reason }))
             }
         }
@@ -184,7 +187,7 @@ impl Stopped {
     fn error(&self, place: &Path) -> JournalError {
         let directory = place.to_owned();
         match self {
-            Self::Fenced { by } => JournalError::Fenced { directory, by: *by },
+            Self::Fenced { own, newest } => JournalError::Fenced { directory, own: *own, newest: *newest },
             Self::Unknown { reason } => JournalError::Unsynced { directory, reason: reason.clone() },
         }
     }

@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn the_form_is_the_one_that_is_written_down() {
-        let message = Message { journal: 1, incarnation: 2, content: Content::Part { number: 3, is_last: true, bytes: b"x" } };
+        let message =
+            Message { journal: 1, incarnation: 2, content: Content::Part { number: 3, is_last: true, bytes: b"x" } };
         let bytes = message.encode();
         assert_eq!(bytes[..6], *b"csfm\x01\x03");
         assert_eq!(bytes[6..10], [2, 0, 0, 0]);

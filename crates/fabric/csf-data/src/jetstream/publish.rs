@@ -47,7 +47,10 @@ enum Answer {
     /// The stream does not end where it was expected to.
     WrongSequence,
     /// Not this message.
-    Refused { reason: String, full: bool },
+    Refused {
+        reason: String,
+        full: bool,
+    },
     /// It did not get there.
     NotReached(String),
     /// It may have got there.
@@ -76,7 +79,9 @@ impl Publication {
                         Err(reason) => newest = reason,
                     },
                     Answer::Refused { reason, full } if !in_doubt => return Published::Refused { reason, full },
-                    Answer::Refused { reason, .. } | Answer::NotReached(reason) | Answer::Silence(reason) => newest = reason,
+                    Answer::Refused { reason, .. } | Answer::NotReached(reason) | Answer::Silence(reason) => {
+                        newest = reason
+                    }
                 }
                 sleep(RETRY_PAUSE).await;
             }

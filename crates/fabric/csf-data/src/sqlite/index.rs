@@ -78,11 +78,22 @@ impl SqliteIndex {
             opened => opened?,
         };
         let (connection, checkpointer) = opened;
-        let index =
-            Self { directory: directory.to_owned(), options: options.clone(), connection, checkpointer, unfolded_bytes: 0, lock };
+        let index = Self {
+            directory: directory.to_owned(),
+            options: options.clone(),
+            connection,
+            checkpointer,
+            unfolded_bytes: 0,
+            lock,
+        };
         if index.meta("incarnation")? != Some(0) && index.mark()?.is_none() {
             let reason = "it is a journal of its own, no index of another; choose another directory".to_owned();
-            return Err(JournalError::Storage { directory: directory.to_owned(), action: "written", reason, full: false });
+            return Err(JournalError::Storage {
+                directory: directory.to_owned(),
+                action: "written",
+                reason,
+                full: false,
+            });
         }
         Ok(index)
     }

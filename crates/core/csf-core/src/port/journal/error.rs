@@ -14,13 +14,15 @@ pub enum JournalError {
         /// The directory.
         directory: PathBuf,
     },
-    /// Another writer has opened the journal since, and this one writes no more.
-    #[error("journal {directory} was opened by another node (start {by}); this one writes no more, stop it", directory = directory.display())]
+    /// A newer start has taken the journal over; this one must not write any more.
+    #[error("journal {directory} was taken over by start {newest}, this is start {own}; nothing more is written here, stop one of the two", directory = directory.display())]
     Fenced {
-        /// The directory or the place.
+        /// The directory.
         directory: PathBuf,
-        /// The start of the other one; 0 when it is not known.
-        by: Incarnation,
+        /// This start's number.
+        own: Incarnation,
+        /// The newest start's.
+        newest: Incarnation,
     },
     /// Written by a newer version of this software.
     #[error("journal {directory} has format {found}, this build reads up to {supported}; use a newer csf", directory = directory.display())]

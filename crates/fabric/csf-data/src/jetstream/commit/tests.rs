@@ -73,3 +73,21 @@ proptest! {
         let _ = Commit::decode(&bytes);
     }
 }
+
+/// Written by hand from `docs/formats/jetstream.md`.
+#[test]
+fn the_form_is_the_one_that_is_written_down() {
+    let json = serde_json::json!({ "n": 1 });
+    let event = NewEvent::new("order-1", "placed", Stamp(1000), json).with_tag("a:1");
+    let head = StreamHead { version: 3, first: 2, is_closed: false };
+    let steps = vec![
+        Step::Keep(Planned { position: 18, version: 3, event: Cow::Owned(event) }),
+        Step::Change { stream: "order-1".to_owned(), head },
+    ];
+    let commit = Commit { after: 17, packets_end: 17, blocks: Cow::Borrowed(&[]), steps: Cow::Owned(steps) };
+    let bytes = b"\x11\x11\x00\x02\
+        \x00\x03\x07order-1\x06placed\xe8\x07\x01\x03a:1\x00\x07{\"n\":1}\
+        \x02\x07order-1\x03\x02";
+    assert_eq!(commit.encode(), bytes);
+    assert_eq!(commit.position(), 18);
+}
