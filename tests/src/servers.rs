@@ -3,6 +3,7 @@
 //! The ports are free ones that the machine chooses; a port that somebody takes in between costs another try. A server counts as started
 //! when it says so itself, and is ended by its own process id.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -109,7 +110,7 @@ impl Programs {
     }
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps servers where the path of a plain user does not lead.
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
@@ -125,7 +126,7 @@ fn postgresql_folder() -> Option<PathBuf> {
 }
 
 /// A port nobody listens on now.
-fn free_address() -> Result<SocketAddr, TestError> {
+pub(crate) fn free_address() -> Result<SocketAddr, TestError> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(TestError::io("a free port"))?;
     listener.local_addr().map_err(TestError::io("a free port"))
 }
@@ -237,9 +238,9 @@ impl Drop for PostgreSql {
 }
 
 /// A server that is a child of ours.
-struct Listening {
-    child: Child,
-    address: SocketAddr,
+pub(crate) struct Listening {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
     version: String,
 }
 
@@ -254,7 +255,7 @@ impl Drop for Listening {
 fn start_redis(program: &Path, folder: &Path, watchdog: &mut Watchdog) -> Result<Listening, TestError> {
     let version = finish(Command::new(program).arg("--version")).unwrap_or_default();
     let version = version.split("v=").nth(1).and_then(|v| v.split_whitespace().next()).unwrap_or_default();
-    until_listening("Redis", format!("Redis {version}"), folder, watchdog, |address| {
+    until_listening("Redis", format!("Redis {version}"), folder, watchdog, free_address, |address| {
         let mut command = Command::new(program);
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
         command.args(["--port", &address.port().to_string(), "--dir"]).arg(folder);
@@ -263,12 +264,23 @@ fn start_redis(program: &Path, folder: &Path, watchdog: &mut Watchdog) -> Result
 }
 
 fn start_nats(program: &Path, folder: &Path, watchdog: &mut Watchdog) -> Result<Listening, TestError> {
+    start_nats_at(free_address, program, folder, &[], watchdog)
+}
+
+/// A NATS with JetStream where `address` says, with more arguments.
+pub(crate) fn start_nats_at(
+    address: impl Fn() -> Result<SocketAddr, TestError>,
+    program: &Path,
+    folder: &Path,
+    arguments: &[OsString],
+    watchdog: &mut Watchdog,
+) -> Result<Listening, TestError> {
     let version = finish(Command::new(program).arg("--version")).unwrap_or_default();
     let version = version.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-    until_listening("NATS", format!("NATS {version}"), folder, watchdog, |address| {
+    until_listening("NATS", format!("NATS {version}"), folder, watchdog, address, |address| {
         let mut command = Command::new(program);
         command.args(["--addr", "127.0.0.1", "--port", &address.port().to_string(), "--jetstream", "--store_dir"]);
-        command.arg(folder);
+        command.arg(folder).args(arguments);
         (command, "Server is ready")
     })
 }
@@ -279,12 +291,13 @@ fn until_listening(
     version: String,
     folder: &Path,
     watchdog: &mut Watchdog,
+    address: impl Fn() -> Result<SocketAddr, TestError>,
     command: impl Fn(SocketAddr) -> (Command, &'static str),
 ) -> Result<Listening, TestError> {
     fs::create_dir_all(folder).map_err(TestError::io(folder.display().to_string()))?;
     let mut reason = String::new();
     for _ in 0..TRIES {
-        let address = free_address()?;
+        let address = address()?;
         let (mut command, ready) = command(address);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(TestError::io(server))?;

@@ -7,6 +7,8 @@
 pub mod aggregate;
 mod contiguity;
 pub mod group;
+#[cfg(feature = "jetstream")]
+mod jetstream;
 pub mod lock;
 mod log;
 pub mod model;
@@ -15,6 +17,8 @@ mod plan;
 mod sqlite;
 mod subscription;
 
+#[cfg(feature = "jetstream")]
+pub use jetstream::{JetStreamJournal, JetStreamOptions, ServerSync};
 pub use log::SharedLog;
 pub use sqlite::{JournalOptions, SqliteJournal, SqliteReader};
 pub use subscription::Subscription;
@@ -29,5 +33,13 @@ pub mod fuzzing {
     pub fn unpack(body: &[u8]) -> Result<usize, usize> {
         let packets = crate::packed::unpack::BlockReader::new(body).map_err(|e| e.offset)?;
         packets.into_iter().try_fold(0, |count, packet| packet.map(|_| count + 1).map_err(|e| e.offset))
+    }
+    /// Reads one message of a journal in JetStream and, if it holds a whole commit, reads the commit, writes it and reads it again.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    #[cfg(feature = "jetstream")]
+    pub fn jetstream_message(bytes: &[u8]) -> Result<(), String> {
+        crate::jetstream::fuzzing(bytes)
     }
 }

@@ -3,4 +3,4 @@
 pub(crate) mod block;
 pub(crate) mod pack;
 pub(crate) mod unpack;
-mod varint;
+pub(crate) mod varint;

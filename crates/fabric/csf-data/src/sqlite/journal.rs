@@ -14,7 +14,8 @@ use super::options::JournalOptions;
 use super::reader::SqliteReader;
 use super::schema;
 use super::store::store;
-use crate::plan::{Plan, Planner, Step};
+use crate::packed::block::Block;
+use crate::plan::{Planner, Step};
 
 /// What a block's row costs in the write-ahead file besides its content: half a page.
 const BLOCK_ROW_BYTES: usize = 4096;
@@ -99,7 +100,7 @@ impl Journal for SqliteJournal {
                 error
             })?;
         }
-        self.unfolded_bytes += bytes(&plan);
+        self.unfolded_bytes += bytes(&plan.blocks, &plan.steps);
         if self.unfolded_bytes >= self.checkpoint_bytes {
             self.unfolded_bytes = 0;
             self.checkpointer.wake();
@@ -121,14 +122,14 @@ impl Journal for SqliteJournal {
     }
 }
 
-/// About what a plan adds to the write-ahead file: whole pages, and those of the indexes.
-fn bytes(plan: &Plan<'_>) -> u64 {
-    let bodies: usize = plan.blocks.iter().map(|block| block.body.len()).sum();
-    let events = plan.steps.iter().map(|step| match step {
+/// About what a commit adds to the write-ahead file: whole pages, and those of the indexes.
+pub(super) fn bytes(blocks: &[Block], steps: &[Step<'_>]) -> u64 {
+    let bodies: usize = blocks.iter().map(|block| block.body.len()).sum();
+    let events = steps.iter().map(|step| match step {
         Step::Keep(planned) => planned.event.data.as_str().len(),
         Step::Change { .. } => 0,
     });
-    let rows = plan.blocks.len() * BLOCK_ROW_BYTES + plan.steps.len() * EVENT_ROW_BYTES;
+    let rows = blocks.len() * BLOCK_ROW_BYTES + steps.len() * EVENT_ROW_BYTES;
     (bodies + events.sum::<usize>() + rows) as u64 + COMMIT_BYTES
 }
 
@@ -137,7 +138,7 @@ pub(crate) const fn signed(value: u64) -> i64 {
     value.cast_signed()
 }
 
-fn lock(directory: &Path) -> Result<File, JournalError> {
+pub(super) fn lock(directory: &Path) -> Result<File, JournalError> {
     let io = |e| from_io(directory, Action::Write, &e);
     let file =
         File::options().create(true).truncate(false).write(true).open(directory.join("journal.lock")).map_err(io)?;

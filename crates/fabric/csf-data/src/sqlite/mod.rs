@@ -3,6 +3,8 @@
 mod checkpointer;
 mod error;
 mod events;
+#[cfg(feature = "jetstream")]
+mod index;
 mod journal;
 mod lookup;
 mod options;
@@ -11,6 +13,10 @@ mod scan;
 mod schema;
 mod store;
 
+#[cfg(feature = "jetstream")]
+pub(crate) use error::damaged;
+#[cfg(feature = "jetstream")]
+pub(crate) use index::{Entry, Mark, SqliteIndex};
 pub use journal::SqliteJournal;
 pub use options::JournalOptions;
 pub use reader::SqliteReader;

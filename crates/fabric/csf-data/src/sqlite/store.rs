@@ -5,33 +5,45 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::events::checksum;
 use super::journal::signed;
+use crate::packed::block::Block;
 use crate::plan::{Plan, Planned, Step};
 
 /// Carries out the plan, or nothing of it.
 pub(super) fn store(connection: &mut Connection, plan: &Plan<'_>) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    store_blocks(&transaction, plan)?;
-    for step in &plan.steps {
-        match step {
-            Step::Keep(planned) => store_event(&transaction, planned)?,
-            Step::Change { stream, head } => change_stream(&transaction, stream, *head)?,
-        }
-    }
+    insert(&transaction, &plan.blocks, &plan.steps, plan.packets_end)?;
     transaction.commit()
 }
 
-fn store_blocks(transaction: &Transaction<'_>, plan: &Plan<'_>) -> rusqlite::Result<()> {
-    if plan.blocks.is_empty() {
+/// The rows of one commit whose packets end at `packets_end`.
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    blocks: &[Block],
+    steps: &[Step<'_>],
+    packets_end: u64,
+) -> rusqlite::Result<()> {
+    store_blocks(transaction, blocks, packets_end)?;
+    for step in steps {
+        match step {
+            Step::Keep(planned) => store_event(transaction, planned)?,
+            Step::Change { stream, head } => change_stream(transaction, stream, *head)?,
+        }
+    }
+    Ok(())
+}
+
+fn store_blocks(transaction: &Transaction<'_>, blocks: &[Block], packets_end: u64) -> rusqlite::Result<()> {
+    if blocks.is_empty() {
         return Ok(());
     }
     let mut insert =
         transaction.prepare_cached("INSERT INTO block VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
-    for block in &plan.blocks {
+    for block in blocks {
         let lane = block.header.lane;
         insert.execute(params![
             signed(block.last_position),
             signed(block.header.first_position),
-            signed(plan.packets_end),
+            signed(packets_end),
             lane.node,
             lane.incarnation,
             lane.lane,

@@ -1,0 +1,84 @@
+//! A NATS of a test's own that can be killed and started again where it was.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::TestError;
+use crate::servers::{Listening, free_address, on_path, start_nats_at};
+use crate::watchdog::Watchdog;
+
+/// A NATS with JetStream, below a folder. Dropping it kills it.
+pub struct NatsServer {
+    program: PathBuf,
+    folder: PathBuf,
+    arguments: Vec<OsString>,
+    address: SocketAddr,
+    process: Option<Listening>,
+    /// Dropped last: the server has ended by then.
+    watchdog: Watchdog,
+}
+
+impl NatsServer {
+    /// Whether it can be had here; that it cannot is told to `tell`.
+    ///
+    /// # Errors
+    /// [`TestError::NotInstalled`] when the variable `CSF_TEST_SERVERS` says `required`.
+    pub fn is_available(tell: impl FnOnce(&str)) -> Result<bool, TestError> {
+        match program() {
+            Ok(_) => Ok(true),
+            Err(missing) if std::env::var("CSF_TEST_SERVERS").is_ok_and(|v| v == "required") => Err(missing),
+            Err(missing) => {
+                tell(&format!("skipped: {missing}"));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Starts one below `folder` with this configuration beside its own address and folder.
+    ///
+    /// # Errors
+    /// [`TestError::NotInstalled`], [`TestError::Server`], [`TestError::Io`].
+    pub fn start(folder: &Path, configuration: &str) -> Result<Self, TestError> {
+        let program = program()?;
+        let mut watchdog = Watchdog::start()?;
+        fs::create_dir_all(folder).map_err(TestError::io(folder.display().to_string()))?;
+        let file = folder.join("nats.conf");
+        fs::write(&file, configuration).map_err(TestError::io(file.display().to_string()))?;
+        let arguments = vec!["--config".into(), file.into()];
+        let process = start_nats_at(free_address, &program, folder, &arguments, &mut watchdog)?;
+        let (folder, address) = (folder.to_owned(), process.address);
+        Ok(Self { program, folder, arguments, address, process: Some(process), watchdog })
+    }
+
+    /// Where it listens, before and after it was killed.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Kills it, at once.
+    ///
+    /// # Errors
+    /// [`TestError::Io`].
+    pub fn kill(&mut self) -> Result<(), TestError> {
+        let Some(process) = self.process.take() else { return Ok(()) };
+        self.watchdog.spares(process.child.id())
+    }
+
+    /// Starts it again at its old address, on what it has stored.
+    ///
+    /// # Errors
+    /// [`TestError::Server`], [`TestError::Io`].
+    pub fn start_again(&mut self) -> Result<(), TestError> {
+        let address = self.address;
+        let again = start_nats_at(|| Ok(address), &self.program, &self.folder, &self.arguments, &mut self.watchdog)?;
+        self.process = Some(again);
+        Ok(())
+    }
+}
+
+fn program() -> Result<PathBuf, TestError> {
+    on_path("nats-server").ok_or(TestError::NotInstalled { program: "nats-server", package: "nats-server" })
+}
