@@ -3,6 +3,7 @@
 
 mod event_bus;
 mod harness;
+mod journal_postgres;
 mod matrix;
 mod node;
 mod orchestrator;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Incarnation;
+
 /// A failed journal call. Nothing of the failed append is stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,6 +13,16 @@ pub enum JournalError {
     InUse {
         /// The directory.
         directory: PathBuf,
+    },
+    /// A newer start has taken the journal over; this one must not write any more.
+    #[error("journal {directory} was taken over by start {newest}, this is start {own}; nothing more is written here, stop one of the two", directory = directory.display())]
+    Fenced {
+        /// The directory.
+        directory: PathBuf,
+        /// This start's number.
+        own: Incarnation,
+        /// The newest start's.
+        newest: Incarnation,
     },
     /// Written by a newer version of this software.
     #[error("journal {directory} has format {found}, this build reads up to {supported}; use a newer csf", directory = directory.display())]
