@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use csf_core::Stamp;
 use csf_core::port::{
-    Append, Batch, Durability, EventId, EventLog, ExpectedVersion, Filter, Journal, JournalError, LogError, NewEvent,
-    JournalReader, Read, StreamChange,
+    Append, Batch, Durability, EventId, EventLog, ExpectedVersion, Filter, Journal, JournalError, JournalReader,
+    LogError, NewEvent, Read, StreamChange,
 };
 use csf_data::model::{Checkpoint, ModelError, ModelStore, PostgresModels, Rows};
 use csf_data::{PostgresJournal, PostgresOptions, PostgresReader, SharedLog, Subscription};
@@ -22,7 +22,7 @@ use crate::backings;
 struct Place {
     database: TestDatabase,
     url: String,
-    _server: Arc<PostgresServer>,
+    server: Arc<PostgresServer>,
 }
 
 /// Nothing where PostgreSQL is absent, which was said then.
@@ -38,7 +38,7 @@ fn place() -> Option<Place> {
     let name = format!("log{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     let database = TestDatabase::postgresql(server.address(), &name).unwrap();
     let url = format!("postgresql://csf:s3cr3t@{}/{name}", server.address());
-    Some(Place { database, url, _server: server })
+    Some(Place { database, url, server })
 }
 
 impl Place {
@@ -141,11 +141,8 @@ fn nothing_is_lost_or_doubled(options: &PostgresOptions, disturb: impl FnOnce())
                     // Half of them under a version, half by name only: a doubled one would show in either.
                     let stream = format!("caller-{caller}");
                     let append = Append::from(event(&stream, n));
-                    let append = if caller % 2 == 0 {
-                        append.expecting(stream, ExpectedVersion::Exactly(n))
-                    } else {
-                        append
-                    };
+                    let append =
+                        if caller % 2 == 0 { append.expecting(stream, ExpectedVersion::Exactly(n)) } else { append };
                     let appended = log.append(append).await.unwrap();
                     assert!(done.insert(appended.last, (caller, n)).is_none());
                 }
@@ -201,7 +198,7 @@ fn a_server_that_stays_away_is_an_error_in_time_and_the_next_append_finds_it_aga
     let options = place.options().with_patience(Duration::from_millis(200));
     let mut journal = PostgresJournal::open(&options).unwrap();
     journal.append(&batch([event("a", 1).into()])).unwrap();
-    let admin = TestDatabase::postgresql(place._server.address(), "gate").unwrap();
+    let admin = TestDatabase::postgresql(place.server.address(), "gate").unwrap();
     let name = place.url.rsplit('/').next().unwrap();
     admin.execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).unwrap();
     let sql = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'");
@@ -259,7 +256,9 @@ fn another_format_and_changed_rows_are_noticed() {
     assert!(matches!(reader.read(&Read::stream("a")), Err(JournalError::Damaged { .. })));
     drop(journal);
     place.database.execute("UPDATE csf.meta SET value = 2 WHERE name = 'format'").unwrap();
-    for error in [PostgresJournal::open(&place.options()).unwrap_err(), PostgresReader::open(&place.options()).unwrap_err()] {
+    for error in
+        [PostgresJournal::open(&place.options()).unwrap_err(), PostgresReader::open(&place.options()).unwrap_err()]
+    {
         assert!(matches!(error, JournalError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
     }
 }

@@ -253,6 +253,7 @@ fn checkpoint(session: &mut Session, model: &str) -> Result<Option<Checkpoint>, 
     let sql = "SELECT version, position FROM model_checkpoint WHERE model = $1";
     let Some(row) = session.maybe(sql, &[&model])? else { return Ok(None) };
     let (version, position): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    let version = u32::try_from(version).map_err(|_| Failure::Unfit(format!("version {version} of `{model}` never was")))?;
+    let version =
+        u32::try_from(version).map_err(|_| Failure::Unfit(format!("version {version} of `{model}` never was")))?;
     Ok(Some(Checkpoint { version, position: position.cast_unsigned() }))
 }

@@ -136,9 +136,8 @@ impl<'f> Question<'f> {
 fn askable(criteria: &[Criteria]) -> Cow<'_, [Criteria]> {
     let is_strange = |word: &String| word.contains('\0');
     let lists = |c: &Criteria| [c.streams.clone(), c.categories.clone(), c.kinds.clone()];
-    let any_strange = |c: &Criteria| {
-        [&c.streams, &c.categories, &c.kinds, &c.tags].into_iter().flatten().any(is_strange)
-    };
+    let any_strange =
+        |c: &Criteria| [&c.streams, &c.categories, &c.kinds, &c.tags].into_iter().flatten().any(is_strange);
     if !criteria.iter().any(any_strange) {
         return Cow::Borrowed(criteria);
     }

@@ -101,7 +101,8 @@ impl<'j> PostgresLookup<'j> {
 }
 
 fn unknown_streams(batch: &Batch, is_known: &dyn Fn(&str) -> bool) -> Vec<String> {
-    let own = [(!batch.lanes.is_empty(), LANE_STREAM), (batch.appends.iter().any(|a| !a.changes.is_empty()), CHANGE_STREAM)];
+    let own =
+        [(!batch.lanes.is_empty(), LANE_STREAM), (batch.appends.iter().any(|a| !a.changes.is_empty()), CHANGE_STREAM)];
     let own = own.into_iter().filter(|(is_written, _)| *is_written).map(|(_, stream)| stream);
     let of_appends = batch.appends.iter().flat_map(|append| {
         let expected = append.expects.iter().map(|(stream, _)| stream.as_str());

@@ -119,7 +119,8 @@ fn page_of_lanes(
     let blocks = rows.iter().map(Block::open).collect::<Result<Vec<_>, _>>()?;
     // A lane that filled its share may have more after its last block.
     let last_of_full = |lane: &LaneId| {
-        let own: Vec<u64> = blocks.iter().filter(|block| block.lane == *lane).map(|block| block.last_position).collect();
+        let own: Vec<u64> =
+            blocks.iter().filter(|block| block.lane == *lane).map(|block| block.last_position).collect();
         (own.len() == each).then(|| own.into_iter().max()).flatten()
     };
     let end = lanes.iter().filter_map(last_of_full).min().unwrap_or(head);
@@ -135,12 +136,15 @@ pub(super) fn lane(
 ) -> Result<Vec<StoredPacket>, Failure> {
     let mut out = Vec::new();
     let Ok(mut from) = i64::try_from(from_seq) else { return Ok(out) };
+    let (node, incarnation, number) = key(lane);
+    // The block that `from_seq` is in may begin before it.
+    let sql = "SELECT max(first_seq) FROM block WHERE node = $1 AND incarnation = $2 AND lane = $3 AND first_seq <= $4";
+    let start: Option<i64> = session.one(sql, &[&node, &incarnation, &number, &from])?.try_get(0)?;
+    from = start.unwrap_or(from);
     let sql = format!(
-        "SELECT {COLUMNS} FROM block WHERE node = $1 AND incarnation = $2 AND lane = $3 AND first_seq >= coalesce(
-           (SELECT max(first_seq) FROM block WHERE node = $1 AND incarnation = $2 AND lane = $3 AND first_seq <= $4), $4)
+        "SELECT {COLUMNS} FROM block WHERE node = $1 AND incarnation = $2 AND lane = $3 AND first_seq >= $4
          ORDER BY first_seq LIMIT $5"
     );
-    let (node, incarnation, number) = key(lane);
     while out.len() < limit {
         let blocks = (limit - out.len()).min(PAGE_BLOCKS);
         let rows = session.query(&sql, &[&node, &incarnation, &number, &from, &(blocks as i64)])?;

@@ -94,10 +94,7 @@ impl PostgresReader {
     }
 
     /// Runs `read` on one view of the database; again on a new connection when the old one is lost.
-    fn consistently<T>(
-        &mut self,
-        read: impl Fn(&mut Session, Head) -> Result<T, Failure>,
-    ) -> Result<T, JournalError> {
+    fn consistently<T>(&mut self, read: impl Fn(&mut Session, Head) -> Result<T, Failure>) -> Result<T, JournalError> {
         let mut deadline = Deadline::after(self.options.patience);
         loop {
             let failure = match self.once(&read) {

@@ -104,7 +104,8 @@ fn begin_within(session: &mut Session, options: &PostgresOptions) -> Result<Head
             session.batch(&format!("CREATE SCHEMA \"{}\"", options.schema))?;
         }
         session.batch(TABLES)?;
-        session.batch(&format!("INSERT INTO meta VALUES ('format', {FORMAT}); INSERT INTO head VALUES (true, 0, 0)"))?;
+        session
+            .batch(&format!("INSERT INTO meta VALUES ('format', {FORMAT}); INSERT INTO head VALUES (true, 0, 0)"))?;
     }
     check_format(session, options)?;
     let sql = "UPDATE head SET incarnation = incarnation + 1 RETURNING position, incarnation";

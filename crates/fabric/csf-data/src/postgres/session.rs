@@ -146,7 +146,8 @@ impl Session {
     /// Several questions in one round trip.
     pub(crate) fn queries(&mut self, questions: &[(String, Vec<Value<'_>>)]) -> Result<Vec<Vec<Row>>, Error> {
         let statements = questions.iter().map(|(sql, _)| self.prepared(sql)).collect::<Result<Vec<_>, _>>()?;
-        let asked = statements.iter().zip(questions).map(|(statement, (_, values))| self.client.query(statement, values));
+        let asked =
+            statements.iter().zip(questions).map(|(statement, (_, values))| self.client.query(statement, values));
         let rows = wait(try_join_all(asked));
         self.noted(rows)
     }
