@@ -1,6 +1,8 @@
 //! FRM-020 and FRM-021: the log in a real PostgreSQL, and what becomes of it when connections, writers and the server go away.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -192,6 +194,51 @@ fn a_server_that_crashes_under_load_costs_time_only() {
     assert!(reader.unwrap().events("caller-0", 1, 1).is_ok(), "a reader finds the server again");
 }
 
+/// Passes bytes on to the server. Once told to, it lets the next question through and cuts the connection in place of the answer.
+fn proxy(server: SocketAddr, cuts: Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = TcpStream::connect(server).unwrap();
+            let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
+            let (mut server, mut client, cuts) = (server, client, cuts.clone());
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(len @ 1..) = server.read(&mut bytes) {
+                    if cuts.swap(false, Ordering::Relaxed) || client.write_all(&bytes[..len]).is_err() {
+                        break;
+                    }
+                }
+                // Whoever is gone already needs no end.
+                let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_done_once() {
+    let Some(place) = place() else { return };
+    let cuts = Arc::new(AtomicBool::new(false));
+    let through = proxy(place.server.address(), cuts.clone());
+    let url = place.url.replace(&place.server.address().to_string(), &through.to_string());
+    let mut journal = PostgresJournal::open(&PostgresOptions::new(&url).unwrap()).unwrap();
+    journal.append(&batch([event("a", 0).into()])).unwrap();
+    for n in 1..20 {
+        // Alternately the answer to the commit, and that to its preparation on a new connection: it was done, and it was not.
+        cuts.store(true, Ordering::Relaxed);
+        let receipt = journal.append(&batch([event("a", n).into()])).unwrap();
+        assert_eq!(receipt.position, n + 1);
+        assert!(!cuts.load(Ordering::Relaxed), "the answer was lost");
+    }
+    let events = journal.reader().unwrap().events("a", 1, 100).unwrap();
+    let numbers: Vec<_> = events.iter().map(|e| e.data.to_value()["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_server_that_stays_away_is_an_error_in_time_and_the_next_append_finds_it_again() {
     let Some(place) = place() else { return };
@@ -370,12 +417,18 @@ async fn models_change_with_their_place_or_not_at_all() {
         assert_eq!(keys("ab", Some("a"), 9), ["ab", "abc"]);
         assert!(matches!(rows.value::<u64>("u", "b"), Err(ModelError::NoValue { .. })));
         rows.remove("u", "b")?;
-        Ok(assert!(rows.get("u", "b")?.is_none()))
+        assert!(rows.get("u", "b")?.is_none());
+        Ok(())
     });
     assert_eq!(position.unwrap(), 7);
     let mut other = store.again().unwrap();
-    other.look("m", &mut |rows| Ok(assert!(rows.get("u", "b")?.is_some(), "a look changes nothing"))).unwrap();
-    other.look("n", &mut |rows| Ok(assert!(rows.get("u", "b")?.is_none(), "models are apart"))).unwrap();
+    for (model, has_row) in [("m", true), ("n", false)] {
+        let look = &mut |rows: &mut dyn Rows| {
+            assert_eq!(rows.get("u", "b")?.is_some(), has_row, "a look changes nothing, models are apart");
+            Ok(())
+        };
+        other.look(model, look).unwrap();
+    }
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     place.database.query(sql).unwrap();

@@ -85,10 +85,9 @@ fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
 fn change_stream(transaction: &Transaction<'_>, stream: &str, head: StreamHead) -> rusqlite::Result<()> {
     let gone = "SELECT position FROM event WHERE stream = ?1 AND version < ?2";
     for sql in [
-        format!(
-            "DELETE FROM tag WHERE (tag, position) IN (SELECT value, position FROM event, json_each(event.tags)
-                 WHERE stream = ?1 AND version < ?2 AND tags IS NOT NULL)"
-        ),
+        "DELETE FROM tag WHERE (tag, position) IN (SELECT value, position FROM event, json_each(event.tags)
+             WHERE stream = ?1 AND version < ?2 AND tags IS NOT NULL)"
+            .to_owned(),
         format!("DELETE FROM event WHERE position IN ({gone})"),
     ] {
         transaction.prepare_cached(&sql)?.execute(params![stream, signed(head.first)])?;
