@@ -32,6 +32,8 @@ impl Action {
 pub(crate) enum Failure {
     /// Of the server, or of the way to it.
     Server(Error),
+    /// The server took the connection and said nothing.
+    Silent,
     /// Of this side, or a server that is not fit.
     Unfit(String),
     /// Stored bytes that make no sense.
@@ -58,7 +60,7 @@ impl Failure {
         match self {
             Self::Said(error) => *error,
             Self::Damaged { place, reason } => JournalError::Damaged { directory, place, reason },
-            Self::Server(_) | Self::Unfit(_) => {
+            Self::Server(_) | Self::Silent | Self::Unfit(_) => {
                 JournalError::Storage { directory, action: action.past(), reason: self.words(), full }
             }
         }
@@ -68,6 +70,7 @@ impl Failure {
     pub(crate) fn words(&self) -> String {
         match self {
             Self::Server(error) => words(error),
+            Self::Silent => "the server took the connection and said nothing".to_owned(),
             Self::Unfit(reason) => reason.clone(),
             Self::Damaged { place, reason } => format!("damaged at {place}: {reason}"),
             Self::Said(error) => error.to_string(),
@@ -76,7 +79,11 @@ impl Failure {
 
     /// Whether another try may find the server again.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self, Self::Server(error) if is_lost(error) || error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS))
+        match self {
+            Self::Server(error) => is_lost(error) || error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS),
+            Self::Silent => true,
+            _ => false,
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -22,6 +22,8 @@ use super::options::PostgresOptions;
 
 /// Prepared statements that are kept; filters of many shapes make many.
 const STATEMENTS_MAX: usize = 64;
+/// How long a server may take to let somebody in, with the time its names and addresses take.
+const GREETING_MAX: Duration = Duration::from_secs(15);
 /// The oldest server that is known to do.
 const SERVER_MIN: i32 = 13;
 
@@ -63,7 +65,11 @@ impl Session {
         };
         let no_thread = |e: std::io::Error| Failure::Unfit(format!("no thread for it: {e}"));
         std::thread::Builder::new().name("csf-postgres".into()).spawn(run).map_err(no_thread)?;
-        let client = client.recv().map_err(|_| Failure::Unfit("its thread ended".into()))??;
+        let client = match client.recv_timeout(GREETING_MAX) {
+            Ok(client) => client?,
+            Err(RecvTimeoutError::Timeout) => return Err(Failure::Silent),
+            Err(RecvTimeoutError::Disconnected) => return Err(Failure::Unfit("its thread ended".into())),
+        };
         let mut session = Self { client, statements: HashMap::new(), news, is_lost: false };
         session.set_up(options)?;
         Ok(session)
