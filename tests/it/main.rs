@@ -4,6 +4,7 @@
 mod event_bus;
 mod harness;
 mod journal_jetstream;
+mod journal_postgres;
 mod matrix;
 mod node;
 mod orchestrator;

@@ -39,15 +39,19 @@ impl Backing {
 }
 
 /// A folder that goes with its owner.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self, TestError> {
+    pub(crate) fn new() -> Result<Self, TestError> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = format!("csf-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).map_err(TestError::io(folder.display().to_string()))?;
         Ok(Self(folder))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

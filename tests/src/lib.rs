@@ -15,6 +15,7 @@ mod harness;
 mod mock_server;
 mod nats;
 mod nats_server;
+mod postgresql;
 mod servers;
 mod supervision;
 mod watchdog;
@@ -27,5 +28,6 @@ pub use event_bus::{TestEvent, TestEventBus, TestEventConsumer, TestEventProduce
 pub use harness::{Backing, IntegrationTestHarness};
 pub use mock_server::{MockRequest, MockServer};
 pub use nats_server::NatsServer;
+pub use postgresql::PostgresServer;
 pub use servers::Servers;
 pub use supervision::{AgentConfig, AgentHealth, FailureType, TestSupervisionTree, TestSupervisor, TestWorkerAgent};

@@ -7,19 +7,19 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::TestError;
+use crate::postgresql::PostgreSql;
 use crate::watchdog::Watchdog;
 
 /// Longest a server may take to start.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Free ports that may be taken by somebody else before it is an error.
-const TRIES: u32 = 3;
+pub(crate) const TRIES: u32 = 3;
 /// Where Debian puts PostgreSQL's programs, besides the path.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
 
@@ -48,7 +48,7 @@ impl Servers {
     pub fn start(folder: &Path) -> Result<Self, TestError> {
         let programs = Programs::find()?;
         let mut watchdog = Watchdog::start()?;
-        let postgresql = PostgreSql::start(&programs, &folder.join("postgresql"))?;
+        let postgresql = PostgreSql::start(&programs.postgresql, &folder.join("postgresql"), "-c fsync=off")?;
         // Its immediate shutdown: killed, it would leave its own processes to find out.
         watchdog.ends(postgresql.process_id, "QUIT")?;
         let redis = start_redis(&programs.redis, &folder.join("redis"), &mut watchdog)?;
@@ -117,7 +117,7 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(program)).find(|p| p.is_file())
 }
 
-fn postgresql_folder() -> Option<PathBuf> {
+pub(crate) fn postgresql_folder() -> Option<PathBuf> {
     let mut versions: Vec<PathBuf> =
         fs::read_dir(POSTGRESQL).into_iter().flatten().flatten().map(|e| e.path().join("bin")).collect();
     versions.sort();
@@ -139,102 +139,6 @@ pub(crate) fn finish(command: &mut Command) -> Result<String, String> {
         return Ok(text);
     }
     Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)).trim().to_owned())
-}
-
-struct PostgreSql {
-    pg_ctl: PathBuf,
-    data: PathBuf,
-    owner: Option<Owner>,
-    address: SocketAddr,
-    process_id: u32,
-    version: String,
-}
-
-/// Who runs PostgreSQL, which refuses to run as root.
-#[derive(Clone, Copy)]
-struct Owner {
-    user: u32,
-    group: u32,
-}
-
-impl Owner {
-    /// Debian's `postgres` when this is root; nobody else otherwise.
-    fn find() -> Result<Option<Self>, TestError> {
-        let id = |arguments: &[&str]| {
-            let failed = |reason| TestError::Server { server: "PostgreSQL", reason };
-            let text = finish(Command::new("id").args(arguments)).map_err(failed)?;
-            text.trim().parse::<u32>().map_err(|e| failed(format!("`id` says {text}: {e}")))
-        };
-        if id(&["-u"])? != 0 {
-            return Ok(None);
-        }
-        Ok(Some(Self { user: id(&["-u", "postgres"])?, group: id(&["-g", "postgres"])? }))
-    }
-
-    fn command(owner: Option<Self>, program: &Path, folder: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(folder);
-        if let Some(Self { user, group }) = owner {
-            command.uid(user).gid(group);
-        }
-        command
-    }
-}
-
-impl PostgreSql {
-    fn start(programs: &Programs, folder: &Path) -> Result<Self, TestError> {
-        let failed = |reason| TestError::Server { server: "PostgreSQL", reason };
-        let owner = Owner::find()?;
-        fs::create_dir_all(folder).map_err(TestError::io(folder.display().to_string()))?;
-        if let Some(Owner { user, group }) = owner {
-            std::os::unix::fs::chown(folder, Some(user), Some(group)).map_err(TestError::io("chown"))?;
-        }
-        let data = folder.join("data");
-        let mut initdb = Owner::command(owner, &programs.postgresql.join("initdb"), folder);
-        initdb.args(["--username=csf", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--pgdata"]);
-        finish(initdb.arg(&data)).map_err(failed)?;
-        let pg_ctl = programs.postgresql.join("pg_ctl");
-        let mut reason = String::new();
-        for _ in 0..TRIES {
-            let address = free_address()?;
-            let options = format!(
-                "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories='' -c fsync=off",
-                address.port()
-            );
-            let mut start = Owner::command(owner, &pg_ctl, folder);
-            start.args(["start", "--silent", "--wait", "--timeout=60", "--pgdata"]).arg(&data);
-            start.arg("--log").arg(folder.join("log")).arg("--options").arg(options);
-            // The server inherits these: it must not hold on to pipes of ours.
-            start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let status = start.status().map_err(TestError::io("pg_ctl"))?;
-            if status.success() {
-                let version = finish(Command::new(&pg_ctl).arg("--version")).map_err(failed)?;
-                let version = version.split_whitespace().nth(2).unwrap_or_default();
-                let process_id = process_of(&data)?;
-                let version = format!("PostgreSQL {version}");
-                return Ok(Self { pg_ctl, data, owner, address, process_id, version });
-            }
-            reason = fs::read_to_string(folder.join("log")).unwrap_or_else(|e| e.to_string());
-        }
-        Err(failed(reason))
-    }
-}
-
-/// The first line of `postmaster.pid`.
-fn process_of(data: &Path) -> Result<u32, TestError> {
-    let file = data.join("postmaster.pid");
-    let text = fs::read_to_string(&file).map_err(TestError::io(file.display().to_string()))?;
-    let first = text.lines().next().and_then(|line| line.trim().parse().ok());
-    first.ok_or_else(|| TestError::Server { server: "PostgreSQL", reason: format!("{} says {text}", file.display()) })
-}
-
-impl Drop for PostgreSql {
-    fn drop(&mut self) {
-        let mut stop = Owner::command(self.owner, &self.pg_ctl, Path::new("/"));
-        stop.args(["stop", "--silent", "--wait", "--mode=immediate", "--pgdata"]).arg(&self.data);
-        // A server that cannot be stopped is found by the test that looks for what is left behind.
-        let _ = finish(&mut stop);
-    }
 }
 
 /// A server that is a child of ours.

@@ -1,10 +1,11 @@
 //! The log of a node and what is made of it: packets in packed blocks and events in streams, one commit for both.
 //!
 //! [`SqliteJournal`] is the embedded journal: the node's one writer; any number of [`SqliteReader`]s look at the same directory, from any
-//! process. The bytes are described in `docs/formats/journal.md`.
+//! process. The bytes are described in `docs/formats/journal.md`. [`PostgresJournal`] keeps the same log in PostgreSQL.
 //! Invariant: an append that returned is as safe as its receipt says; one that failed, or was cut by a crash, left nothing.
 
 pub mod aggregate;
+mod checksum;
 mod contiguity;
 pub mod group;
 #[cfg(feature = "jetstream")]
@@ -14,12 +15,14 @@ mod log;
 pub mod model;
 mod packed;
 mod plan;
+mod postgres;
 mod sqlite;
 mod subscription;
 
 #[cfg(feature = "jetstream")]
 pub use jetstream::{JetStreamJournal, JetStreamOptions, ServerSync};
 pub use log::SharedLog;
+pub use postgres::{PostgresJournal, PostgresOptions, PostgresReader};
 pub use sqlite::{JournalOptions, SqliteJournal, SqliteReader};
 pub use subscription::Subscription;
 

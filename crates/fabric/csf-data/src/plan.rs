@@ -22,6 +22,13 @@ const HEADS_MAX: usize = 100_000;
 
 /// What a planner asks its store. The answers are those of the last commit.
 pub(crate) trait Lookup {
+    /// What is about to be planned, for a store that is far away: it may look up at once what it will be asked. `is_known` says which streams
+    /// it will not be asked about.
+    fn prepare(&mut self, batch: &Batch, is_known: &dyn Fn(&str) -> bool) -> Result<(), JournalError> {
+        let _ = (batch, is_known);
+        Ok(())
+    }
+
     /// Where a lane ends.
     fn lane_end(&mut self, lane: LaneId) -> Result<Option<LaneEnd>, JournalError>;
 
@@ -120,6 +127,7 @@ impl Planner {
     /// What storing the batch means.
     pub(crate) fn plan<'b>(&mut self, store: &mut impl Lookup, batch: &'b Batch) -> Result<Plan<'b>, JournalError> {
         let packets_end = self.position + check_positions(self.position, &batch.packets)?;
+        store.prepare(batch, &|stream| self.heads.contains_key(stream))?;
         let known = |lane| match self.ends.get(&lane) {
             Some(end) => Ok(Some(*end)),
             None => store.lane_end(lane),

@@ -4,6 +4,7 @@
 //! that a crash repeats no event; a model whose version changed is built anew from the first event.
 
 mod memory;
+mod postgres;
 mod projection;
 mod sqlite;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use memory::MemoryModels;
+pub use postgres::PostgresModels;
 pub use projection::{Projection, ProjectionStatus};
 pub use sqlite::SqliteModels;
 

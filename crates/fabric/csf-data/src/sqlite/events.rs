@@ -11,6 +11,7 @@ use rusqlite::{Connection, Row, params_from_iter, types::Value};
 
 use super::journal::newest_position;
 use super::reader::ReadError;
+use crate::checksum::checksum;
 
 const COLUMNS: &str = "e.position, e.id, e.stream, e.version, e.kind, e.stamp, e.tags, e.origin, e.data, e.checksum";
 /// The category of a stream, as the index has it.
@@ -218,19 +219,4 @@ fn event(row: &Row<'_>) -> Result<StoredEvent, ReadError> {
     let data = Json::from_text(data).map_err(|e| bad(position, &e))?;
     let id = id.map(|bytes| EventId::from_u128(u128::from_be_bytes(bytes)));
     Ok(StoredEvent { position, id, stream, version, kind, stamp, tags, origin, data })
-}
-
-/// CRC-32 over position, version and stamp (8 bytes each, little-endian), the id's 16 bytes if there is one, then the texts, each ended by a
-/// zero byte: stream, type, tags, origin and content; in format 1, stream, type and content.
-pub(super) fn checksum(numbers: [u64; 3], id: Option<&[u8; 16]>, texts: &[&str]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    for number in numbers {
-        hasher.update(&number.to_le_bytes());
-    }
-    hasher.update(id.map_or(&[], |id| &id[..]));
-    for text in texts {
-        hasher.update(text.as_bytes());
-        hasher.update(&[0]);
-    }
-    hasher.finalize()
 }

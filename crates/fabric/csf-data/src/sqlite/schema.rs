@@ -12,9 +12,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 
 use super::checkpointer::BACKSTOP;
 use super::error::{Action, damaged, from_io, from_sqlite};
-use super::events::{self, CATEGORY};
+use super::events::CATEGORY;
 use super::options::JournalOptions;
 use super::reader::{ReadError, in_directory};
+use crate::checksum::checksum;
 
 /// The newest format this build reads and the one it writes.
 pub(crate) const FORMAT: u32 = 2;
@@ -205,11 +206,11 @@ fn renew(connection: &mut Connection) -> Result<(), ReadError> {
             let (position, version, stamp): (i64, i64, i64) = (row.get(0)?, row.get(2)?, row.get(4)?);
             let (stream, kind, data): (String, String, String) = (row.get(1)?, row.get(3)?, row.get(5)?);
             let numbers = [position, version, stamp].map(i64::cast_unsigned);
-            if events::checksum(numbers, None, &[&stream, &kind, &data]) != row.get::<_, u32>(6)? {
+            if checksum(numbers, None, &[&stream, &kind, &data]) != row.get::<_, u32>(6)? {
                 let reason = "the checksum does not fit the content".to_owned();
                 return Err(ReadError::Damaged { place: format!("event {position}"), reason });
             }
-            let sum = events::checksum(numbers, None, &[&stream, &kind, "", "", &data]);
+            let sum = checksum(numbers, None, &[&stream, &kind, "", "", &data]);
             new.execute(params![position, stream, version, kind, stamp, data, sum])?;
         }
     }

@@ -3,8 +3,8 @@
 use csf_core::port::{Origin, StreamHead};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::events::checksum;
 use super::journal::signed;
+use crate::checksum::checksum;
 use crate::packed::block::Block;
 use crate::plan::{Plan, Planned, Step};
 

@@ -58,6 +58,8 @@ fn start(log: &Arc<dyn EventLog>, store: Box<dyn ModelStore>, version: u32, fact
     Projection::start(log.clone(), store, Totals { version, factor }, &TokioSpawn).unwrap()
 }
 
+type MakeStore = fn(&Scratch) -> Box<dyn ModelStore>;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_follows_its_events_and_who_waits_for_its_write_reads_it() {
     let scratch = Scratch::new();
