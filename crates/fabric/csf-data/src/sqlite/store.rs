@@ -83,15 +83,12 @@ fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
 }
 
 fn change_stream(transaction: &Transaction<'_>, stream: &str, head: StreamHead) -> rusqlite::Result<()> {
-    let gone = "SELECT position FROM event WHERE stream = ?1 AND version < ?2";
     for sql in [
-        format!(
-            "DELETE FROM tag WHERE (tag, position) IN (SELECT value, position FROM event, json_each(event.tags)
-                 WHERE stream = ?1 AND version < ?2 AND tags IS NOT NULL)"
-        ),
-        format!("DELETE FROM event WHERE position IN ({gone})"),
+        "DELETE FROM tag WHERE (tag, position) IN (SELECT value, position FROM event, json_each(event.tags)
+             WHERE stream = ?1 AND version < ?2 AND tags IS NOT NULL)",
+        "DELETE FROM event WHERE stream = ?1 AND version < ?2",
     ] {
-        transaction.prepare_cached(&sql)?.execute(params![stream, signed(head.first)])?;
+        transaction.prepare_cached(sql)?.execute(params![stream, signed(head.first)])?;
     }
     let sql = "INSERT OR REPLACE INTO stream VALUES (?1, ?2, ?3, ?4)";
     transaction.prepare_cached(sql)?.execute(params![
