@@ -173,12 +173,12 @@ impl<A: Aggregate> Repository<A> {
         request: &Request,
     ) -> Result<Executed<A>, CommandError<A::Refusal>> {
         let stream = Self::stream(id);
-        if let Some(event) = self.repeated(&stream, request).await? {
-            let loaded = self.load(id).await?;
-            return Ok(Executed { loaded, position: event.position, receipt: None });
-        }
         for _ in 0..ATTEMPTS_MAX {
             let mut loaded = self.load(id).await?;
+            // After the load: what is decided by has not taken the request in yet.
+            if let Some(event) = self.repeated(&stream, request).await? {
+                return self.carried_out(id, event.position).await;
+            }
             let events = loaded.state.decide(command.clone()).map_err(CommandError::Refused)?;
             if events.is_empty() {
                 return Ok(Executed { loaded, position: self.log.position(), receipt: None });
@@ -187,6 +187,8 @@ impl<A: Aggregate> Repository<A> {
             let named = named.collect::<Result<Vec<_>, _>>()?;
             let append = Append::events(named).expecting(&stream, ExpectedVersion::Exactly(loaded.version));
             match self.log.append(append).await {
+                // The same request, asked for elsewhere, was faster.
+                Ok(appended) if appended.is_repeat => return self.carried_out(id, appended.last).await,
                 Ok(appended) => {
                     let before = loaded.version;
                     loaded.version += events.len() as u64;
@@ -201,6 +203,11 @@ impl<A: Aggregate> Repository<A> {
             }
         }
         Err(CommandError::Contended { stream, attempts: ATTEMPTS_MAX })
+    }
+
+    /// A request that was carried out before, and the aggregate as it is now.
+    async fn carried_out(&self, id: &str, position: u64) -> Result<Executed<A>, CommandError<A::Refusal>> {
+        Ok(Executed { loaded: self.load(id).await?, position, receipt: None })
     }
 
     /// The first event of the request, when it was carried out before.

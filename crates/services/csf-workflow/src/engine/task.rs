@@ -1,6 +1,6 @@
 //! The task that has a run in its hands: takes what happens, asks the code, appends both, carries out what was decided.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ struct Task {
     /// Activities under way, with the means to tell them that nobody waits.
     performing: BTreeMap<u32, watch::Sender<bool>>,
     /// Who waits for the answer to an update, by its id.
-    updates: HashMap<String, Answer<Json>>,
+    updates: BTreeMap<String, Answer<Json>>,
 }
 
 /// What became of a set of inputs.
@@ -119,7 +119,7 @@ enum Done {
 pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::UnboundedReceiver<Input>) {
     let timer = engine.world.timer.clone();
     let idle = engine.options.idle;
-    let mut task = Task { engine, stream, loaded: None, performing: BTreeMap::new(), updates: HashMap::new() };
+    let mut task = Task { engine, stream, loaded: None, performing: BTreeMap::new(), updates: BTreeMap::new() };
     loop {
         let first = if task.performing.is_empty() && task.updates.is_empty() {
             match within(&*timer, idle, inbox.recv()).await {
@@ -411,7 +411,7 @@ impl Task {
         }
         if has_ended {
             let id = self.id().to_owned();
-            for (_, done) in self.updates.drain() {
+            for done in std::mem::take(&mut self.updates).into_values() {
                 let _ = done.send(Err(WorkflowError::Ended { id: id.clone(), how: "before it answered".into() }));
             }
         }

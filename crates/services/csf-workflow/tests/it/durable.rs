@@ -176,7 +176,7 @@ fn children_answer_their_parents_and_end_with_them() {
             .iter()
             .map(|part| cx.child::<_, u64>("double", &format!("{}.{part}", cx.id()), part, ParentClosePolicy::Cancel));
         let sums = future::join_all(children).await;
-        Ok::<u64, Failure>(sums.into_iter().sum::<Result<u64, _>>()?)
+        sums.into_iter().sum::<Result<u64, Failure>>()
     });
     let double = Workflow::new("double", |cx: WorkflowContext, part: u64| async move {
         cx.sleep(Duration::from_secs(part)).await?;
