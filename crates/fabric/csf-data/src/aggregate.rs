@@ -176,8 +176,8 @@ impl<A: Aggregate> Repository<A> {
         for _ in 0..ATTEMPTS_MAX {
             let mut loaded = self.load(id).await?;
             // After the load: what is decided by has not taken the request in yet.
-            if let Some(event) = self.repeated(&stream, request).await? {
-                return self.carried_out(id, event.position).await;
+            if let Some(position) = self.repeated(&stream, request).await? {
+                return self.carried_out(id, position).await;
             }
             let events = loaded.state.decide(command.clone()).map_err(CommandError::Refused)?;
             if events.is_empty() {
@@ -210,10 +210,16 @@ impl<A: Aggregate> Repository<A> {
         Ok(Executed { loaded: self.load(id).await?, position, receipt: None })
     }
 
-    /// The first event of the request, when it was carried out before.
-    async fn repeated(&self, stream: &str, request: &Request) -> Result<Option<StoredEvent>, LogError> {
+    /// Position of the request's last event, when it was carried out before.
+    async fn repeated(&self, stream: &str, request: &Request) -> Result<Option<u64>, LogError> {
         let Some(id) = request.id else { return Ok(None) };
-        Ok(self.log.read(Read::named(event_id(id, stream, 0))).await?.events.pop())
+        let mut last = None;
+        for at in 0.. {
+            let mut page = self.log.read(Read::named(event_id(id, stream, at))).await?;
+            let Some(event) = page.events.pop() else { break };
+            last = Some(event.position);
+        }
+        Ok(last)
     }
 
     async fn snapshot(&self, stream: &str) -> Result<Option<Loaded<A>>, LogError> {

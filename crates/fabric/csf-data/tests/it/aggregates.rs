@@ -23,6 +23,8 @@ struct Account {
 enum Command {
     Deposit(u64),
     Withdraw(u64),
+    /// In and out again.
+    Pass(u64),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +46,7 @@ impl Aggregate for Account {
             Command::Deposit(amount) => Ok(vec![Event::Deposited { amount }]),
             Command::Withdraw(amount) if amount > self.balance => Err(format!("only {} there", self.balance)),
             Command::Withdraw(amount) => Ok(vec![Event::Withdrawn { amount }]),
+            Command::Pass(amount) => Ok(vec![Event::Deposited { amount }, Event::Withdrawn { amount }]),
         }
     }
 
@@ -108,6 +111,11 @@ async fn a_request_of_one_name_is_carried_out_once() {
         let other = accounts.execute("1", Command::Withdraw(5), &Request::default()).await;
         assert!(matches!(other, Err(CommandError::Refused(_))));
         assert!(accounts.execute("1", Command::Deposit(0), &request).await.unwrap().receipt.is_none());
+        let passing = Request { id: Some(EventId::from_u128(10)), ..Request::default() };
+        for _ in 0..2 {
+            let done = accounts.execute("1", Command::Pass(3), &passing).await.unwrap();
+            assert_eq!(done.position, 4, "a model that has reached it shows all of the command");
+        }
     })
     .await;
 }
