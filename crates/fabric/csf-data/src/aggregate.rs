@@ -173,12 +173,12 @@ impl<A: Aggregate> Repository<A> {
         request: &Request,
     ) -> Result<Executed<A>, CommandError<A::Refusal>> {
         let stream = Self::stream(id);
-        if let Some(event) = self.repeated(&stream, request).await? {
-            let loaded = self.load(id).await?;
-            return Ok(Executed { loaded, position: event.position, receipt: None });
-        }
         for _ in 0..ATTEMPTS_MAX {
             let mut loaded = self.load(id).await?;
+            // After the load: what is decided by has not taken the request in yet.
+            if let Some(position) = self.repeated(&stream, request).await? {
+                return self.carried_out(id, position).await;
+            }
             let events = loaded.state.decide(command.clone()).map_err(CommandError::Refused)?;
             if events.is_empty() {
                 return Ok(Executed { loaded, position: self.log.position(), receipt: None });
@@ -187,6 +187,8 @@ impl<A: Aggregate> Repository<A> {
             let named = named.collect::<Result<Vec<_>, _>>()?;
             let append = Append::events(named).expecting(&stream, ExpectedVersion::Exactly(loaded.version));
             match self.log.append(append).await {
+                // The same request, asked for elsewhere, was faster.
+                Ok(appended) if appended.is_repeat => return self.carried_out(id, appended.last).await,
                 Ok(appended) => {
                     let before = loaded.version;
                     loaded.version += events.len() as u64;
@@ -203,10 +205,21 @@ impl<A: Aggregate> Repository<A> {
         Err(CommandError::Contended { stream, attempts: ATTEMPTS_MAX })
     }
 
-    /// The first event of the request, when it was carried out before.
-    async fn repeated(&self, stream: &str, request: &Request) -> Result<Option<StoredEvent>, LogError> {
+    /// A request that was carried out before, and the aggregate as it is now.
+    async fn carried_out(&self, id: &str, position: u64) -> Result<Executed<A>, CommandError<A::Refusal>> {
+        Ok(Executed { loaded: self.load(id).await?, position, receipt: None })
+    }
+
+    /// Position of the request's last event, when it was carried out before.
+    async fn repeated(&self, stream: &str, request: &Request) -> Result<Option<u64>, LogError> {
         let Some(id) = request.id else { return Ok(None) };
-        Ok(self.log.read(Read::named(event_id(id, stream, 0))).await?.events.pop())
+        let mut last = None;
+        for at in 0.. {
+            let mut page = self.log.read(Read::named(event_id(id, stream, at))).await?;
+            let Some(event) = page.events.pop() else { break };
+            last = Some(event.position);
+        }
+        Ok(last)
     }
 
     async fn snapshot(&self, stream: &str) -> Result<Option<Loaded<A>>, LogError> {

@@ -1,9 +1,12 @@
 //! Aggregates: commands decide by events alone, whoever else decides at the same time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use csf_core::Stamp;
-use csf_core::port::{EventId, EventLog, Filter, NewEvent, Read};
+use csf_core::port::{
+    Append, Appended, EventId, EventLog, Filter, LogFuture, NewEvent, Page, Read, ReadOf, StreamHead,
+};
 use csf_data::aggregate::{Aggregate, CommandError, Repository, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -20,6 +23,8 @@ struct Account {
 enum Command {
     Deposit(u64),
     Withdraw(u64),
+    /// In and out again.
+    Pass(u64),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +46,7 @@ impl Aggregate for Account {
             Command::Deposit(amount) => Ok(vec![Event::Deposited { amount }]),
             Command::Withdraw(amount) if amount > self.balance => Err(format!("only {} there", self.balance)),
             Command::Withdraw(amount) => Ok(vec![Event::Withdrawn { amount }]),
+            Command::Pass(amount) => Ok(vec![Event::Deposited { amount }, Event::Withdrawn { amount }]),
         }
     }
 
@@ -105,8 +111,80 @@ async fn a_request_of_one_name_is_carried_out_once() {
         let other = accounts.execute("1", Command::Withdraw(5), &Request::default()).await;
         assert!(matches!(other, Err(CommandError::Refused(_))));
         assert!(accounts.execute("1", Command::Deposit(0), &request).await.unwrap().receipt.is_none());
+        let passing = Request { id: Some(EventId::from_u128(10)), ..Request::default() };
+        for _ in 0..2 {
+            let done = accounts.execute("1", Command::Pass(3), &passing).await.unwrap();
+            assert_eq!(done.position, 4, "a model that has reached it shows all of the command");
+        }
     })
     .await;
+}
+
+/// A log before whose next append, or next read of a stream, the same request comes from elsewhere and is faster.
+struct Faster {
+    log: Arc<dyn EventLog>,
+    request: Request,
+    before_append: AtomicBool,
+    before_read: AtomicBool,
+}
+
+impl Faster {
+    async fn overtake(&self, when: &AtomicBool) {
+        if when.swap(false, Ordering::Relaxed) {
+            accounts(&self.log).execute("1", Command::Withdraw(5), &self.request).await.unwrap();
+        }
+    }
+}
+
+impl EventLog for Faster {
+    fn append(&self, append: Append) -> LogFuture<'_, Appended> {
+        Box::pin(async move {
+            self.overtake(&self.before_append).await;
+            self.log.append(append).await
+        })
+    }
+
+    fn read(&self, read: Read) -> LogFuture<'_, Page> {
+        Box::pin(async move {
+            if matches!(&read.of, ReadOf::Stream(stream) if stream == "account-1") {
+                self.overtake(&self.before_read).await;
+            }
+            self.log.read(read).await
+        })
+    }
+
+    fn head(&self, stream: &str) -> LogFuture<'_, StreamHead> {
+        self.log.head(stream)
+    }
+
+    fn position(&self) -> u64 {
+        self.log.position()
+    }
+
+    fn beyond(&self, position: u64) -> LogFuture<'_, u64> {
+        self.log.beyond(position)
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_overtaken_by_itself_is_carried_out_once() {
+    for (before_read, before_append) in [(true, false), (false, true)] {
+        on_each(|log| async move {
+            let request = Request { id: Some(EventId::from_u128(9)), ..Request::default() };
+            accounts(&log).execute("1", Command::Deposit(9), &Request::default()).await.unwrap();
+            let faster = Faster {
+                log: log.clone(),
+                request: request.clone(),
+                before_append: before_append.into(),
+                before_read: before_read.into(),
+            };
+            let accounts = Repository::<Account>::new(Arc::new(faster)).snapshot_every(1);
+            let done = accounts.execute("1", Command::Withdraw(5), &request).await.unwrap();
+            assert_eq!((done.loaded.version, done.loaded.state.balance, done.position), (2, 4, 2));
+            assert_eq!(accounts.load("1").await.unwrap(), done.loaded, "no snapshot tells another story");
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use csf_core::port::{EventLog, Filter, Spawn, StoredEvent, Task};
+use csf_core::port::{Append, Appended, EventLog, Filter, LogFuture, Page, Read, Spawn, StoredEvent, StreamHead, Task};
 use csf_data::model::{
     MemoryModels, ModelError, ModelStore, Projection, ProjectionStatus, ReadModel, Rows, SqliteModels,
 };
@@ -58,17 +59,14 @@ fn start(log: &Arc<dyn EventLog>, store: Box<dyn ModelStore>, version: u32, fact
     Projection::start(log.clone(), store, Totals { version, factor }, &TokioSpawn).unwrap()
 }
 
-type MakeStore = fn(&Scratch) -> Box<dyn ModelStore>;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_follows_its_events_and_who_waits_for_its_write_reads_it() {
     let scratch = Scratch::new();
-    type Store = fn(&Scratch) -> Box<dyn ModelStore>;
-    let stores: [Store; 2] =
-        [|_| Box::new(MemoryModels::default()), |scratch| Box::new(SqliteModels::open(scratch.path()).unwrap())];
+    let stores: [Box<dyn ModelStore>; 2] =
+        [Box::new(MemoryModels::default()), Box::new(SqliteModels::open(scratch.path()).unwrap())];
     for store in stores {
         on_each(|log| {
-            let store = store(&scratch);
+            let store = store.again().unwrap();
             let mut other = store.again().unwrap();
             async move {
                 other.reset("totals").unwrap();
@@ -150,14 +148,68 @@ fn stores_agree_on_rows() {
             rows.remove("u", "b")
         });
         assert_eq!(position.unwrap(), 7);
-        for (model, is_there) in [("m", true), ("n", false)] {
-            let look = &mut |rows: &mut dyn Rows| {
-                assert_eq!(rows.get("u", "b")?.is_some(), is_there, "a look changes nothing, and models are apart");
+        let mut has_row = |model: &str| {
+            let mut has = false;
+            let mut look = |rows: &mut dyn Rows| {
+                has = rows.get("u", "b")?.is_some();
                 Ok(())
             };
-            store.look(model, look).unwrap();
-        }
+            store.look(model, &mut look).unwrap();
+            has
+        };
+        assert!(has_row("m"), "a look changes nothing");
+        assert!(!has_row("n"), "models are apart");
         store.reset("m").unwrap();
         assert_eq!(store.checkpoint("m").unwrap(), None);
     }
+}
+
+/// A log that counts what it is asked.
+struct Asked {
+    log: Arc<dyn EventLog>,
+    times: AtomicUsize,
+}
+
+impl EventLog for Asked {
+    fn append(&self, append: Append) -> LogFuture<'_, Appended> {
+        self.log.append(append)
+    }
+
+    fn read(&self, read: Read) -> LogFuture<'_, Page> {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        self.log.read(read)
+    }
+
+    fn head(&self, stream: &str) -> LogFuture<'_, StreamHead> {
+        self.log.head(stream)
+    }
+
+    fn position(&self) -> u64 {
+        self.log.position()
+    }
+
+    fn beyond(&self, position: u64) -> LogFuture<'_, u64> {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        self.log.beyond(position)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_queries_ask_the_log_nothing() {
+    on_each(|log| async move {
+        let asked = Arc::new(Asked { log: log.clone(), times: AtomicUsize::new(0) });
+        let counted: Arc<dyn EventLog> = asked.clone();
+        let model = start(&counted, Box::new(MemoryModels::default()), 1, 1);
+        log.append(Append::events((1..=10).map(|n| event("sum-0", n)).collect::<Vec<_>>())).await.unwrap();
+        assert!(model.reaches(10).await);
+        // The model asks once more, for what comes next, and waits.
+        while asked.times.load(Ordering::Relaxed) < 3 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..10_000 {
+            assert_eq!(totals(&model)["sum-0"], 55);
+        }
+        assert_eq!(asked.times.load(Ordering::Relaxed), 3, "one page, and a wait on either side of it");
+    })
+    .await;
 }

@@ -161,6 +161,7 @@ pub(crate) fn journal_code(error: &JournalError) -> &'static str {
         JournalError::Storage { .. } => "CSF-0202",
         JournalError::Unsynced { .. } => "CSF-0215",
         JournalError::OlderFormat { .. } => "CSF-0216",
+        JournalError::Fenced { .. } => "CSF-0217",
         _ => "CSF-0206",
     }
 }

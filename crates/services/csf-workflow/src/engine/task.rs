@@ -411,7 +411,7 @@ impl Task {
         }
         if has_ended {
             let id = self.id().to_owned();
-            for (_, done) in std::mem::take(&mut self.updates) {
+            for done in std::mem::take(&mut self.updates).into_values() {
                 let _ = done.send(Err(WorkflowError::Ended { id: id.clone(), how: "before it answered".into() }));
             }
         }

@@ -173,3 +173,51 @@ fn every_order_is_carried_out_once_whatever_crashes() {
     }
     assert!(crashes > 250, "{crashes} crashes");
 }
+
+/// Order 1 goes through, with its child, its timer and its signal; order 2 is taken back.
+#[test]
+fn a_run_that_is_killed_at_each_step_is_carried_out_once() {
+    let mut steps = 0;
+    for (order, seed) in [(1, 1), (2, 2), (1, 3), (2, 4)] {
+        for kill in 0.. {
+            let (disk, outside) = (SimDisk::new(), Outside::default());
+            if !is_killed(seed, &disk, &outside, order, kill) {
+                // It has ended before: no step is left.
+                break;
+            }
+            assert!(!is_killed(seed, &disk, &outside, order, u64::MAX));
+            let mut done: Vec<String> = outside.0.lock().unwrap().values().cloned().collect();
+            done.sort();
+            let wanted: &[&str] =
+                if order == 1 { &["charge 1", "reserve 1", "ship 1"] } else { &["refund 2", "release 2", "reserve 2"] };
+            assert_eq!(done, wanted, "seed {seed}, killed at step {kill}");
+            steps += 1;
+        }
+    }
+    assert!(steps > 200, "{steps} steps");
+}
+
+/// A life of an engine with one order; whether it was killed, before its step of this number.
+fn is_killed(seed: u64, disk: &SimDisk, outside: &Outside, order: u32, kill: u64) -> bool {
+    let executor = SimExecutor::new(seed);
+    let log: Arc<dyn EventLog> = SimLog::start(&executor, Box::new(disk.open().unwrap()), seed);
+    let activities = activities(outside, &executor, &SeededRng::new(seed));
+    let main = async {
+        let options = EngineOptions::default();
+        let engine = Engine::open(log.clone(), world(&executor), workflows(), activities, options).await.unwrap();
+        let id = format!("order-{order}");
+        let request = Some(EventId::from_u128(u128::from(order)));
+        engine.start("order", &id, &order, StartOptions { request, ..StartOptions::default() }).await.unwrap();
+        let is_done = engine.result::<String>(&id).await.is_ok();
+        assert_eq!(is_done, order == 1);
+        engine.close();
+    };
+    let mut left = kill;
+    let ended = executor.block_on_until(main, || {
+        let is_now = left == 0;
+        left = left.saturating_sub(1);
+        is_now
+    });
+    executor.drop_tasks();
+    ended.unwrap().is_none()
+}
