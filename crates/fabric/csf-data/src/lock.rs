@@ -214,8 +214,7 @@ impl Locks {
                     told.send_replace(Duration::ZERO);
                     return;
                 }
-                // The lease goes on for now; whether this was done after all, the next renewal finds out.
-                Err(LogError::Journal(_)) => {}
+                // The lease still has two thirds of its time. Whether this was stored, the next renewal finds out: then it is refused.
                 Err(_) => {}
             }
         }

@@ -14,6 +14,25 @@ type Coded = Pin<Box<dyn Future<Output = Result<Json, Failure>> + Send>>;
 pub(crate) type Code = Arc<dyn Fn(WorkflowContext, Json) -> Coded + Send + Sync>;
 pub(crate) type ActivityCode = Arc<dyn Fn(ActivityContext, Json) -> Coded + Send + Sync>;
 
+/// Code whose input and output have a type, as code on JSON. `C` is what it may do.
+fn coded<C, I, O, F>(code: impl Fn(C, I) -> F + Send + Sync + 'static) -> Arc<dyn Fn(C, Json) -> Coded + Send + Sync>
+where
+    C: Send + 'static,
+    I: DeserializeOwned + Send + 'static,
+    O: Serialize,
+    F: Future<Output = Result<O, Failure>> + Send + 'static,
+{
+    let code = Arc::new(code);
+    Arc::new(move |cx, input| {
+        let code = code.clone();
+        Box::pin(async move {
+            let input = input.parse().map_err(|e| Failure::bad_payload("input", &e))?;
+            let output = code(cx, input).await?;
+            Json::of(&output).map_err(|e| Failure::bad_payload("output", &e))
+        })
+    })
+}
+
 /// A workflow and its name.
 #[derive(Clone)]
 pub struct Workflow {
@@ -29,16 +48,7 @@ impl Workflow {
         O: Serialize,
         F: Future<Output = Result<O, Failure>> + Send + 'static,
     {
-        let code = Arc::new(code);
-        let code: Code = Arc::new(move |cx, input| {
-            let code = code.clone();
-            Box::pin(async move {
-                let input = input.parse().map_err(|e| Failure::bad_payload("input", &e))?;
-                let output = code(cx, input).await?;
-                Json::of(&output).map_err(|e| Failure::bad_payload("output", &e))
-            })
-        });
-        Self { name: name.into(), code }
+        Self { name: name.into(), code: coded(code) }
     }
 }
 
@@ -64,16 +74,7 @@ impl Activity {
         O: Serialize,
         F: Future<Output = Result<O, Failure>> + Send + 'static,
     {
-        let code = Arc::new(code);
-        let code: ActivityCode = Arc::new(move |cx, input| {
-            let code = code.clone();
-            Box::pin(async move {
-                let input = input.parse().map_err(|e| Failure::bad_payload("input", &e))?;
-                let output = code(cx, input).await?;
-                Json::of(&output).map_err(|e| Failure::bad_payload("output", &e))
-            })
-        });
-        Self { name: name.into(), code }
+        Self { name: name.into(), code: coded(code) }
     }
 }
 

@@ -285,6 +285,17 @@ pub enum ExpectedVersion {
     Exactly(u64),
 }
 
+impl fmt::Display for ExpectedVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any number"),
+            Self::NoStream => f.write_str("none"),
+            Self::Exists => f.write_str("at least one"),
+            Self::Exactly(version) => write!(f, "exactly {version}"),
+        }
+    }
+}
+
 impl ExpectedVersion {
     /// Whether a stream of this many events is as expected.
     #[must_use]
@@ -445,7 +456,7 @@ pub struct Appended {
 #[non_exhaustive]
 pub enum Refused {
     /// The stream is not as expected.
-    #[error("stream `{stream}` has {actual} events, expected {expected:?}; read it again and decide anew")]
+    #[error("stream `{stream}` has {actual} events, expected {expected}; read it again and decide anew")]
     WrongVersion {
         /// Stream name.
         stream: String,
