@@ -12,6 +12,7 @@ use csf_core::port::{
     Refused, StreamChange, StreamHead,
 };
 use csf_core::{LaneId, Stamp};
+use hashbrown::hash_map::EntryRef;
 
 use crate::contiguity::{LaneEnd, check_lanes, check_positions, not_contiguous};
 use crate::packed::block::Block;
@@ -95,12 +96,15 @@ impl Plan<'_> {
     }
 }
 
+/// The state of streams by name: looked up several times for each event, so by a cheaper hash than the standard one.
+type Heads = hashbrown::HashMap<String, StreamHead>;
+
 /// What a planner knows once the plan is carried out.
 #[derive(Debug, Default)]
 struct Learned {
     ends: BTreeMap<LaneId, LaneEnd>,
     lanes: BTreeMap<LaneId, LaneInfo>,
-    heads: HashMap<String, StreamHead>,
+    heads: Heads,
 }
 
 /// What has been committed, as far as the next commit needs it.
@@ -110,14 +114,14 @@ pub(crate) struct Planner {
     durability: Durability,
     ends: BTreeMap<LaneId, LaneEnd>,
     lanes: BTreeMap<LaneId, LaneInfo>,
-    heads: HashMap<String, StreamHead>,
+    heads: Heads,
 }
 
 impl Planner {
     /// Of a store at `position` with these lanes, whose commits are this safe.
     pub(crate) fn new(position: u64, lanes: Vec<LaneInfo>, durability: Durability) -> Self {
         let lanes = lanes.into_iter().map(|info| (info.id, info)).collect();
-        Self { position, durability, ends: BTreeMap::new(), lanes, heads: HashMap::new() }
+        Self { position, durability, ends: BTreeMap::new(), lanes, heads: Heads::new() }
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -267,13 +271,18 @@ impl<'b, L: Lookup> Draft<'_, 'b, L> {
         Ok(Ok(Some(Appended { first, last, version, is_repeat: true, durability: self.known.durability })))
     }
 
-    fn head(&mut self, stream: &str) -> Result<StreamHead, JournalError> {
-        if let Some(head) = self.learned.heads.get(stream).or_else(|| self.known.heads.get(stream)) {
-            return Ok(*head);
+    /// The stream's state, as far as this plan has come.
+    fn head(&mut self, stream: &str) -> Result<&mut StreamHead, JournalError> {
+        match self.learned.heads.entry_ref(stream) {
+            EntryRef::Occupied(head) => Ok(head.into_mut()),
+            EntryRef::Vacant(unknown) => {
+                let head = match self.known.heads.get(stream) {
+                    Some(head) => *head,
+                    None => self.store.head(stream)?,
+                };
+                Ok(unknown.insert(head))
+            }
         }
-        let head = self.store.head(stream)?;
-        self.learned.heads.insert(stream.to_owned(), head);
-        Ok(head)
     }
 
     /// Whether a stored event has been truncated in this plan.
@@ -322,29 +331,26 @@ impl<'b, L: Lookup> Draft<'_, 'b, L> {
 
     /// The event becomes the stream's next; its version.
     fn keep(&mut self, event: Cow<'b, NewEvent>) -> Result<u64, JournalError> {
-        let mut head = self.head(&event.stream)?;
+        let head = self.head(&event.stream)?;
         head.version += 1;
+        let version = head.version;
         self.position += 1;
-        match self.learned.heads.get_mut(&event.stream) {
-            Some(known) => *known = head,
-            None => _ = self.learned.heads.insert(event.stream.clone(), head),
-        }
-        let planned = Planned { position: self.position, version: head.version, event };
+        let planned = Planned { position: self.position, version, event };
         if let Some(id) = planned.event.id {
             self.ids.insert(id, planned.place());
         }
         self.steps.push(Step::Keep(planned));
-        Ok(head.version)
+        Ok(version)
     }
 
     fn change(&mut self, change: &StreamChange) -> Result<(), JournalError> {
-        let mut head = self.head(change.stream())?;
+        let head = self.head(change.stream())?;
         match change {
             StreamChange::Truncate { before, .. } => head.first = head.first.max((*before).min(head.version + 1)),
             StreamChange::Close { .. } => (head.first, head.is_closed) = (head.version + 1, true),
         }
+        let head = *head;
         self.changed = true;
-        self.learned.heads.insert(change.stream().to_owned(), head);
         self.steps.push(Step::Change { stream: change.stream().to_owned(), head });
         Ok(())
     }

@@ -1,75 +1,166 @@
 //! Events from their rows: one stream by versions, or the log by positions through a filter.
 //!
-//! A filter is walked criterion by criterion, each along the index that narrows it most: its first tag, its streams, its types, its
-//! categories, or else all positions. What the index does not say is checked in the row before its content is touched.
+//! A filter is walked criterion by criterion, each along the keys that narrow it most: its first tag, its streams, its types, its
+//! categories, or else all positions. What the key does not say is checked in the row before its content is touched.
 
 use std::collections::BTreeMap;
 
 use csf_core::Stamp;
-use csf_core::port::{Criteria, Direction, EventId, Filter, Json, Origin, Page, Read, ReadOf, StoredEvent};
-use rusqlite::{Connection, Row, params_from_iter, types::Value};
+use csf_core::port::{Criteria, Direction, EventId, Filter, Json, Origin, Page, Read, ReadOf, StoredEvent, category};
+use rusqlite::{Connection, Row, params};
 
-use super::journal::newest_position;
+use super::find::{Candidates, Finder, Key, Look};
+use super::journal::{newest_position, signed};
 use super::reader::ReadError;
 use crate::checksum::checksum;
 
-const COLUMNS: &str = "e.position, e.id, e.stream, e.version, e.kind, e.stamp, e.tags, e.origin, e.data, e.checksum";
-/// The category of a stream, as the index has it.
-pub(super) const CATEGORY: &str = "substr(stream, 1, instr(stream || '-', '-') - 1)";
+const COLUMNS: &str = "position, id, stream, version, kind, stamp, tags, origin, data, checksum";
 
-pub(super) fn read(connection: &Connection, read: &Read) -> Result<Page, ReadError> {
+pub(super) fn read(connection: &Connection, finder: &mut Finder, read: &Read) -> Result<Page, ReadError> {
     let position = newest_position(connection)?;
     let events = match &read.of {
         _ if read.limit == 0 => Vec::new(),
-        ReadOf::Stream(stream) => read_stream(connection, stream, read)?,
-        ReadOf::Log(filter) => read_log(connection, filter, read)?,
-        ReadOf::Named(id) => read_named(connection, *id)?,
+        ReadOf::Stream(stream) => {
+            let look = finder.look(connection, position, &[Key::stream(stream)])?;
+            read_stream(connection, &look, stream, read)?
+        }
+        ReadOf::Log(filter) => {
+            let look = finder.look(connection, position, &keys_of(filter))?;
+            read_log(connection, &look, filter, read)?
+        }
+        ReadOf::Named(id) => {
+            let look = finder.look(connection, position, &[Key::id(*id)])?;
+            let mut named = Vec::new();
+            named_row(connection, &look, *id, &mut |row| {
+                named.push(event(row)?);
+                Ok(())
+            })?;
+            named
+        }
     };
     Ok(Page { events, position })
 }
 
-fn read_stream(connection: &Connection, stream: &str, read: &Read) -> Result<Vec<StoredEvent>, ReadError> {
-    let (compare, order) = match read.direction {
-        Direction::Forward => (">=", "ASC"),
-        Direction::Backward => ("<=", "DESC"),
-    };
-    let Some(from) = bound(read.from, read.direction) else { return Ok(Vec::new()) };
-    let sql = format!(
-        "SELECT {COLUMNS} FROM event e WHERE stream = ?1 AND version {compare} ?2 ORDER BY version {order} LIMIT ?3"
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let limit = i64::try_from(read.limit).unwrap_or(i64::MAX);
-    let mut rows = statement.query(rusqlite::params![stream, from, limit])?;
+/// Calls `take` with the row of the event of this name, if there is one.
+pub(super) fn named_row(
+    connection: &Connection,
+    look: &Look<'_>,
+    id: EventId,
+    take: &mut dyn FnMut(&Row<'_>) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    let key = Key::id(id);
+    rows(connection, look.candidates(key, 0, u64::MAX, Direction::Forward), Direction::Forward, &mut |row| {
+        let bytes: Option<[u8; 16]> = row.get(1)?;
+        let actual = bytes.map(|bytes| EventId::from_u128(u128::from_be_bytes(bytes)));
+        if actual == Some(id) {
+            take(row)?;
+            return Ok(false);
+        }
+        must_have(row, key, actual.map(Key::id))?;
+        Ok(true)
+    })
+}
+
+fn read_stream(
+    connection: &Connection,
+    look: &Look<'_>,
+    stream: &str,
+    read: &Read,
+) -> Result<Vec<StoredEvent>, ReadError> {
     let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        events.push(event(row)?);
-    }
+    let (first, last) = match read.direction {
+        Direction::Forward => (read.from, u64::MAX),
+        Direction::Backward => (0, read.from),
+    };
+    let start = start(connection, look, stream, read)?;
+    let (low, high) = match read.direction {
+        Direction::Forward => (start, u64::MAX),
+        Direction::Backward => (0, start),
+    };
+    stream_rows(connection, look, stream, (low, high), read.direction, &mut |row, version| {
+        if (first..=last).contains(&version) {
+            events.push(event(row)?);
+        }
+        Ok(events.len() < read.limit)
+    })?;
     Ok(events)
 }
 
-fn read_named(connection: &Connection, id: EventId) -> Result<Vec<StoredEvent>, ReadError> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM event e WHERE id = ?1"))?;
-    let mut rows = statement.query([id.as_u128().to_be_bytes()])?;
-    rows.next()?.map(event).into_iter().collect()
-}
-
-/// A number of the port as SQLite compares it; `None` when nothing can be there.
-fn bound(from: u64, direction: Direction) -> Option<i64> {
-    match (i64::try_from(from), direction) {
-        (Ok(from), _) => Some(from),
-        (Err(_), Direction::Backward) => Some(i64::MAX),
-        (Err(_), Direction::Forward) => None,
+/// The position at which a read of a stream begins. Versions have no gap, so those behind the wanted one are counted from the newest.
+fn start(connection: &Connection, look: &Look<'_>, stream: &str, read: &Read) -> Result<u64, ReadError> {
+    let anywhere = match read.direction {
+        Direction::Forward => 0,
+        Direction::Backward => u64::MAX,
+    };
+    if (read.direction == Direction::Forward && read.from <= 1) || read.from >= i64::MAX.cast_unsigned() {
+        return Ok(anywhere);
+    }
+    let Some(newest) = newest_version(connection, look, stream)? else { return Ok(anywhere) };
+    let Some(mut behind) = newest.checked_sub(read.from).and_then(|behind| usize::try_from(behind).ok()) else {
+        return Ok(u64::MAX);
+    };
+    let mut candidates = look.candidates(Key::stream(stream), 0, u64::MAX, Direction::Backward);
+    loop {
+        let chunk = candidates.next()?;
+        if chunk.is_empty() {
+            return Ok(anywhere);
+        }
+        if let Some(position) = chunk.get(behind) {
+            // Another stream of the same key would have been counted with it.
+            let mut statement = connection.prepare_cached("SELECT stream, version FROM event WHERE position = ?1")?;
+            let mut rows = statement.query([signed(*position)])?;
+            let Some(row) = rows.next()? else { return Ok(anywhere) };
+            let is_it = text(row, 0, *position)? == stream && row.get::<_, i64>(1)?.cast_unsigned() == read.from;
+            return Ok(if is_it { *position } else { anywhere });
+        }
+        behind -= chunk.len();
     }
 }
 
-fn read_log(connection: &Connection, filter: &Filter, read: &Read) -> Result<Vec<StoredEvent>, ReadError> {
+/// The version of the newest event of the stream.
+pub(super) fn newest_version(connection: &Connection, look: &Look<'_>, stream: &str) -> Result<Option<u64>, ReadError> {
+    let mut newest = None;
+    stream_rows(connection, look, stream, (0, u64::MAX), Direction::Backward, &mut |_, version| {
+        newest = Some(version);
+        Ok(false)
+    })?;
+    Ok(newest)
+}
+
+/// Calls `take` with the rows of a stream and their versions, in order, until it says false.
+pub(super) fn stream_rows(
+    connection: &Connection,
+    look: &Look<'_>,
+    stream: &str,
+    (low, high): (u64, u64),
+    direction: Direction,
+    take: &mut dyn FnMut(&Row<'_>, u64) -> Result<bool, ReadError>,
+) -> Result<(), ReadError> {
+    let key = Key::stream(stream);
+    rows(connection, look.candidates(key, low, high, direction), direction, &mut |row| {
+        let position = row.get::<_, i64>(0)?.cast_unsigned();
+        let actual = text(row, 2, position)?;
+        if actual == stream {
+            return take(row, row.get::<_, i64>(3)?.cast_unsigned());
+        }
+        must_have(row, key, Some(Key::stream(actual)))?;
+        Ok(true)
+    })
+}
+
+fn read_log(
+    connection: &Connection,
+    look: &Look<'_>,
+    filter: &Filter,
+    read: &Read,
+) -> Result<Vec<StoredEvent>, ReadError> {
     let (first, last) = match read.direction {
         Direction::Forward => (read.from, u64::MAX),
         Direction::Backward => (0, read.from),
     };
     let mut found: BTreeMap<u64, StoredEvent> = BTreeMap::new();
     let mut nearest = None;
-    walk(connection, Walk { filter, first, last, direction: read.direction }, &mut |row| {
+    walk(connection, look, Walk { filter, first, last, direction: read.direction }, &mut |row| {
         // One criterion's first events may push out another's last; each walk ends where no more of its own can count.
         let is_beyond = |limit: u64| match read.direction {
             Direction::Forward => row.position > limit,
@@ -122,67 +213,132 @@ pub(super) struct Found<'r> {
 type Visit<'v> = &'v mut dyn FnMut(Found<'_>) -> Result<bool, ReadError>;
 
 /// Shows `visit` what is meant, each way of finding it in order, an event found twice twice. A visit that says false ends that way.
-pub(super) fn walk(connection: &Connection, walk: Walk<'_>, visit: Visit<'_>) -> Result<(), ReadError> {
-    let Some(first) = bound(walk.first, Direction::Forward) else { return Ok(()) };
-    let last = bound(walk.last, Direction::Backward).unwrap_or(i64::MAX);
+pub(super) fn walk(
+    connection: &Connection,
+    look: &Look<'_>,
+    walk: Walk<'_>,
+    visit: Visit<'_>,
+) -> Result<(), ReadError> {
     let everything = [Criteria::default()];
     let criteria = if walk.filter.any_of.is_empty() { &everything[..] } else { &walk.filter.any_of };
     for criteria in criteria {
-        for (source, key) in ways(criteria) {
-            along(connection, criteria, (source, key), (first, last), walk.direction, visit)?;
+        let ways = ways(criteria);
+        if ways.is_empty() {
+            let bounds = (walk.first, walk.last);
+            range(connection, bounds, walk.direction, &mut |row| show(row, criteria, None, visit))?;
+        }
+        for way in ways {
+            let candidates = look.candidates(way, walk.first, walk.last, walk.direction);
+            rows(connection, candidates, walk.direction, &mut |row| show(row, criteria, Some(way), visit))?;
         }
     }
     Ok(())
 }
 
-/// The tables and conditions that find a criterion's events, with the key of each.
-fn ways(criteria: &Criteria) -> Vec<(String, Option<&str>)> {
-    if let Some(tag) = criteria.tags.first() {
-        return vec![(
-            "tag t JOIN event e ON e.position = t.position WHERE t.tag = ?3 AND t.position".into(),
-            Some(tag),
-        )];
-    }
-    let (source, keys) = if !criteria.streams.is_empty() {
-        ("event e WHERE stream = ?3 AND e.position".to_owned(), &criteria.streams)
-    } else if !criteria.kinds.is_empty() {
-        ("event e WHERE kind = ?3 AND e.position".to_owned(), &criteria.kinds)
-    } else if !criteria.categories.is_empty() {
-        (format!("event e WHERE {CATEGORY} = ?3 AND e.position"), &criteria.categories)
-    } else {
-        return vec![("event e WHERE e.position".into(), None)];
-    };
-    keys.iter().map(|key| (source.clone(), Some(key.as_str()))).collect()
+/// All keys by which the filter's events are found.
+pub(super) fn keys_of(filter: &Filter) -> Vec<Key> {
+    filter.any_of.iter().flat_map(ways).collect()
 }
 
-fn along(
+/// The keys that find a criterion's events; none when every event may be one.
+fn ways(criteria: &Criteria) -> Vec<Key> {
+    if let Some(tag) = criteria.tags.first() {
+        vec![Key::tag(tag)]
+    } else if !criteria.streams.is_empty() {
+        criteria.streams.iter().map(|stream| Key::stream(stream)).collect()
+    } else if !criteria.kinds.is_empty() {
+        criteria.kinds.iter().map(|kind| Key::kind(kind)).collect()
+    } else {
+        criteria.categories.iter().map(|category| Key::category(category)).collect()
+    }
+}
+
+fn show(row: &Row<'_>, criteria: &Criteria, way: Option<Key>, visit: Visit<'_>) -> Result<bool, ReadError> {
+    let position = row.get::<_, i64>(0)?.cast_unsigned();
+    let (stream, kind) = (text(row, 2, position)?, text(row, 4, position)?);
+    let tags = if criteria.tags.is_empty() { Vec::new() } else { tags(row, position)? };
+    if criteria.fits(stream, kind, &tags) {
+        let version = row.get::<_, i64>(3)?.cast_unsigned();
+        return visit(Found { position, stream, version, row });
+    }
+    if let Some(way) = way {
+        let names = [Key::stream(stream), Key::kind(kind), Key::category(category(stream))].into_iter();
+        must_have(row, way, names.chain(tags.iter().map(|tag| Key::tag(tag))))?;
+    }
+    Ok(true)
+}
+
+/// An event that is none of what its key says must at least share the key; otherwise the row is not the one that was indexed.
+fn must_have(row: &Row<'_>, key: Key, actual: impl IntoIterator<Item = Key>) -> Result<(), ReadError> {
+    if actual.into_iter().any(|known| known == key) {
+        return Ok(());
+    }
+    let position = row.get::<_, i64>(0)?.cast_unsigned();
+    Err(bad(position, &"the index has it under another name than the event says"))
+}
+
+/// Shows the events at these positions, those that are still there, until `take` says false.
+fn rows(
     connection: &Connection,
-    criteria: &Criteria,
-    (source, key): (String, Option<&str>),
-    (first, last): (i64, i64),
+    mut candidates: Candidates<'_>,
     direction: Direction,
-    visit: Visit<'_>,
+    take: &mut dyn FnMut(&Row<'_>) -> Result<bool, ReadError>,
 ) -> Result<(), ReadError> {
+    loop {
+        let chunk = candidates.next()?;
+        let (Some(&a), Some(&b)) = (chunk.first(), chunk.last()) else { return Ok(()) };
+        let (low, high) = (a.min(b), a.max(b));
+        // Positions that lie close are cheaper in one go, with those between.
+        if high - low < 2 * chunk.len() as u64 {
+            let mut wanted = chunk.iter().peekable();
+            let mut is_done = false;
+            range(connection, (low, high), direction, &mut |row| {
+                let position = row.get::<_, i64>(0)?.cast_unsigned();
+                let is_before = |wanted: u64| match direction {
+                    Direction::Forward => wanted < position,
+                    Direction::Backward => wanted > position,
+                };
+                while wanted.next_if(|wanted| is_before(**wanted)).is_some() {}
+                if wanted.next_if_eq(&&position).is_some() {
+                    is_done = !take(row)?;
+                }
+                Ok(!is_done)
+            })?;
+            if is_done {
+                return Ok(());
+            }
+            continue;
+        }
+        let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM event WHERE position = ?1"))?;
+        for position in chunk {
+            let mut rows = statement.query([signed(position)])?;
+            if let Some(row) = rows.next()?
+                && !take(row)?
+            {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Shows the events from one position to another, until `take` says false.
+fn range(
+    connection: &Connection,
+    (first, last): (u64, u64),
+    direction: Direction,
+    take: &mut dyn FnMut(&Row<'_>) -> Result<bool, ReadError>,
+) -> Result<(), ReadError> {
+    let Ok(first) = i64::try_from(first) else { return Ok(()) };
+    let last = i64::try_from(last).unwrap_or(i64::MAX);
     let order = match direction {
         Direction::Forward => "ASC",
         Direction::Backward => "DESC",
     };
-    let by = if source.starts_with("tag") { "t.position" } else { "e.position" };
-    let sql = format!("SELECT {COLUMNS} FROM {source} BETWEEN ?1 AND ?2 ORDER BY {by} {order}");
+    let sql = format!("SELECT {COLUMNS} FROM event WHERE position BETWEEN ?1 AND ?2 ORDER BY position {order}");
     let mut statement = connection.prepare_cached(&sql)?;
-    let keys = [Value::Integer(first), Value::Integer(last)].into_iter();
-    let mut rows = statement.query(params_from_iter(keys.chain(key.map(|key| Value::Text(key.to_owned())))))?;
+    let mut rows = statement.query(params![first, last])?;
     while let Some(row) = rows.next()? {
-        let position = row.get::<_, i64>(0)?.cast_unsigned();
-        let text =
-            |at| row.get_ref(at).map_err(ReadError::from).and_then(|v| v.as_str().map_err(|e| bad(position, &e)));
-        let (stream, kind) = (text(2)?, text(4)?);
-        let tags = if criteria.tags.len() > 1 { tags(row, position)? } else { criteria.tags.clone() };
-        if !criteria.fits(stream, kind, &tags) {
-            continue;
-        }
-        let version = row.get::<_, i64>(3)?.cast_unsigned();
-        if !visit(Found { position, stream, version, row })? {
+        if !take(row)? {
             break;
         }
     }
@@ -191,6 +347,10 @@ fn along(
 
 fn bad(position: u64, reason: &impl ToString) -> ReadError {
     ReadError::Damaged { place: format!("event {position}"), reason: reason.to_string() }
+}
+
+fn text<'r>(row: &'r Row<'_>, at: usize, position: u64) -> Result<&'r str, ReadError> {
+    row.get_ref(at)?.as_str().map_err(|e| bad(position, &e))
 }
 
 fn tags(row: &Row<'_>, position: u64) -> Result<Vec<String>, ReadError> {

@@ -13,12 +13,13 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::checkpointer::Checkpointer;
 use super::error::{Action, damaged, from_io, from_sqlite};
+use super::find::{self, Finder, Folder};
 use super::journal::{bytes, lock, newest_position, signed};
 use super::lookup::SqliteLookup;
 use super::options::JournalOptions;
-use super::reader::SqliteReader;
+use super::reader::{ReadError, SqliteReader, in_directory};
 use super::schema;
-use super::store::insert;
+use super::store::{Gone, insert};
 use crate::packed::block::Block;
 use crate::plan::{Lookup, Step};
 
@@ -54,11 +55,18 @@ pub(crate) struct Entry<'c, 'b> {
 pub(crate) struct SqliteIndex {
     directory: PathBuf,
     options: JournalOptions,
-    connection: Connection,
-    checkpointer: Checkpointer,
+    database: Database,
     unfolded_bytes: u64,
     /// Held until the index is dropped or the process dies.
     lock: File,
+}
+
+#[derive(Debug)]
+struct Database {
+    connection: Connection,
+    finder: Finder,
+    folder: Folder,
+    checkpointer: Checkpointer,
 }
 
 impl SqliteIndex {
@@ -77,12 +85,10 @@ impl SqliteIndex {
             }
             opened => opened?,
         };
-        let (connection, checkpointer) = opened;
         let index = Self {
             directory: directory.to_owned(),
             options: options.clone(),
-            connection,
-            checkpointer,
+            database: opened,
             unfolded_bytes: 0,
             lock,
         };
@@ -100,11 +106,11 @@ impl SqliteIndex {
 
     /// An empty one in its place.
     pub(crate) fn emptied(self) -> Result<Self, JournalError> {
-        let Self { directory, options, connection, checkpointer, lock, .. } = self;
-        drop((connection, checkpointer));
+        let Self { directory, options, database, lock, .. } = self;
+        drop(database);
         remove(&directory)?;
-        let (connection, checkpointer) = connect(&directory, &options)?;
-        Ok(Self { directory, options, connection, checkpointer, unfolded_bytes: 0, lock })
+        let database = connect(&directory, &options)?;
+        Ok(Self { directory, options, database, unfolded_bytes: 0, lock })
     }
 
     /// How far it goes; nothing while it is empty.
@@ -125,35 +131,48 @@ impl SqliteIndex {
     }
 
     fn meta(&self, name: &str) -> Result<Option<i64>, JournalError> {
-        schema::meta(&self.connection, name).map_err(|e| from_sqlite(&self.directory, Action::Read, &e))
+        schema::meta(&self.database.connection, name).map_err(|e| from_sqlite(&self.directory, Action::Read, &e))
     }
 
     /// Repeats these commits, and so goes as far as the mark says.
     pub(crate) fn repeat(&mut self, entries: &[Entry<'_, '_>], mark: &Mark) -> Result<(), JournalError> {
-        let mut repeat = || -> rusqlite::Result<()> {
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let before = self.position()?;
+        let Database { connection, finder, folder, checkpointer } = &mut self.database;
+        folder.room()?;
+        entries.iter().for_each(|entry| folder.note(entry.steps));
+        let mut repeat = || -> Result<Gone, ReadError> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut gone = Gone::new();
             for entry in entries {
-                insert(&transaction, entry.blocks, entry.steps, entry.packets_end)?;
+                insert(&transaction, finder, entry.blocks, entry.steps, entry.packets_end, &mut gone)?;
             }
             set_mark(&transaction, mark)?;
-            transaction.commit()
+            transaction.commit()?;
+            Ok(gone)
         };
-        repeat().map_err(|e| from_sqlite(&self.directory, Action::Write, &e))?;
+        match repeat() {
+            Ok(gone) => folder.stored(gone),
+            Err(error) => {
+                folder.failed(before);
+                return Err(in_directory(&self.directory, Action::Write, error));
+            }
+        }
         self.unfolded_bytes += entries.iter().map(|entry| bytes(entry.blocks, entry.steps)).sum::<u64>();
         if self.unfolded_bytes >= self.options.checkpoint_bytes {
             self.unfolded_bytes = 0;
-            self.checkpointer.wake();
+            checkpointer.wake();
         }
         Ok(())
     }
 
     /// What a planner asks.
-    pub(crate) fn lookup(&self) -> impl Lookup {
-        SqliteLookup { directory: &self.directory, connection: &self.connection }
+    pub(crate) fn lookup(&mut self) -> impl Lookup {
+        let Database { connection, finder, .. } = &mut self.database;
+        SqliteLookup { directory: &self.directory, connection, finder }
     }
 
     pub(crate) fn position(&self) -> Result<u64, JournalError> {
-        newest_position(&self.connection).map_err(|e| from_sqlite(&self.directory, Action::Read, &e))
+        newest_position(&self.database.connection).map_err(|e| from_sqlite(&self.directory, Action::Read, &e))
     }
 
     pub(crate) fn lanes(&self) -> Result<Vec<LaneInfo>, JournalError> {
@@ -161,21 +180,23 @@ impl SqliteIndex {
     }
 
     pub(crate) fn reader(&self) -> Result<SqliteReader, JournalError> {
-        SqliteReader::open_read_only(&self.directory)
+        SqliteReader::open(&self.directory, self.database.finder.beside(&self.directory))
     }
 }
 
-fn connect(directory: &Path, options: &JournalOptions) -> Result<(Connection, Checkpointer), JournalError> {
+fn connect(directory: &Path, options: &JournalOptions) -> Result<Database, JournalError> {
     schema::create_if_absent(directory)?;
     let connection = schema::open_writer(directory, options)?;
-    let relaxed = connection.pragma_update(None, "synchronous", "normal");
-    relaxed.map_err(|e| from_sqlite(directory, Action::Write, &e))?;
-    Ok((connection, Checkpointer::start(directory)?))
+    let sqlite = |e| from_sqlite(directory, Action::Write, &e);
+    connection.pragma_update(None, "synchronous", "normal").map_err(sqlite)?;
+    let newest = newest_position(&connection).map_err(sqlite)?;
+    let (finder, folder) = find::open(directory, &connection, newest, options.index_events)?;
+    Ok(Database { connection, finder, folder, checkpointer: Checkpointer::start(directory)? })
 }
 
 /// Readers that have it open keep what they saw.
 fn remove(directory: &Path) -> Result<(), JournalError> {
-    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"].into_iter().chain(find::INDEX_FILES) {
         match fs::remove_file(directory.join(name)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(from_io(directory, Action::Write, &e)),
             _ => {}

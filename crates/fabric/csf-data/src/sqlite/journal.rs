@@ -9,9 +9,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::checkpointer::Checkpointer;
 use super::error::{Action, damaged, from_io, from_sqlite};
+use super::find::{self, Finder, Folder};
 use super::lookup::SqliteLookup;
 use super::options::JournalOptions;
-use super::reader::SqliteReader;
+use super::reader::{SqliteReader, in_directory};
 use super::schema;
 use super::store::store;
 use crate::packed::block::Block;
@@ -19,16 +20,18 @@ use crate::plan::{Planner, Step};
 
 /// What a block's row costs in the write-ahead file besides its content: half a page.
 const BLOCK_ROW_BYTES: usize = 4096;
-/// What an event's row and its index entries cost there besides its content.
-const EVENT_ROW_BYTES: usize = 256;
-/// What a commit costs there: the last page of the tables and of each of their indexes.
-const COMMIT_BYTES: u64 = 6 * 8192;
+/// What an event's row costs there besides its content.
+const EVENT_ROW_BYTES: usize = 128;
+/// What a commit costs there: the last page of the tables.
+const COMMIT_BYTES: u64 = 2 * 8192;
 
-/// The journal of a node in a directory: `journal.db`, its write-ahead files and `journal.lock`.
+/// The journal of a node in a directory: `journal.db`, its write-ahead files, `journal.lock` and the index of events, `index.db`.
 #[derive(Debug)]
 pub struct SqliteJournal {
     directory: PathBuf,
     connection: Connection,
+    finder: Finder,
+    folder: Folder,
     checkpointer: Checkpointer,
     checkpoint_bytes: u64,
     /// Bytes stored since the last checkpoint was asked for.
@@ -55,10 +58,13 @@ impl SqliteJournal {
         let sqlite = |e| from_sqlite(directory, Action::Write, &e);
         let position = newest_position(&connection).map_err(sqlite)?;
         let incarnation = next_incarnation(directory, &mut connection)?;
-        let lanes = SqliteReader::open_read_only(directory)?.lanes()?;
+        let (finder, folder) = find::open(directory, &connection, position, options.index_events)?;
+        let lanes = SqliteReader::open(directory, finder.beside(directory))?.lanes()?;
         Ok(Self {
             directory: directory.to_owned(),
             connection,
+            finder,
+            folder,
             checkpointer: Checkpointer::start(directory)?,
             checkpoint_bytes: options.checkpoint_bytes,
             unfolded_bytes: 0,
@@ -80,7 +86,7 @@ impl SqliteJournal {
     /// # Errors
     /// As [`SqliteReader::open_read_only`].
     pub fn sqlite_reader(&self) -> Result<SqliteReader, JournalError> {
-        SqliteReader::open_read_only(&self.directory)
+        SqliteReader::open(&self.directory, self.finder.beside(&self.directory))
     }
 }
 
@@ -89,16 +95,22 @@ impl Journal for SqliteJournal {
         if let Some(reason) = &self.unsynced {
             return Err(JournalError::Unsynced { directory: self.directory.clone(), reason: reason.clone() });
         }
-        let mut lookup = SqliteLookup { directory: &self.directory, connection: &self.connection };
-        let plan = self.planner.plan(&mut lookup, batch)?;
+        self.folder.room()?;
+        let Self { directory, connection, finder, .. } = self;
+        let plan = self.planner.plan(&mut SqliteLookup { directory, connection, finder }, batch)?;
         if !plan.is_empty() {
-            store(&mut self.connection, &plan).map_err(|e| {
-                let error = from_sqlite(&self.directory, Action::Write, &e);
-                if let JournalError::Unsynced { reason, .. } = &error {
-                    self.unsynced = Some(reason.clone());
+            self.folder.note(&plan.steps);
+            match store(connection, finder, &plan) {
+                Ok(gone) => self.folder.stored(gone),
+                Err(error) => {
+                    self.folder.failed(self.planner.position());
+                    let error = in_directory(directory, Action::Write, error);
+                    if let JournalError::Unsynced { reason, .. } = &error {
+                        self.unsynced = Some(reason.clone());
+                    }
+                    return Err(error);
                 }
-                error
-            })?;
+            }
         }
         self.unfolded_bytes += bytes(&plan.blocks, &plan.steps);
         if self.unfolded_bytes >= self.checkpoint_bytes {

@@ -7,7 +7,8 @@ use csf_core::port::{Direction, EventId, Filter, JournalError, StreamHead};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::error::{Action, from_sqlite};
-use super::events::{Walk, walk};
+use super::events::{Walk, keys_of, named_row, newest_version, walk};
+use super::find::{Finder, Key, Look};
 use super::journal::signed;
 use super::reader::{ReadError, in_directory};
 use crate::contiguity::LaneEnd;
@@ -17,6 +18,7 @@ use crate::plan::{Lookup, Place};
 pub(super) struct SqliteLookup<'j> {
     pub(super) directory: &'j Path,
     pub(super) connection: &'j Connection,
+    pub(super) finder: &'j mut Finder,
 }
 
 impl SqliteLookup<'_> {
@@ -24,17 +26,23 @@ impl SqliteLookup<'_> {
         ask(self.connection).map_err(|e| from_sqlite(self.directory, Action::Read, &e))
     }
 
-    fn place(&self, sql: &str, key: impl rusqlite::ToSql) -> Result<Option<Place>, JournalError> {
-        self.ask(|connection| connection.prepare_cached(sql)?.query_row([key], place).optional())
+    fn look<T>(
+        &mut self,
+        keys: &[Key],
+        ask: impl FnOnce(&Connection, &Look<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, JournalError> {
+        let looked = self.finder.look(self.connection, u64::MAX, keys);
+        looked.and_then(|look| ask(self.connection, &look)).map_err(|e| in_directory(self.directory, Action::Read, e))
     }
-}
-
-fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
-    Ok(Place { position: unsigned(row, 0)?, stream: row.get(1)?, version: unsigned(row, 2)?, kind: row.get(3)? })
 }
 
 fn unsigned(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(at)?.cast_unsigned())
+}
+
+/// From a row of position, id, stream, version and kind.
+fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+    Ok(Place { position: unsigned(row, 0)?, stream: row.get(2)?, version: unsigned(row, 3)?, kind: row.get(4)? })
 }
 
 impl Lookup for SqliteLookup<'_> {
@@ -48,16 +56,23 @@ impl Lookup for SqliteLookup<'_> {
     }
 
     fn head(&mut self, stream: &str) -> Result<StreamHead, JournalError> {
-        self.ask(|connection| head(connection, stream))
+        self.look(&[Key::stream(stream)], |connection, look| head(connection, look, stream))
     }
 
     fn named(&mut self, id: EventId) -> Result<Option<Place>, JournalError> {
-        let id = id.as_u128().to_be_bytes();
-        self.place("SELECT position, stream, version, kind FROM event WHERE id = ?1", id)
+        self.look(&[Key::id(id)], |connection, look| {
+            let mut named = None;
+            named_row(connection, look, id, &mut |row| {
+                named = Some(place(row)?);
+                Ok(())
+            })?;
+            Ok(named)
+        })
     }
 
     fn at(&mut self, position: u64) -> Result<Option<Place>, JournalError> {
-        self.place("SELECT position, stream, version, kind FROM event WHERE position = ?1", signed(position))
+        let sql = "SELECT position, id, stream, version, kind FROM event WHERE position = ?1";
+        self.ask(|connection| connection.prepare_cached(sql)?.query_row([signed(position)], place).optional())
     }
 
     fn newest(
@@ -68,26 +83,26 @@ impl Lookup for SqliteLookup<'_> {
     ) -> Result<Option<u64>, JournalError> {
         let mut newest = None;
         let from = Walk { filter, first: after.saturating_add(1), last: u64::MAX, direction: Direction::Backward };
-        let seen = walk(self.connection, from, &mut |found| {
-            let is_kept = !is_gone(found.stream, found.version);
-            if is_kept {
-                newest = newest.max(Some(found.position));
-            }
-            // The first that counts is the newest of its kind.
-            Ok(!is_kept)
-        });
-        seen.map_err(|e: ReadError| in_directory(self.directory, e))?;
+        self.look(&keys_of(filter), |connection, look| {
+            walk(connection, look, from, &mut |found| {
+                let is_kept = !is_gone(found.stream, found.version);
+                if is_kept {
+                    newest = newest.max(Some(found.position));
+                }
+                // The first that counts is the newest of its kind.
+                Ok(!is_kept)
+            })
+        })?;
         Ok(newest)
     }
 }
 
 /// What is known of a stream: what was written down when it changed, and its newest event.
-pub(super) fn head(connection: &Connection, stream: &str) -> rusqlite::Result<StreamHead> {
+pub(super) fn head(connection: &Connection, look: &Look<'_>, stream: &str) -> Result<StreamHead, ReadError> {
     let sql = "SELECT version, first, is_closed FROM stream WHERE stream = ?1";
     let changed =
         |row: &Row<'_>| Ok(StreamHead { version: unsigned(row, 0)?, first: unsigned(row, 1)?, is_closed: row.get(2)? });
     let changed = connection.prepare_cached(sql)?.query_row([stream], changed).optional()?.unwrap_or_default();
-    let sql = "SELECT coalesce(max(version), 0) FROM event WHERE stream = ?1";
-    let newest = connection.prepare_cached(sql)?.query_row([stream], |row| unsigned(row, 0))?;
+    let newest = newest_version(connection, look, stream)?.unwrap_or(0);
     Ok(StreamHead { version: changed.version.max(newest), ..changed })
 }

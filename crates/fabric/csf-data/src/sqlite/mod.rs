@@ -3,6 +3,7 @@
 mod checkpointer;
 mod error;
 mod events;
+mod find;
 #[cfg(feature = "jetstream")]
 mod index;
 mod journal;

@@ -11,6 +11,7 @@ use csf_core::{Incarnation, LaneId, MessageId, Stamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::{Action, damaged, from_sqlite};
+use super::find::{Finder, INDEX_FILES, Key};
 use super::journal::{newest_position, signed};
 use super::scan;
 use super::schema;
@@ -22,6 +23,7 @@ use crate::packed::unpack::BlockReader;
 pub struct SqliteReader {
     directory: PathBuf,
     connection: Connection,
+    finder: Finder,
 }
 
 /// A failed read, before it is told where.
@@ -37,9 +39,9 @@ impl From<rusqlite::Error> for ReadError {
 }
 
 /// The error as its caller sees it.
-pub(crate) fn in_directory(directory: &Path, error: ReadError) -> JournalError {
+pub(crate) fn in_directory(directory: &Path, action: Action, error: ReadError) -> JournalError {
     match error {
-        ReadError::Sqlite(e) => from_sqlite(directory, Action::Read, &e),
+        ReadError::Sqlite(e) => from_sqlite(directory, action, &e),
         ReadError::Damaged { place, reason } => damaged(directory, place, reason),
     }
 }
@@ -50,7 +52,11 @@ impl SqliteReader {
     /// # Errors
     /// [`JournalError::Storage`] when there is no journal, [`JournalError::NewerFormat`], [`JournalError::Damaged`].
     pub fn open_read_only(directory: &Path) -> Result<Self, JournalError> {
-        Ok(Self { directory: directory.to_owned(), connection: schema::open_reader(directory)? })
+        Self::open(directory, Finder::alone(directory))
+    }
+
+    pub(super) fn open(directory: &Path, finder: Finder) -> Result<Self, JournalError> {
+        Ok(Self { directory: directory.to_owned(), connection: schema::open_reader(directory)?, finder })
     }
 
     /// Number of the newest start on this journal; 0 before the first.
@@ -58,7 +64,7 @@ impl SqliteReader {
     /// # Errors
     /// [`JournalError`].
     pub fn incarnation(&mut self) -> Result<Incarnation, JournalError> {
-        let value = self.consistently(|connection| Ok(schema::meta(connection, "incarnation")?))?;
+        let value = self.consistently(|connection, _| Ok(schema::meta(connection, "incarnation")?))?;
         Ok(value.and_then(|v| Incarnation::try_from(v).ok()).unwrap_or(0))
     }
 
@@ -69,7 +75,7 @@ impl SqliteReader {
     /// [`JournalError`].
     pub fn position_at(&mut self, stamp: Stamp) -> Result<Option<u64>, JournalError> {
         let sql = "SELECT min(first_position) FROM block WHERE stamp_max >= ?1";
-        let read = |connection: &Connection| {
+        let read = |connection: &Connection, _: &mut Finder| {
             Ok(connection.prepare_cached(sql)?.query_row([signed(stamp.as_nanos())], |row| {
                 Ok(row.get::<_, Option<i64>>(0)?.map(i64::cast_unsigned))
             })?)
@@ -78,9 +84,14 @@ impl SqliteReader {
     }
 
     /// Runs `read` on one view of the database: a writer's commit in between is not seen.
-    fn consistently<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, JournalError> {
-        let result = self.connection.transaction().map_err(ReadError::from).and_then(|transaction| read(&transaction));
-        result.map_err(|e| in_directory(&self.directory, e))
+    fn consistently<T>(
+        &mut self,
+        read: impl FnOnce(&Connection, &mut Finder) -> Result<T, ReadError>,
+    ) -> Result<T, JournalError> {
+        let Self { directory, connection, finder } = self;
+        let transaction = connection.transaction().map_err(ReadError::from);
+        let result = transaction.and_then(|transaction| read(&transaction, finder));
+        result.map_err(|e| in_directory(directory, Action::Read, e))
     }
 }
 
@@ -94,29 +105,34 @@ impl JournalReader for SqliteReader {
     }
 
     fn scan(&mut self, scan: &Scan) -> Result<Vec<StoredPacket>, JournalError> {
-        self.consistently(|connection| scan::scan(connection, scan))
+        self.consistently(|connection, _| scan::scan(connection, scan))
     }
 
     fn lane(&mut self, lane: LaneId, from_seq: u64, limit: usize) -> Result<Vec<StoredPacket>, JournalError> {
-        self.consistently(|connection| read_lane(connection, lane, from_seq, limit))
+        self.consistently(|connection, _| read_lane(connection, lane, from_seq, limit))
     }
 
     fn lane_tail(&mut self, lane: LaneId, limit: usize) -> Result<Vec<StoredPacket>, JournalError> {
-        self.consistently(|connection| read_lane_tail(connection, lane, limit))
+        self.consistently(|connection, _| read_lane_tail(connection, lane, limit))
     }
 
     fn read(&mut self, read: &Read) -> Result<Page, JournalError> {
-        self.consistently(|connection| events::read(connection, read))
+        self.consistently(|connection, finder| events::read(connection, finder, read))
     }
 
     fn head(&mut self, stream: &str) -> Result<StreamHead, JournalError> {
-        self.consistently(|connection| Ok(lookup::head(connection, stream)?))
+        self.consistently(|connection, finder| {
+            let newest = newest_position(connection)?;
+            let look = finder.look(connection, newest, &[Key::stream(stream)])?;
+            lookup::head(connection, &look, stream)
+        })
     }
 
     fn size(&mut self) -> Result<JournalSize, JournalError> {
-        let position = self.consistently(|connection| Ok(newest_position(connection)?))?;
+        let position = self.consistently(|connection, _| Ok(newest_position(connection)?))?;
         let bytes_of = |name: &str| fs::metadata(self.directory.join(name)).map_or(0, |meta| meta.len());
-        let bytes = ["journal.db", "journal.db-wal", "journal.db-shm"].into_iter().map(bytes_of).sum();
+        let own = ["journal.db", "journal.db-wal", "journal.db-shm"];
+        let bytes = own.into_iter().chain(INDEX_FILES).map(bytes_of).sum();
         Ok(JournalSize { position, bytes })
     }
 }

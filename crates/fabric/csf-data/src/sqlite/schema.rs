@@ -8,19 +8,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use csf_core::port::JournalError;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::checkpointer::BACKSTOP;
 use super::error::{Action, damaged, from_io, from_sqlite};
-use super::events::CATEGORY;
 use super::options::JournalOptions;
 use super::reader::{ReadError, in_directory};
 use crate::checksum::checksum;
 
 /// The newest format this build reads and the one it writes.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 /// The oldest format that is read; a writer renews what is older, down to 1.
-const OLDEST: u32 = 2;
+const OLDEST: u32 = 3;
 /// `csfj`, in the database header, so that `file` and `sqlite3` can tell what it is.
 const APPLICATION_ID: u32 = 0x6373_666a;
 /// Larger than SQLite's default: a block of 64 KiB then has 8 overflow pages instead of 16.
@@ -50,10 +49,8 @@ CREATE INDEX block_by_position ON block (node, incarnation, lane, last_position)
 CREATE INDEX block_by_stamp ON block (stamp_max, stamp_min);
 ";
 
-/// The tables of events. An index ends with the position by itself: it is the row's number.
-fn event_tables() -> String {
-    format!(
-        "
+/// The tables of events. What finds them is elsewhere (`find`), so that a commit only ever grows a table at its end.
+const EVENT_TABLES: &str = "
 CREATE TABLE event (
   position INTEGER PRIMARY KEY,
   id       BLOB,
@@ -66,20 +63,22 @@ CREATE TABLE event (
   data     TEXT NOT NULL,
   checksum INTEGER NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX event_by_stream ON event (stream, version);
-CREATE UNIQUE INDEX event_by_id ON event (id) WHERE id IS NOT NULL;
-CREATE INDEX event_by_kind ON event (kind);
-CREATE INDEX event_by_category ON event ({CATEGORY});
-CREATE TABLE tag (tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position)) STRICT, WITHOUT ROWID;
 CREATE TABLE stream (
   stream    TEXT PRIMARY KEY,
   version   INTEGER NOT NULL,
   first     INTEGER NOT NULL,
   is_closed INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-"
-    )
-}
+";
+
+/// What format 2 had besides: its own indexes.
+const FORMAT_2_INDEXES: &str = "
+DROP INDEX event_by_stream;
+DROP INDEX event_by_id;
+DROP INDEX event_by_kind;
+DROP INDEX event_by_category;
+DROP TABLE tag;
+";
 
 /// Path of the database in a journal directory.
 pub(crate) fn database(directory: &Path) -> PathBuf {
@@ -113,7 +112,7 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
-    transaction.execute_batch(&event_tables())?;
+    transaction.execute_batch(EVENT_TABLES)?;
     transaction.execute("INSERT INTO meta VALUES ('format', ?1), ('incarnation', 0)", [FORMAT])?;
     transaction.commit()
 }
@@ -131,8 +130,8 @@ pub(crate) fn open_writer(directory: &Path, options: &JournalOptions) -> Result<
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = open(directory, flags)?;
     match check_format(directory, &connection) {
-        Err(JournalError::OlderFormat { .. }) => {
-            renew(&mut connection).map_err(|e| in_directory(directory, e))?;
+        Err(JournalError::OlderFormat { found, .. }) => {
+            renew(&mut connection, found).map_err(|e| in_directory(directory, Action::Write, e))?;
         }
         checked => checked?,
     }
@@ -192,11 +191,21 @@ fn open(directory: &Path, flags: OpenFlags) -> Result<Connection, JournalError> 
     connect().map_err(|e| from_sqlite(directory, Action::Read, &e))
 }
 
-/// Brings format 1 up to date: events get the columns they lacked. One transaction: it is done, or it was never begun.
-fn renew(connection: &mut Connection) -> Result<(), ReadError> {
+/// Brings an older format up to date. One transaction: it is done, or it was never begun.
+fn renew(connection: &mut Connection, found: u32) -> Result<(), ReadError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    match found {
+        1 => renew_format_1(&transaction)?,
+        _ => transaction.execute_batch(FORMAT_2_INDEXES)?,
+    }
+    transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'format'", [FORMAT])?;
+    Ok(transaction.commit()?)
+}
+
+/// Events get the columns they lacked.
+fn renew_format_1(transaction: &Transaction<'_>) -> Result<(), ReadError> {
     transaction.execute_batch("ALTER TABLE event RENAME TO event_1; DROP INDEX event_by_stream;")?;
-    transaction.execute_batch(&event_tables())?;
+    transaction.execute_batch(EVENT_TABLES)?;
     {
         let mut old = transaction
             .prepare("SELECT position, stream, version, kind, stamp, data, checksum FROM event_1 ORDER BY position")?;
@@ -214,9 +223,7 @@ fn renew(connection: &mut Connection) -> Result<(), ReadError> {
             new.execute(params![position, stream, version, kind, stamp, data, sum])?;
         }
     }
-    transaction.execute_batch("DROP TABLE event_1")?;
-    transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'format'", [FORMAT])?;
-    Ok(transaction.commit()?)
+    Ok(transaction.execute_batch("DROP TABLE event_1")?)
 }
 
 fn check_format(directory: &Path, connection: &Connection) -> Result<(), JournalError> {
