@@ -68,10 +68,11 @@ impl Options {
 
 /// Runs what the arguments ask for.
 pub fn run() -> Result<(), String> {
+    // Loads that are processes of their own.
     if let [_, command, folder, count] = &std::env::args().collect::<Vec<_>>()[..]
-        && command == suite::SLEEP
+        && let Some(load) = suite::process(command)
     {
-        return suite::sleep(Path::new(folder), count.parse().map_err(|e| format!("{count}: {e}"))?);
+        return load(Path::new(folder), count.parse().map_err(|e| format!("{count}: {e}"))?);
     }
     let options = Options::read()?;
     let experiments = match options.table.as_str() {

@@ -41,7 +41,14 @@ impl NatsServer {
     /// # Errors
     /// [`TestError::NotInstalled`], [`TestError::Server`], [`TestError::Io`].
     pub fn start(folder: &Path, configuration: &str) -> Result<Self, TestError> {
-        let program = program()?;
+        Self::start_program(program()?, folder, configuration)
+    }
+
+    /// Starts this program instead of the one that is installed.
+    ///
+    /// # Errors
+    /// As [`NatsServer::start`].
+    pub fn start_program(program: PathBuf, folder: &Path, configuration: &str) -> Result<Self, TestError> {
         let mut watchdog = Watchdog::start()?;
         fs::create_dir_all(folder).map_err(TestError::io(folder.display().to_string()))?;
         let file = folder.join("nats.conf");

@@ -36,7 +36,11 @@ impl Drop for Folder {
 }
 
 /// `callers` threads that each append `count / callers` times; `make` gives each its way to append.
-pub fn durable<A>(callers: usize, count: u64, make: impl Fn(usize) -> Result<A, Missing> + Sync) -> Result<Figures, Missing>
+pub fn durable<A>(
+    callers: usize,
+    count: u64,
+    make: impl Fn(usize) -> Result<A, Missing> + Sync,
+) -> Result<Figures, Missing>
 where
     A: FnMut(u64) -> Result<(), Missing>,
 {
@@ -71,6 +75,6 @@ where
     let samples: Vec<u64> = runs.into_iter().flat_map(|run| run.0).collect();
     let (appends, took) = (samples.len() as f64, until - from);
     let mut figures = latency(samples, took);
-    figures.insert(Metric::Rate, appends * 1e3 / (took as f64 * ns_per_tick()));
+    figures.insert(Metric::PerSecond, appends * 1e9 / (took as f64 * ns_per_tick()));
     Ok(figures)
 }

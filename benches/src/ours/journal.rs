@@ -1,4 +1,4 @@
-//! The log: shared by callers, on SQLite, and on nothing but a file.
+//! The log: shared by callers, on each store, and on nothing but a file.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,17 +8,21 @@ use csf_core::Stamp;
 use csf_core::port::{
     Appended, Batch, Durability, EventLog, Journal, JournalError, JournalReader, Json, NewEvent, Receipt,
 };
-use csf_data::{JournalOptions, SharedLog, SqliteJournal};
+use csf_data::{
+    JetStreamJournal, JetStreamOptions, JournalOptions, PostgresJournal, PostgresOptions, ServerSync, SharedLog,
+    SqliteJournal,
+};
 
 use crate::load::{EVENT_BYTES, Folder, Missing, durable};
+use crate::peer;
 use crate::stats::Figures;
 
 fn missing(error: impl std::fmt::Display) -> Missing {
     Missing(error.to_string())
 }
 
-/// An event whose content has [`EVENT_BYTES`].
-fn content() -> Json {
+/// An event's content of [`EVENT_BYTES`].
+pub fn content() -> Json {
     Json::of(&"x".repeat(EVENT_BYTES - 2)).expect("a text has a JSON form")
 }
 
@@ -39,6 +43,23 @@ fn append_on(log: Arc<SharedLog>, callers: usize, count: u64) -> Result<Figures,
 pub fn sqlite(callers: usize, count: u64) -> Result<Figures, Missing> {
     let folder = Folder::new("journal")?;
     let journal = SqliteJournal::open(folder.path(), &JournalOptions::default()).map_err(missing)?;
+    append_on(Arc::new(SharedLog::start(Box::new(journal)).map_err(missing)?), callers, count)
+}
+
+/// Appends on PostgreSQL, whose answers are as durable as it makes them: on disk.
+pub fn postgres(callers: usize, count: u64) -> Result<Figures, Missing> {
+    let server = peer::postgres::server()?;
+    let options = PostgresOptions::new(&peer::postgres::url(&server)).map_err(missing)?;
+    let journal = PostgresJournal::open(&options).map_err(missing)?;
+    append_on(Arc::new(SharedLog::start(Box::new(journal)).map_err(missing)?), callers, count)
+}
+
+/// Appends in JetStream, on a server that syncs before it answers.
+pub fn jetstream(callers: usize, count: u64) -> Result<Figures, Missing> {
+    let ((server, _folder), index) = (peer::jetstream::server()?, Folder::new("index")?);
+    let options = JetStreamOptions::new(format!("nats://{}", server.address()), "bench");
+    let options = JetStreamOptions { sync: ServerSync::Always, ..options };
+    let journal = JetStreamJournal::open(index.path(), &options).map_err(missing)?;
     append_on(Arc::new(SharedLog::start(Box::new(journal)).map_err(missing)?), callers, count)
 }
 

@@ -7,6 +7,8 @@ pub mod component;
 pub mod guard;
 pub mod journal;
 pub mod matching;
+pub mod reopen;
+pub mod replay;
 pub mod time;
 pub mod topics;
 pub mod workflow;

@@ -1,15 +1,18 @@
 //! The peers, one file each, at exact versions. Each does what its documentation recommends for speed.
 
 pub mod crossbeam;
+pub mod debian;
 pub mod disruptor;
 pub mod duroxide;
 pub mod erlang;
 pub mod flume;
 pub mod iceoryx2;
+pub mod jetstream;
 pub mod kameo;
 pub mod kanal;
 pub mod minstant;
 pub mod photon;
+pub mod postgres;
 pub mod process;
 pub mod quanta;
 pub mod ractor;

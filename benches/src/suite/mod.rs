@@ -17,14 +17,25 @@ mod stream;
 mod task;
 mod workflow;
 
+use std::path::Path;
+
 use crate::experiment::Experiment;
+use crate::ours::reopen;
 
 pub use floor::PREFIX as FLOORS;
 pub use growth::{Curve, curves, experiments as growth};
-pub use workflow::{SLEEP, sleep};
 
 /// Key of our bus.
 const BUS: &str = "csf-bus";
+
+/// A load that is a process of its own, by its command: it gets a folder and a count.
+pub fn process(command: &str) -> Option<fn(&Path, u64) -> Result<(), String>> {
+    match command {
+        workflow::SLEEP => Some(workflow::sleep),
+        reopen::FILL => Some(reopen::fill),
+        _ => None,
+    }
+}
 
 /// The bus's table.
 pub fn bus() -> Vec<Experiment> {
@@ -57,7 +68,7 @@ pub fn runtime() -> Vec<Experiment> {
 
 /// The log's table.
 pub fn journal() -> Vec<Experiment> {
-    vec![floor::counter(), journal::many(), journal::one()]
+    vec![floor::counter(), journal::many(), journal::one(), journal::replays(), journal::reopened()]
 }
 
 /// The workflows' table.

@@ -52,6 +52,13 @@ impl PostgresOptions {
         Ok(Self { config, schema: "csf".to_owned(), patience: PATIENCE })
     }
 
+    /// With this password.
+    #[must_use]
+    pub fn with_password(mut self, password: &str) -> Self {
+        self.config.password(password);
+        self
+    }
+
     /// In this schema: a small letter or `_`, then small letters, digits and `_`, at most 63, not beginning with `pg_`.
     ///
     /// # Errors

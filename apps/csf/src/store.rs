@@ -1,0 +1,194 @@
+//! Where a journal is: a directory, a schema of a PostgreSQL database, or a stream of NATS JetStream.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use csf_core::port::{Journal, JournalError, JournalReader};
+use csf_data::{
+    JetStreamJournal, JetStreamOptions, JournalOptions, PostgresJournal, PostgresOptions, PostgresReader, ServerSync,
+    SqliteJournal, SqliteReader,
+};
+
+use crate::failure::Failure;
+
+/// Copies of a stream: what JetStream takes.
+const REPLICAS_MAX: usize = 5;
+
+/// A journal's place, as `[node] journal` and `--journal` say it. Its words never hold a password.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    /// The embedded journal.
+    Directory(PathBuf),
+    /// A database.
+    PostgreSql { options: Box<PostgresOptions>, words: String },
+    /// A stream, with its index in a directory.
+    JetStream { options: Box<JetStreamOptions>, index: PathBuf, words: String },
+}
+
+impl Store {
+    /// Reads `text`: `postgresql://user@host/database?schema=NAME`, `nats://host,host/STREAM?replicas=3&sync=always`, or a directory.
+    /// `state` is where the index of a stream goes. Passwords come from the environment: `PGPASSWORD`, and `NATS_USER` with `NATS_PASSWORD`.
+    ///
+    /// # Errors
+    /// When it is a URL and cannot be read, or holds a password.
+    pub(crate) fn parse(text: &str, state: &Path) -> Result<Self, Failure> {
+        let Some((scheme, rest)) = text.split_once("://") else { return Ok(Self::Directory(PathBuf::from(text))) };
+        let (address, query) = rest.split_once('?').map_or((rest, ""), |(address, query)| (address, query));
+        if address.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+            let remedy = "set PGPASSWORD, or NATS_USER and NATS_PASSWORD, in the environment";
+            return Err(bad(scheme, &format!("it holds a password, which would be written down with the configuration; {remedy}")));
+        }
+        let query: Vec<(&str, &str)> = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .collect();
+        match scheme {
+            "postgresql" | "postgres" => postgresql(text, address, &query),
+            "nats" | "tls" => jetstream(scheme, address, &query, state),
+            other => {
+                let known = "postgresql://user@host/database, nats://host/STREAM, or a directory without `://`";
+                Err(bad(other, &format!("there is no such store; write {known}")))
+            }
+        }
+    }
+
+    /// Opens it for writing.
+    pub(crate) fn open(&self) -> Result<Box<dyn Journal>, JournalError> {
+        Ok(match self {
+            Self::Directory(directory) => Box::new(SqliteJournal::open(directory, &JournalOptions::default())?),
+            Self::PostgreSql { options, .. } => Box::new(PostgresJournal::open(options)?),
+            Self::JetStream { options, index, .. } => Box::new(JetStreamJournal::open(index, options)?),
+        })
+    }
+
+    /// Opens it for reading, beside a writer or without one. Of a stream, what its index on this machine has.
+    pub(crate) fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
+        Ok(match self {
+            Self::Directory(directory) | Self::JetStream { index: directory, .. } => {
+                Box::new(SqliteReader::open_read_only(directory)?)
+            }
+            Self::PostgreSql { options, .. } => Box::new(PostgresReader::open(options)?),
+        })
+    }
+
+    /// The directory that the node needs on this machine, if any.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(directory) | Self::JetStream { index: directory, .. } => Some(directory),
+            Self::PostgreSql { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => write!(f, "{}", directory.display()),
+            Self::PostgreSql { words, .. } | Self::JetStream { words, .. } => f.write_str(words),
+        }
+    }
+}
+
+fn bad(scheme: &str, reason: &str) -> Failure {
+    Failure::new("CSF-0104", format!("the journal {scheme}://… cannot be used: {reason}"))
+}
+
+fn postgresql(text: &str, address: &str, query: &[(&str, &str)]) -> Result<Store, Failure> {
+    let said = |error: JournalError| bad("postgresql", &error.to_string());
+    let schema = query.iter().find(|(key, _)| *key == "schema").map(|(_, value)| *value);
+    let others: Vec<String> =
+        query.iter().filter(|(key, _)| *key != "schema").map(|(key, value)| format!("{key}={value}")).collect();
+    let base = text.split_once('?').map_or(text, |(base, _)| base);
+    let url = if others.is_empty() { base.to_owned() } else { format!("{base}?{}", others.join("&")) };
+    let mut options = PostgresOptions::new(&url).map_err(said)?;
+    if let Some(schema) = schema {
+        options = options.in_schema(schema).map_err(said)?;
+    }
+    if let Some(password) = std::env::var_os("PGPASSWORD") {
+        options = options.with_password(&password.to_string_lossy());
+    }
+    let words = format!("postgresql://{address}?schema={}", schema.unwrap_or("csf"));
+    Ok(Store::PostgreSql { options: Box::new(options), words })
+}
+
+fn jetstream(scheme: &str, address: &str, query: &[(&str, &str)], state: &Path) -> Result<Store, Failure> {
+    let bad = |reason: &str| bad(scheme, reason);
+    let (hosts, stream) = address.split_once('/').unwrap_or((address, ""));
+    if hosts.is_empty() || stream.is_empty() {
+        return Err(bad("a server and a stream are wanted: nats://host:4222/STREAM"));
+    }
+    let login = match (std::env::var("NATS_USER"), std::env::var("NATS_PASSWORD")) {
+        (Ok(user), Ok(password)) => format!("{}:{}@", escaped(&user), escaped(&password)),
+        _ => String::new(),
+    };
+    let mut options = JetStreamOptions::new(format!("{scheme}://{login}{hosts}"), stream);
+    for (key, value) in query {
+        match (*key, *value) {
+            ("sync", "always") => options.sync = ServerSync::Always,
+            ("sync", "interval") => options.sync = ServerSync::Interval,
+            ("replicas", count) => {
+                let count = count.parse().ok().filter(|count| (1..=REPLICAS_MAX).contains(count));
+                let reason = format!("replicas are 1 to {REPLICAS_MAX}");
+                options.replicas = count.ok_or_else(|| bad(&reason))?;
+            }
+            (key, value) => {
+                let known = "sync=always, sync=interval and replicas=N";
+                return Err(bad(&format!("`{key}={value}` means nothing here; there are {known}")));
+            }
+        }
+    }
+    let words = format!("{scheme}://{address}");
+    Ok(Store::JetStream { options: Box::new(options), index: state.join("jetstream").join(stream), words })
+}
+
+/// As a URL has it (RFC 3986, section 2.1).
+fn escaped(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Store, Failure> {
+        Store::parse(text, Path::new("/state"))
+    }
+
+    #[test]
+    fn each_store_has_its_words() {
+        for (text, words) in [
+            ("/var/lib/csf", "/var/lib/csf"),
+            ("postgresql://csf@db:5432/flight", "postgresql://csf@db:5432/flight?schema=csf"),
+            ("postgres://csf@db/flight?schema=left&sslmode=disable", "postgresql://csf@db/flight?schema=left"),
+            ("nats://a:4222,b:4222/left?replicas=3&sync=always", "nats://a:4222,b:4222/left"),
+        ] {
+            assert_eq!(parse(text).unwrap().to_string(), words);
+        }
+        let Store::JetStream { options, index, .. } = parse("nats://a/left?replicas=3&sync=always").unwrap() else {
+            panic!("a stream");
+        };
+        assert_eq!((options.replicas, options.sync, index), (3, ServerSync::Always, "/state/jetstream/left".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_without_its_password() {
+        for (text, reason) in [
+            ("postgresql://csf:hunter2@db/flight", "PGPASSWORD"),
+            ("nats://csf:hunter2@a/left", "NATS_PASSWORD"),
+            ("redis://a/0", "no such store"),
+            ("nats://a", "a stream are wanted"),
+            ("nats://a/left?replicas=9", "1 to 5"),
+            ("nats://a/left?sink=always", "`sink=always`"),
+            ("postgresql://csf@db/flight?schema=Left", "is no name of a schema"),
+            ("postgresql://", "cannot be"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(reason) && !error.contains("hunter2"), "{text}: {error}");
+        }
+    }
+}
