@@ -5,6 +5,7 @@ mod activities;
 mod crashes;
 mod durable;
 mod replay;
+mod reset;
 
 use std::sync::Arc;
 
