@@ -13,6 +13,7 @@ mod failure;
 mod history;
 mod options;
 mod run;
+pub mod task;
 
 pub use activity::{ActivityContext, ActivityKey};
 pub use definition::{Activity, Workflow};

@@ -6,6 +6,7 @@ mod crashes;
 mod durable;
 mod replay;
 mod reset;
+mod tasks;
 
 use std::sync::Arc;
 
