@@ -352,6 +352,12 @@ impl Engine {
         Ok(summary)
     }
 
+    /// Names of the workflows that are registered.
+    #[must_use]
+    pub fn workflows(&self) -> Vec<&str> {
+        self.shared.workflows.keys().map(String::as_str).collect()
+    }
+
     /// All runs, oldest first.
     ///
     /// # Errors
