@@ -133,6 +133,7 @@ fn workflow_routes() -> Router<Api> {
         .route("/api/v1/tasks/{id}/heartbeat", post(tasks::heartbeat))
         .route("/api/v1/tasks/{id}/complete", post(tasks::complete))
         .route("/api/v1/tasks/{id}/fail", post(tasks::fail))
+        .route("/api/v1/tasks/{id}/release", post(tasks::release))
 }
 
 /// Turns good once and stays so.

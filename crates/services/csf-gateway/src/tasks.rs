@@ -146,11 +146,12 @@ pub(crate) async fn poll(State(api): State<Api>, asked: Result<Json<Polling>, Js
     }
     let wait = Duration::from_millis(asked.wait_ms);
     let mut stopping = api.node.shutdown_signal();
+    let desk = api.desk()?;
     // Whoever waits for nothing keeps no stop waiting.
     let taken = tokio::select! {
         biased;
         _ = stopping.wait_for(Option::is_some) => return Err(Refusal::not_accepting(api.node.state())),
-        taken = api.desk()?.poll(&asked.agent, &asked.kinds, asked.max, wait) => taken,
+        taken = desk.poll(&asked.agent, &asked.kinds, asked.max, wait) => taken,
     };
     json_answer(&json!({ "tasks": taken.map_err(|error| refusal(&error))? }))
 }
@@ -217,5 +218,24 @@ pub(crate) async fn fail(
     let _work = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
     let given = api.desk()?.fail(&id, &asked.token, &asked.reason, asked.is_final).await;
     given.map_err(|error| refusal(&error))?;
+    json_answer(&json!({ "id": id }))
+}
+
+/// What an agent gives back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Releasing {
+    token: String,
+}
+
+/// `POST /api/v1/tasks/{id}/release`
+pub(crate) async fn release(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    asked: Result<Json<Releasing>, JsonRejection>,
+) -> Answer {
+    let asked = body(asked, "send {\"token\": …}")?;
+    let _work = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
+    api.desk()?.release(&id, &asked.token).await.map_err(|error| refusal(&error))?;
     json_answer(&json!({ "id": id }))
 }

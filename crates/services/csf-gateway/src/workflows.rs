@@ -1,6 +1,6 @@
 //! Workflow runs: what there is, what happened to them, and what they are told.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,6 +14,7 @@ use csf_workflow::{Engine, HistoryEntry, RunStatus, RunSummary, StartOptions, Wo
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::answer::{Answer, Refusal, json_answer};
 use crate::events::refusal as log_refusal;
@@ -27,42 +28,53 @@ pub(crate) const AUTHOR: &str = "api";
 
 /// The engine of a node and its desk for tasks, once they are open. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Workflows(Arc<OnceLock<(Engine, TaskDesk)>>);
+pub struct Workflows(Arc<watch::Sender<Option<(Engine, TaskDesk)>>>);
 
 impl Workflows {
     /// Name of the subsystem that opens them; the API starts after it and stops before it.
     pub const SUBSYSTEM: &'static str = "workflows";
 
-    /// From now on there are these; a second call changes nothing.
+    /// From now on there are these.
     pub fn open(&self, engine: Engine, desk: TaskDesk) {
-        let _ = self.0.set((engine, desk));
+        self.0.send_replace(Some((engine, desk)));
     }
 
-    /// The engine, once it is open.
+    /// Lets go of them; what was open.
     #[must_use]
-    pub fn engine(&self) -> Option<&Engine> {
-        self.0.get().map(|(engine, _)| engine)
+    pub fn close(&self) -> Option<(Engine, TaskDesk)> {
+        self.0.send_replace(None)
     }
 
-    /// The desk, once it is open.
-    #[must_use]
-    pub fn desk(&self) -> Option<&TaskDesk> {
-        self.0.get().map(|(_, desk)| desk)
+    /// The desk, as soon as it is open. Cancel safe.
+    pub async fn desk(&self) -> TaskDesk {
+        let mut open = self.0.subscribe();
+        loop {
+            if let Some((_, desk)) = &*open.borrow_and_update() {
+                return desk.clone();
+            }
+            if open.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 
 impl Api {
-    pub(crate) fn engine(&self) -> Result<&Engine, Refusal> {
-        self.workflows.as_ref().and_then(Workflows::engine).ok_or_else(none_here)
+    fn open_workflows(&self) -> Result<(Engine, TaskDesk), Refusal> {
+        let open = self.workflows.as_ref().and_then(|workflows| workflows.0.borrow().clone());
+        open.ok_or_else(|| {
+            let help = "ask a node that `csf up` started";
+            Refusal::new(StatusCode::NOT_FOUND, "CSF-0313", "this node runs no workflows", help)
+        })
     }
 
-    pub(crate) fn desk(&self) -> Result<&TaskDesk, Refusal> {
-        self.workflows.as_ref().and_then(Workflows::desk).ok_or_else(none_here)
+    pub(crate) fn engine(&self) -> Result<Engine, Refusal> {
+        Ok(self.open_workflows()?.0)
     }
-}
 
-fn none_here() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "CSF-0313", "this node runs no workflows", "ask a node that `csf up` started")
+    pub(crate) fn desk(&self) -> Result<TaskDesk, Refusal> {
+        Ok(self.open_workflows()?.1)
+    }
 }
 
 /// The body of a request, or what is wrong with it.
@@ -157,14 +169,15 @@ pub(crate) async fn list(State(api): State<Api>, Query(wanted): Query<Wanted>) -
     if limit == 0 || limit > MOST_RUNS {
         return Err(Refusal::query(format!("limit = {limit} is outside 1..={MOST_RUNS}")));
     }
-    let runs = api.engine()?.list().await.map_err(|error| refusal(&error))?;
+    let engine = api.engine()?;
+    let runs = engine.list().await.map_err(|error| refusal(&error))?;
     let fits = |run: &&RunSummary| {
         wanted.status.as_deref().is_none_or(|status| status == status_of(run))
             && wanted.workflow.as_ref().is_none_or(|workflow| *workflow == run.workflow)
     };
     let fitting: Vec<&RunSummary> = runs.iter().filter(fits).collect();
     let shown: Vec<Value> = fitting.iter().rev().take(limit).map(|run| plain(run)).collect::<Result<_, _>>()?;
-    json_answer(&json!({ "runs": shown, "total": fitting.len(), "workflows": api.engine()?.workflows() }))
+    json_answer(&json!({ "runs": shown, "total": fitting.len(), "workflows": engine.workflows() }))
 }
 
 /// What a run is started from.
@@ -213,7 +226,7 @@ pub(crate) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Answ
     let engine = api.engine()?;
     match engine.describe(&id).await {
         Ok(run) => json_answer(&plain(&run)?),
-        Err(error) => Err(refusal_of(engine, error).await),
+        Err(error) => Err(refusal_of(&engine, error).await),
     }
 }
 
@@ -226,7 +239,7 @@ pub(crate) async fn history(State(api): State<Api>, Path(id): Path<String>) -> A
             let entries: Vec<Value> = history.iter().map(entry).collect::<Result<_, _>>()?;
             json_answer(&json!({ "id": id, "entries": entries }))
         }
-        Err(error) => Err(refusal_of(engine, error).await),
+        Err(error) => Err(refusal_of(&engine, error).await),
     }
 }
 
@@ -239,7 +252,7 @@ pub(crate) async fn diff(State(api): State<Api>, Path(id): Path<String>) -> Answ
             let (event, expected, got) = (reason.event, &reason.expected, &reason.got);
             json_answer(&json!({ "id": id, "fits": false, "entry": event, "expected": expected, "got": got }))
         }
-        Err(error) => Err(refusal_of(engine, error).await),
+        Err(error) => Err(refusal_of(&engine, error).await),
     }
 }
 
@@ -283,7 +296,7 @@ pub(crate) async fn query(
     let engine = api.engine()?;
     match engine.query::<_, Value>(&id, &asked.name, &asked.input).await {
         Ok(answer) => json_answer(&json!({ "answer": answer })),
-        Err(error) => Err(refusal_of(engine, error).await),
+        Err(error) => Err(refusal_of(&engine, error).await),
     }
 }
 
@@ -340,8 +353,8 @@ async fn done(
 ) -> Result<Response, Refusal> {
     let _work = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
     let engine = api.engine()?;
-    if let Err(error) = act(engine).await {
-        return Err(refusal_of(engine, error).await);
+    if let Err(error) = act(&engine).await {
+        return Err(refusal_of(&engine, error).await);
     }
     let run = engine.describe(id).await.map_err(|error| refusal(&error))?;
     if run.workflow == TASK_WORKFLOW {

@@ -26,6 +26,12 @@ pub enum TaskError {
         /// Who has the task now.
         reason: String,
     },
+    /// The agent cannot work at all; the task that it had was released.
+    #[error("the agent cannot work: {reason}")]
+    Unable {
+        /// Why.
+        reason: String,
+    },
     /// The engine failed.
     #[error(transparent)]
     Workflow(#[from] WorkflowError),

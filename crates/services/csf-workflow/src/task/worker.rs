@@ -20,6 +20,8 @@ pub enum TaskOutcome {
     Retry(String),
     /// It is not, and no other agent would do better.
     Failed(String),
+    /// The agent cannot work any more, on whatever task: this one is released, and the agent ends.
+    Unable(String),
 }
 
 /// A task in the hands of code in this process.
@@ -41,8 +43,11 @@ impl TaskContext {
 }
 
 impl TaskDesk {
-    /// Serves as an agent, one task at a time, until the desk is closed. While `work` runs, the agent is heard of; when the task is no longer its
+    /// Serves as an agent, one task at a time, until the desk is closed or the agent is [`TaskOutcome::Unable`]. While `work` runs, the agent is heard of; when the task is no longer its
     /// own, `work` is dropped. Dropped itself, it leaves a task to its lease.
+    ///
+    /// # Errors
+    /// [`TaskError::Bad`], [`TaskError::Unable`].
     pub async fn serve<F>(
         &self,
         agent: &str,
@@ -67,8 +72,12 @@ impl TaskDesk {
             }
             for lease in taken {
                 let context = TaskContext { lease: lease.clone(), desk: self.clone() };
-                if let Err(error) = self.serve_one(&lease, work(context)).await {
-                    tracing::warn!(agent, task = lease.id, %error, "what an agent has done does not count");
+                match self.serve_one(&lease, work(context)).await {
+                    Ok(()) => {}
+                    Err(error @ TaskError::Unable { .. }) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(agent, task = lease.id, %error, "what an agent has done does not count")
+                    }
                 }
             }
         }
@@ -94,6 +103,11 @@ impl TaskDesk {
                 TaskOutcome::Done(output) => self.complete(id, token, output.clone()).await,
                 TaskOutcome::Retry(reason) => self.fail(id, token, reason, false).await,
                 TaskOutcome::Failed(reason) => self.fail(id, token, reason, true).await,
+                TaskOutcome::Unable(reason) => {
+                    // Otherwise its lease ends.
+                    _ = self.release(id, token).await;
+                    return Err(TaskError::Unable { reason: reason.clone() });
+                }
             };
             match handed {
                 // The journal may mend while the lease lasts.
