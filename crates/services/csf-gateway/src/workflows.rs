@@ -176,7 +176,7 @@ pub(crate) async fn list(State(api): State<Api>, Query(wanted): Query<Wanted>) -
             && wanted.workflow.as_ref().is_none_or(|workflow| *workflow == run.workflow)
     };
     let fitting: Vec<&RunSummary> = runs.iter().filter(fits).collect();
-    let shown: Vec<Value> = fitting.iter().rev().take(limit).map(|run| plain(run)).collect::<Result<_, _>>()?;
+    let shown: Vec<Value> = fitting.iter().rev().take(limit).map(plain).collect::<Result<_, _>>()?;
     json_answer(&json!({ "runs": shown, "total": fitting.len(), "workflows": engine.workflows() }))
 }
 
