@@ -12,6 +12,7 @@ mod error;
 mod failure;
 mod history;
 mod options;
+pub mod orchestrate;
 mod run;
 pub mod task;
 

@@ -4,6 +4,7 @@
 mod activities;
 mod crashes;
 mod durable;
+mod orchestrate;
 mod replay;
 mod reset;
 mod tasks;
