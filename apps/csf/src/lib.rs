@@ -4,6 +4,7 @@
 //! A project made by `csf new` calls [`main_with`] with its pack and has every command for it.
 #![expect(clippy::print_stdout, reason = "the binary is the one place that prints")]
 
+mod agent;
 mod bench;
 mod cli;
 mod client;
@@ -19,18 +20,38 @@ mod paths;
 mod reload;
 mod sim;
 mod summary;
+mod workflows;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 pub use csf_runtime::Pack;
+pub use csf_workflow::{Activity, Workflow};
+
+/// What a project of one's own adds to the binary.
+#[derive(Default)]
+pub struct Extensions {
+    /// Domains.
+    pub packs: Vec<Box<dyn Pack>>,
+    /// Durable workflows that every node runs. The name `agent-task` is taken.
+    pub workflows: Vec<Workflow>,
+    /// What they do in the world.
+    pub activities: Vec<Activity>,
+}
 
 /// Runs the command line with the built-in packs and `own` ones.
 #[must_use]
 pub fn main_with(own: Vec<Box<dyn Pack>>) -> ExitCode {
+    main_extended(Extensions { packs: own, ..Extensions::default() })
+}
+
+/// Runs the command line with what is built in and all of this.
+#[must_use]
+pub fn main_extended(own: Extensions) -> ExitCode {
     let started = paths::process_start();
     logging::begin();
-    packs::add(own);
+    packs::add(own.packs);
+    workflows::add(own.workflows, own.activities);
     let cli = cli::Cli::parse();
     let outcome = logging::configure(&cli).and_then(|()| commands::run(cli.command, started));
     // A node that never came to its configuration says here what it said until then.

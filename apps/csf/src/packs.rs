@@ -8,7 +8,7 @@ static OWN: OnceLock<Vec<Box<dyn Pack>>> = OnceLock::new();
 
 /// The built-in packs. `cargo xtask new-pack` adds a line here and its twin in `Cargo.toml`.
 fn built_in() -> Vec<Box<dyn Pack>> {
-    vec![Box::new(csf_avionics::Avionics), Box::new(csf_host::Host)]
+    vec![Box::new(csf_avionics::Avionics), Box::new(csf_host::Host), Box::new(crate::agent::Tasks)]
 }
 
 /// Adds the packs of a project of one's own; later calls change nothing.

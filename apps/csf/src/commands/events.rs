@@ -6,10 +6,9 @@ use csf_core::port::{Criteria, ExpectedVersion, Filter, JournalReader, Read, Sto
 use serde_json::{Value, json};
 
 use super::follow::clock_time;
-use super::{Outcome, print_json};
+use super::{Outcome, json_argument, print_json};
 use crate::cli::{EventsAction, EventsAppend, EventsHead, EventsLs};
 use crate::client::{Client, encode};
-use crate::diagnostic::Failure;
 use crate::node;
 
 pub(crate) fn run(action: &EventsAction) -> Outcome {
@@ -128,13 +127,7 @@ fn head(args: &EventsHead) -> Outcome {
 }
 
 fn append(args: &EventsAppend) -> Outcome {
-    let text = match args.data.as_str() {
-        "-" => std::io::read_to_string(std::io::stdin())
-            .map_err(|e| Failure::new("CSF-0305", format!("stdin cannot be read: {e}")))?,
-        text => text.to_owned(),
-    };
-    let data: Value =
-        serde_json::from_str(&text).map_err(|e| Failure::new("CSF-0305", format!("the content is no JSON: {e}")))?;
+    let data = json_argument("content", &args.data)?;
     let expected = match args.expected {
         ExpectedVersion::Exactly(version) => json!({ "exactly": version }),
         other => json!(other),

@@ -21,9 +21,10 @@ const PAGES: &[(&str, &str)] = pages![
     "CSF-0119", "CSF-0120", "CSF-0121", "CSF-0122", "CSF-0201", "CSF-0202", "CSF-0203", "CSF-0204", "CSF-0205",
     "CSF-0206", "CSF-0207", "CSF-0208", "CSF-0209", "CSF-0210", "CSF-0211", "CSF-0212", "CSF-0213", "CSF-0214",
     "CSF-0215", "CSF-0216", "CSF-0217", "CSF-0220", "CSF-0299", "CSF-0301", "CSF-0302", "CSF-0303", "CSF-0304",
-    "CSF-0305", "CSF-0306", "CSF-0307", "CSF-0308", "CSF-0309", "CSF-0310", "CSF-0311", "CSF-0312", "CSF-0401",
-    "CSF-0402", "CSF-0403", "CSF-0404", "CSF-0405", "CSF-0501", "CSF-0601", "CSF-0602", "CSF-0603", "CSF-0701",
-    "CSF-0702", "CSF-0703", "CSF-0704", "CSF-0705", "CSF-0706", "CSF-0707", "CSF-0708",
+    "CSF-0305", "CSF-0306", "CSF-0307", "CSF-0308", "CSF-0309", "CSF-0310", "CSF-0311", "CSF-0312", "CSF-0313",
+    "CSF-0314", "CSF-0315", "CSF-0316", "CSF-0401", "CSF-0402", "CSF-0403", "CSF-0404", "CSF-0405", "CSF-0501",
+    "CSF-0601", "CSF-0602", "CSF-0603", "CSF-0701", "CSF-0702", "CSF-0703", "CSF-0704", "CSF-0705", "CSF-0706",
+    "CSF-0707", "CSF-0708",
 ];
 
 /// The static form of a code that a node sent; empty when this build does not know it.

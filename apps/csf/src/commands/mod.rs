@@ -15,10 +15,12 @@ mod reload;
 mod replay;
 mod sim;
 mod status;
+mod task;
 mod top;
 mod topology;
 mod up;
 mod why;
+mod workflow;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,8 @@ pub(crate) fn run(command: Command, started: Stamp) -> Outcome {
         Command::Registry(args) => registry::run(&args.action),
         Command::Events(args) => events::run(&args.action),
         Command::Dlq(args) => dlq::run(&args.action),
+        Command::Workflow(args) => workflow::run(&args.action),
+        Command::Task(args) => task::run(&args.action),
         Command::Pub(args) => publish::run(&args),
         Command::Sub(args) => follow::sub(&args, None),
         Command::Tap(args) => follow::sub(&args.sub, args.filter.as_deref()),
@@ -78,6 +82,16 @@ pub(crate) fn print_json(value: &impl serde::Serialize) -> Outcome {
     let text = serde_json::to_string(value).map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
     println!("{text}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// JSON from an argument, or from stdin for `-`.
+pub(crate) fn json_argument(what: &str, text: &str) -> Result<serde_json::Value, Failure> {
+    let text = match text {
+        "-" => std::io::read_to_string(std::io::stdin())
+            .map_err(|e| Failure::new("CSF-0305", format!("stdin cannot be read: {e}")))?,
+        text => text.to_owned(),
+    };
+    serde_json::from_str(&text).map_err(|e| Failure::new("CSF-0305", format!("the {what} is no JSON: {e}")))
 }
 
 /// Nanoseconds as people read them.

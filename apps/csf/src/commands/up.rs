@@ -25,7 +25,7 @@ use crate::client::NodeFile;
 use crate::diagnostic::Failure;
 use crate::node::{self, Start};
 use crate::summary::{Flown, Summary};
-use crate::{demo, fault, interrupts, packs, paths, reload};
+use crate::{demo, fault, interrupts, packs, paths, reload, workflows};
 
 /// Runs of the flight that `speed_factor` is the median of.
 const TIMED_RUNS: usize = 5;
@@ -187,6 +187,8 @@ impl Session {
         if let Some(listen) = listen {
             check_address(listen)?;
             let bound = Gateway::bind(listen, access.clone()).map_err(|e| Failure::new("CSF-0201", e.to_string()))?;
+            let bound = bound.with_workflows(workflows::open_ones());
+            attachments.push(Box::new(workflows::attach));
             address = Some(bound.address());
             front = Some(bound.front());
             attachments.push(Box::new(move |node| bound.attach(node)));

@@ -14,4 +14,5 @@ mod logging;
 mod reload;
 mod schema;
 mod scratch;
+mod tasks;
 mod world;

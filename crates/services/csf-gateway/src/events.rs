@@ -161,6 +161,11 @@ pub(crate) async fn append(
     })?;
     // Held until the answer is made: a stop waits for it.
     let _work = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
+    if stream.split_once('-').is_some_and(|(category, _)| category == csf_workflow::WORKFLOW_CATEGORY) {
+        let message = format!("stream `{stream}` is the history of a workflow run");
+        let help = "POST /api/v1/workflows/{id}/signal (`csf workflow signal`) tells a run something";
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "CSF-0305", message, help));
+    }
     let stamp = api.node.now();
     let event = |new: Appended| {
         let author = Some(new.author.unwrap_or_else(|| AUTHOR.to_owned()));
@@ -183,7 +188,7 @@ pub(crate) async fn append(
     Ok((status, Json(receipt)).into_response())
 }
 
-fn refusal(error: &LogError) -> Refusal {
+pub(crate) fn refusal(error: &LogError) -> Refusal {
     match error {
         LogError::Journal(error) => Refusal::journal(error),
         LogError::Refused(Refused::BadName { .. } | Refused::TooLarge { .. } | Refused::Reserved { .. }) => {

@@ -14,9 +14,12 @@ mod pattern;
 mod routes;
 mod server;
 mod subscribe;
+mod tasks;
+mod workflows;
 
 pub use access::Access;
 pub use filter::{Filter, FilterError};
 pub use front::Front;
 pub use pattern::Pattern;
 pub use server::{BoundGateway, Gateway, GatewayError};
+pub use workflows::Workflows;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use csf_bus::EdgeError;
 use csf_core::port::{JournalError, JournalReader, LaneInfo, Scan, StoredPacket};
@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::access::Access;
 use crate::answer::{Answer, Refusal, json_answer};
-use crate::{configuration, console, events, subscribe};
+use crate::workflows::Workflows;
+use crate::{configuration, console, events, subscribe, tasks, workflows};
 
 /// Largest request body, bytes.
 const MOST_BODY: usize = 1 << 20;
@@ -33,6 +34,8 @@ const MOST_EFFECTS: usize = 32;
 pub(crate) struct Api {
     pub(crate) node: Arc<Node>,
     pub(crate) access: Access,
+    /// Where the node runs any.
+    pub(crate) workflows: Option<Workflows>,
     /// Turns true when the API stops: streams end then, since nothing else ends them.
     pub(crate) stop: tokio::sync::watch::Receiver<bool>,
 }
@@ -85,7 +88,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/health", get(health))
         .route("/api/v1/health/history", get(health_history))
         .route("/api/v1/topics", get(topics))
-        .route("/api/v1/topics/{topic}", axum::routing::post(publish))
+        .route("/api/v1/topics/{topic}", post(publish))
         .route("/api/v1/topics/{topic}/schema", get(schema))
         .route("/api/v1/topics/{topic}/last", get(last))
         .route("/api/v1/topics/{topic}/history", get(history))
@@ -93,13 +96,14 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/components", get(components))
         .route("/api/v1/supervision", get(supervision))
         .route("/api/v1/configuration", get(configuration::show))
-        .route("/api/v1/configuration/reload", axum::routing::post(configuration::reload))
+        .route("/api/v1/configuration/reload", post(configuration::reload))
         .route("/api/v1/resilience", get(resilience))
         .route("/api/v1/registry", get(registry))
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/streams/{stream}", get(events::head).post(events::append))
         .route("/api/v1/dead-letters", get(events::dead_letters))
-        .route("/api/v1/dead-letters/{group}/{position}/redrive", axum::routing::post(events::redrive))
+        .route("/api/v1/dead-letters/{group}/{position}/redrive", post(events::redrive))
+        .merge(workflow_routes())
         .route("/api/v1/graph", get(graph))
         .route("/api/v1/latencies", get(latencies))
         .route("/api/v1/bus", get(bus))
@@ -109,6 +113,27 @@ pub(crate) fn router(api: Api) -> Router {
         .fallback(get(console::file))
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .with_state(api)
+}
+
+fn workflow_routes() -> Router<Api> {
+    Router::new()
+        .route("/api/v1/workflows", get(workflows::list).post(workflows::start))
+        .route("/api/v1/workflows/{id}", get(workflows::show))
+        .route("/api/v1/workflows/{id}/history", get(workflows::history))
+        .route("/api/v1/workflows/{id}/diff", get(workflows::diff))
+        .route("/api/v1/workflows/{id}/signal", post(workflows::signal))
+        .route("/api/v1/workflows/{id}/query", post(workflows::query))
+        .route("/api/v1/workflows/{id}/cancel", post(workflows::cancel))
+        .route("/api/v1/workflows/{id}/terminate", post(workflows::terminate))
+        .route("/api/v1/workflows/{id}/reset", post(workflows::reset))
+        .route("/api/v1/tasks", get(tasks::list).post(tasks::submit))
+        .route("/api/v1/tasks/poll", post(tasks::poll))
+        .route("/api/v1/tasks/{id}", get(tasks::show))
+        .route("/api/v1/tasks/{id}/cancel", post(tasks::cancel))
+        .route("/api/v1/tasks/{id}/heartbeat", post(tasks::heartbeat))
+        .route("/api/v1/tasks/{id}/complete", post(tasks::complete))
+        .route("/api/v1/tasks/{id}/fail", post(tasks::fail))
+        .route("/api/v1/tasks/{id}/release", post(tasks::release))
 }
 
 /// Turns good once and stays so.

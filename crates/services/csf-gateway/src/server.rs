@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::access::Access;
 use crate::front::Front;
 use crate::routes::{Api, router};
+use crate::workflows::Workflows;
 
 /// How long answers on their way may take once the API stops. New work is refused long before, and what was under way is answered.
 const LINGER: Duration = Duration::from_secs(2);
@@ -61,7 +62,7 @@ impl Gateway {
                 tracing::error!(%error, "the API ended");
             }
         });
-        Ok(BoundGateway { address, access, front, stop, task: Mutex::new(Some(task)) })
+        Ok(BoundGateway { address, access, front, workflows: None, stop, task: Mutex::new(Some(task)) })
     }
 }
 
@@ -70,6 +71,7 @@ pub struct BoundGateway {
     address: SocketAddr,
     access: Access,
     front: Front,
+    workflows: Option<Workflows>,
     stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -85,6 +87,13 @@ impl BoundGateway {
     #[must_use]
     pub fn front(&self) -> Front {
         self.front.clone()
+    }
+
+    /// With the workflows of a node that has the subsystem [`Workflows::SUBSYSTEM`].
+    #[must_use]
+    pub fn with_workflows(mut self, workflows: Workflows) -> Self {
+        self.workflows = Some(workflows);
+        self
     }
 
     /// The subsystem that serves `node`.
@@ -116,7 +125,8 @@ impl Subsystem for Gateway {
     }
 
     fn dependencies(&self) -> Vec<String> {
-        vec!["recorder".to_owned()]
+        let workflows = self.bound.workflows.as_ref().map(|_| Workflows::SUBSYSTEM.to_owned());
+        ["recorder".to_owned()].into_iter().chain(workflows).collect()
     }
 
     fn initialize<'a>(&'a self, _hub: &'a CoordinationHub) -> BoxFuture<'a, Result<(), SubsystemError>> {
@@ -126,8 +136,9 @@ impl Subsystem for Gateway {
     fn start(&self) -> BoxFuture<'_, Result<(), SubsystemError>> {
         Box::pin(async {
             let node = self.node.upgrade().ok_or_else(|| failed(&"the node is gone"))?;
-            let BoundGateway { access, front, stop, .. } = &self.bound;
-            front.open(router(Api { node, access: access.clone(), stop: stop.subscribe() }));
+            let BoundGateway { access, front, workflows, stop, .. } = &self.bound;
+            let (access, workflows, stop) = (access.clone(), workflows.clone(), stop.subscribe());
+            front.open(router(Api { node, access, workflows, stop }));
             tracing::info!(address = %self.bound.address, "API");
             Ok(())
         })

@@ -75,6 +75,24 @@ pub enum WorkflowError {
         /// Where they part.
         reason: NonDeterminism,
     },
+    /// The run cannot go on as things are, so it has no end to wait for.
+    #[error("run `{id}` is blocked: {reason}")]
+    Blocked {
+        /// The id.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// The run cannot be reset to that entry.
+    #[error("run `{id}` cannot be reset to entry {to}: {reason}")]
+    Reset {
+        /// The id.
+        id: String,
+        /// Number of the last entry that was to be kept.
+        to: u64,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The history cannot be read.
     #[error("the history of run `{id}` cannot be read at entry {version}: {reason}")]
     BadHistory {

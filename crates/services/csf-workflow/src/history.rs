@@ -21,6 +21,17 @@ pub struct Parent {
     pub seq: u32,
 }
 
+/// What a run has from the one it was reset from: its first entries, and after them what was told that one later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// The stream of the run it goes on for.
+    pub stream: String,
+    /// Entries kept, from the first.
+    pub to: u64,
+    /// Entries carried over behind them: signals, and the ends of children.
+    pub carried: u64,
+}
+
 /// One entry of a history. The type in the JSON form is the type of the event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -32,7 +43,7 @@ pub enum HistoryEvent {
         workflow: String,
         /// Its input.
         input: Json,
-        /// 0, and one more with each continuation and reset.
+        /// 0, and one more with each continuation. A run that was reset keeps it, since its code may have decided by it.
         #[serde(default)]
         run: u32,
         /// Who waits for it.
@@ -41,6 +52,9 @@ pub enum HistoryEvent {
         /// The run is ended when it has not ended by then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Stamp>,
+        /// The resets it came about by, oldest first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        resets: Vec<Reset>,
     },
     /// Decided: something is to be done in the world.
     ActivityScheduled {
@@ -233,6 +247,16 @@ impl HistoryEvent {
             *parent = Some(Parent { stream: stream.to_owned(), seq: step });
         }
         self
+    }
+
+    /// The resets a run came about by, of its first entry.
+    pub(crate) fn resets(&self) -> &[Reset] {
+        if let Self::Started { resets, .. } = self { resets } else { &[] }
+    }
+
+    /// Entries a run has before its code is asked for the first time, of its first entry.
+    pub(crate) fn begun_with(&self) -> u64 {
+        self.resets().last().map_or(1, |reset| reset.to + reset.carried)
     }
 
     /// Whether nothing comes after it.

@@ -12,13 +12,15 @@ mod error;
 mod failure;
 mod history;
 mod options;
+pub mod orchestrate;
 mod run;
+pub mod task;
 
 pub use activity::{ActivityContext, ActivityKey};
 pub use definition::{Activity, Workflow};
 pub use engine::{Engine, EngineOptions, RunStatus, RunSummary, StartOptions, World};
 pub use error::{NonDeterminism, WorkflowError};
 pub use failure::{Failure, FailureKind, TimeoutKind};
-pub use history::{HistoryEntry, HistoryEvent, Parent, WORKFLOW_CATEGORY};
+pub use history::{HistoryEntry, HistoryEvent, Parent, Reset, WORKFLOW_CATEGORY};
 pub use options::{ActivityOptions, ParentClosePolicy, RetryPolicy};
 pub use run::{Pending, Saga, WorkflowContext};

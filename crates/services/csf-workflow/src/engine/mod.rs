@@ -2,6 +2,7 @@
 
 mod perform;
 mod recover;
+mod reset;
 mod task;
 mod timers;
 
@@ -96,7 +97,7 @@ pub enum RunStatus {
 pub struct RunSummary {
     /// Its id.
     pub id: String,
-    /// How often it was continued as new.
+    /// How often it was continued as new, or reset.
     pub run: u32,
     /// Name of its workflow.
     pub workflow: String,
@@ -205,7 +206,8 @@ impl Engine {
         let input = Json::of(input).map_err(|e| Failure::bad_payload("input", &e))?;
         let now = (self.shared.world.clock)();
         let deadline = options.timeout.map(|span| now.after(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)));
-        let started = HistoryEvent::Started { workflow: workflow.to_owned(), input, run: 0, parent: None, deadline };
+        let (workflow, resets) = (workflow.to_owned(), Vec::new());
+        let started = HistoryEvent::Started { workflow, input, run: 0, parent: None, deadline, resets };
         let stream = stream_of(id, 0);
         let (done, answer) = oneshot::channel();
         let id_of_event = options.request.map(|request| request.derive(&stream));
@@ -297,7 +299,8 @@ impl Engine {
     /// Waits for the end of a run and of those that continue it; what came of it.
     ///
     /// # Errors
-    /// [`WorkflowError::Refused`] with its failure, [`WorkflowError::UnknownRun`], [`WorkflowError::Log`].
+    /// [`WorkflowError::Refused`] with its failure, [`WorkflowError::Blocked`] when it cannot end as things are, [`WorkflowError::UnknownRun`],
+    /// [`WorkflowError::Log`].
     pub async fn result<O: DeserializeOwned>(&self, id: &str) -> Result<O, WorkflowError> {
         loop {
             let stream = self.newest(id).await?;
@@ -308,11 +311,17 @@ impl Engine {
                 Some(HistoryEvent::Completed { result }) => {
                     return Ok(result.parse().map_err(|e| Failure::bad_payload("output", &e))?);
                 }
+                // It was ended for another one to go on.
+                Some(HistoryEvent::Terminated { .. }) if self.newest(id).await? != stream => {}
                 Some(HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure }) => {
                     return Err(failure.into());
                 }
                 Some(_) => {}
-                None => wait.await.map_err(|_| WorkflowError::Closed)?,
+                None => {
+                    self.shared.is_able(&stream)?;
+                    wait.await.map_err(|_| WorkflowError::Closed)?;
+                    self.shared.is_able(&stream)?;
+                }
             }
         }
     }
@@ -341,6 +350,12 @@ impl Engine {
             summary.status = RunStatus::Blocked { reason: reason.clone() };
         }
         Ok(summary)
+    }
+
+    /// Names of the workflows that are registered.
+    #[must_use]
+    pub fn workflows(&self) -> Vec<&str> {
+        self.shared.workflows.keys().map(String::as_str).collect()
     }
 
     /// All runs, oldest first.
@@ -469,7 +484,18 @@ impl Shared {
         Ok(entry.event.is_end().then_some(entry.event))
     }
 
-    /// Tells everybody who waits for it that the run has ended.
+    /// Whether a run that has not ended can go on, as far as is known; one that is not in memory is looked at.
+    fn is_able(self: &Arc<Self>, stream: &str) -> Result<(), WorkflowError> {
+        let runs = self.runs();
+        if let Some(reason) = runs.blocked.get(stream) {
+            return Err(WorkflowError::Blocked { id: of_stream(stream).0.to_owned(), reason: reason.clone() });
+        }
+        let is_loaded = runs.loaded.contains_key(stream);
+        drop(runs);
+        if is_loaded { Ok(()) } else { self.deliver(stream, Input::Wake) }
+    }
+
+    /// Tells everybody who waits for it that the run has ended, or cannot.
     fn tell_end(&self, stream: &str) {
         for waiting in self.runs().waiting.remove(stream).unwrap_or_default() {
             // Who asked may have gone away.

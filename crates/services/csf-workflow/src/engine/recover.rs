@@ -22,6 +22,10 @@ struct Known {
     outcome: Option<HistoryEvent>,
     deadline: Option<csf_core::Stamp>,
     entries: u64,
+    /// With this many the code has not been asked yet.
+    begun_with: u64,
+    /// Entries that are copies of another run's: what they sent was sent by that.
+    copied: u64,
 }
 
 /// A signal that a run has sent: its name, to whom, and what.
@@ -56,9 +60,15 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<(), WorkflowError> {
         known.pendings.take(&entry.event, entry.stamp);
         known.entries += 1;
         match entry.event {
-            HistoryEvent::Started { parent, deadline, .. } => (known.parent, known.deadline) = (parent, deadline),
+            started @ HistoryEvent::Started { .. } => {
+                known.begun_with = started.begun_with();
+                known.copied = started.resets().last().map_or(0, |reset| reset.to);
+                if let HistoryEvent::Started { parent, deadline, .. } = started {
+                    (known.parent, known.deadline) = (parent, deadline);
+                }
+            }
             HistoryEvent::SignalReceived { .. } => received.extend(event.id),
-            HistoryEvent::SignalSent { to, name, payload } => {
+            HistoryEvent::SignalSent { to, name, payload } if event.version > known.copied => {
                 let signal = HistoryEvent::SignalReceived { name, payload };
                 sent.push((signal_id(&event.stream, event.version), to, signal));
             }
@@ -72,8 +82,8 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<(), WorkflowError> {
         if known.outcome.is_none() {
             known.pendings.timers.iter().for_each(|(seq, at)| shared.timers.set(*at, &name, *seq));
             known.deadline.into_iter().for_each(|at| shared.timers.set(at, &name, timers::DEADLINE));
-            // Something is to be done, or the run was begun by another and has not decided yet.
-            if !known.pendings.activities.is_empty() || known.entries == 1 {
+            // Something is to be done, or the run was begun by another, or reset, and has not decided yet.
+            if !known.pendings.activities.is_empty() || known.entries == known.begun_with {
                 shared.deliver(stream, Input::Wake)?;
             }
             for (seq, (id, _)) in &known.pendings.children {
@@ -121,10 +131,11 @@ pub(super) fn outcome(end: &HistoryEvent) -> Option<Result<csf_core::port::Json,
 /// Takes an entry into the summary of its run.
 pub(super) fn summarise(summary: &mut Option<RunSummary>, stream: &str, entry: &HistoryEntry) {
     match (&entry.event, summary) {
-        (HistoryEvent::Started { workflow, run, .. }, summary) => {
+        (HistoryEvent::Started { workflow, .. }, summary) => {
+            let (id, run) = of_stream(stream);
             *summary = Some(RunSummary {
-                id: of_stream(stream).0.to_owned(),
-                run: *run,
+                id: id.to_owned(),
+                run,
                 workflow: workflow.clone(),
                 started_at: entry.stamp,
                 ended_at: None,

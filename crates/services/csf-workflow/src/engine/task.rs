@@ -203,8 +203,19 @@ impl Task {
             tracing::error!(run = self.id(), %error, "a workflow run cannot go on");
         }
         match &error {
-            WorkflowError::Log(_) | WorkflowError::UnknownRun { .. } | WorkflowError::Ended { .. } => {}
-            blocks => _ = self.engine.runs().blocked.insert(self.stream.to_string(), blocks.to_string()),
+            WorkflowError::Log(_) | WorkflowError::UnknownRun { .. } => {}
+            // Ended by another than this task: nobody waits for its steps.
+            WorkflowError::Ended { .. } => {
+                self.performing.clear();
+                for done in std::mem::take(&mut self.updates).into_values() {
+                    // Who asked may have gone away.
+                    let _ = done.send(Err(error.clone()));
+                }
+            }
+            blocks => {
+                self.engine.runs().blocked.insert(self.stream.to_string(), blocks.to_string());
+                self.engine.tell_end(&self.stream);
+            }
         }
         let mut again = Vec::new();
         for input in inputs {
@@ -518,14 +529,17 @@ async fn answered(
     stream: &str,
     id: EventId,
 ) -> Result<Option<Option<Result<Json, Failure>>>, WorkflowError> {
-    if !known(engine, Some(id)).await? {
-        return Ok(None);
-    }
+    let named = engine.log.read(Read::named(id)).await?.events;
+    let Some(accepted) = named.first() else { return Ok(None) };
     let update = id.to_string();
-    let answer = engine.history(stream).await?.into_iter().find_map(|entry| match entry.event {
+    let answer = engine.history(&accepted.stream).await?.into_iter().find_map(|entry| match entry.event {
         HistoryEvent::UpdateCompleted { id, outcome } if id == update => Some(outcome),
         _ => None,
     });
+    if answer.is_none() && accepted.stream != stream {
+        let (id, how) = (of_stream(stream).0.to_owned(), "before it answered".to_owned());
+        return Err(WorkflowError::Ended { id, how });
+    }
     Ok(Some(answer))
 }
 
@@ -588,7 +602,8 @@ impl Draft {
             }
             HistoryEvent::ChildStarted { seq, id, workflow, input, .. } => {
                 let (workflow, input) = (workflow.clone(), input.clone());
-                let started = HistoryEvent::Started { workflow, input, run: 0, parent: None, deadline: None };
+                let (parent, resets) = (None, Vec::new());
+                let started = HistoryEvent::Started { workflow, input, run: 0, parent, deadline: None, resets };
                 self.unchecked.push((*seq, id.clone(), started));
             }
             _ => {}
@@ -614,7 +629,8 @@ impl Draft {
                 _ => return Err(WorkflowError::UnknownRun { id: id.to_owned() }),
             },
         };
-        let started = HistoryEvent::Started { workflow, input, run: run + 1, parent, deadline: None };
+        let resets = Vec::new();
+        let started = HistoryEvent::Started { workflow, input, run: run + 1, parent, deadline: None, resets };
         self.begun.push(Begun { stream: stream_of(id, run + 1), started });
         Ok(())
     }

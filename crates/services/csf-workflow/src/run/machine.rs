@@ -12,7 +12,7 @@ use csf_core::port::Json;
 use super::WorkflowContext;
 use super::state::{Coded, Shared};
 use crate::definition::Code;
-use crate::history::{HistoryEntry, HistoryEvent, Role};
+use crate::history::{HistoryEntry, HistoryEvent, Reset, Role};
 use crate::{ActivityOptions, Failure, FailureKind, NonDeterminism};
 
 /// What a run waits for, as its history has it.
@@ -111,14 +111,18 @@ impl Machine {
         Self { shared, code: None, updates: Vec::new(), waker: Arc::default(), starts: code }
     }
 
-    /// A run as its history leaves it, and what the code decides beyond that: only a run that was begun by another has nothing but its start
-    /// in its history.
+    /// A run as its history leaves it, and what the code decides beyond that: only a run that has not been asked since it was begun by another,
+    /// or reset, has decisions that are not in its history.
     pub(crate) fn replay(
         id: &str,
         code: Code,
         history: &[HistoryEntry],
     ) -> Result<(Self, Vec<HistoryEvent>), NonDeterminism> {
         let mut machine = Self::new(id, code);
+        let resets = history.first().map_or(&[][..], |entry| entry.event.resets());
+        let is_undecided = history.first().is_some_and(|entry| entry.event.begun_with() == history.len() as u64);
+        let decided_until =
+            history.iter().rposition(|entry| entry.event.role() == Role::Decision).map_or(0, |at| at + 1);
         {
             let mut state = machine.shared.lock();
             state.is_replaying = true;
@@ -131,14 +135,19 @@ impl Machine {
             }
         }
         let mut decided: VecDeque<HistoryEvent> = VecDeque::new();
-        for entry in history {
+        for (at, entry) in history.iter().enumerate() {
             match entry.event.role() {
                 Role::Note => {}
                 Role::Input => {
-                    if let Some(extra) = decided.pop_front() {
+                    // What a reset carried over stands together, with everything that followed from it behind.
+                    let is_carried = |reset: &Reset| (reset.to + 1..=reset.to + reset.carried).contains(&entry.version);
+                    if let (Some(extra), false) = (decided.front(), resets.iter().any(is_carried)) {
                         return Err(NonDeterminism::new(entry.version, "nothing more", &extra.identity()));
                     }
-                    decided = machine.input(&entry.event, entry.stamp).into();
+                    if is_undecided && at >= decided_until {
+                        machine.shared.lock().is_replaying = false;
+                    }
+                    decided.extend(machine.input(&entry.event, entry.stamp));
                 }
                 Role::Decision => {
                     let expected = entry.event.identity();
@@ -152,7 +161,7 @@ impl Machine {
                 }
             }
         }
-        if let (Some(extra), 2..) = (decided.front(), history.len()) {
+        if let (Some(extra), false) = (decided.front(), is_undecided) {
             let end = history.last().map_or(0, |entry| entry.version) + 1;
             return Err(NonDeterminism::new(end, "nothing more", &extra.identity()));
         }

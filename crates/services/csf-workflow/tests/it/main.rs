@@ -4,7 +4,10 @@
 mod activities;
 mod crashes;
 mod durable;
+mod orchestrate;
 mod replay;
+mod reset;
+mod tasks;
 
 use std::sync::Arc;
 

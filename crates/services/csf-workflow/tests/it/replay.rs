@@ -139,3 +139,21 @@ fn time_chance_and_side_effects_are_the_same_each_time() {
     let unknown = on_disk(4, &disk, vec![], vec![], async |engine, _, _| engine.diff("d").await.unwrap_err());
     assert!(matches!(unknown, WorkflowError::UnknownWorkflow { .. }));
 }
+
+#[test]
+fn a_child_comes_to_a_patch_for_the_first_time_and_takes_the_changed_way() {
+    let parent = Workflow::new("parent", |cx: WorkflowContext, (): ()| async move {
+        let policy = csf_workflow::ParentClosePolicy::Cancel;
+        cx.child::<_, bool>("child", "c", &(), policy).await
+    });
+    let child = Workflow::new("child", |cx: WorkflowContext, (): ()| async move {
+        let is_new = cx.patch("changed");
+        cx.sleep(Duration::from_secs(1)).await?;
+        Ok::<_, Failure>(is_new)
+    });
+    on_disk(5, &SimDisk::new(), vec![parent, child], vec![], async |engine, _, _| {
+        engine.start("parent", "p", &(), StartOptions::default()).await.unwrap();
+        assert!(engine.result::<bool>("p").await.unwrap());
+        assert!(engine.diff("c").await.is_ok());
+    });
+}

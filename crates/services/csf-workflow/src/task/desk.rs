@@ -1,0 +1,498 @@
+//! The desk: who waits for what, and which leases are over.
+//!
+//! What it holds is what the histories say, and when agents were last heard of. After a restart every agent has its whole lease to be heard again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use csf_core::port::{EventId, Json, Origin, Timer, within};
+use futures_util::future::join_all;
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
+
+use super::assignment::{MOVE, Move, Then};
+use super::{TASK_WORKFLOW, Task, TaskError, TaskRequest, TaskState, check_word};
+use crate::{Engine, Failure, RunStatus, StartOptions, WorkflowError, World};
+
+/// Most tasks taken at once.
+const TAKEN_MAX: usize = 100;
+/// Pause after a log that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A task in the hands of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TaskLease {
+    /// The task.
+    pub id: String,
+    /// What kind it is.
+    pub kind: String,
+    /// For the agent.
+    pub input: Json,
+    /// Says that it is this lease, in whatever the agent says about the task.
+    pub token: String,
+    /// Which agent this is, from 1.
+    pub attempt: u32,
+    /// The lease ends when the agent is not heard of for this long.
+    pub lease_ms: u64,
+}
+
+/// Gives tasks to agents. Clones are the same desk.
+#[derive(Clone)]
+pub struct TaskDesk(Arc<Desk>);
+
+struct Desk {
+    engine: Engine,
+    world: World,
+    seed: EventId,
+    drawn: AtomicU64,
+    book: Mutex<Book>,
+    /// A task waits.
+    work: Notify,
+    /// A lease was given.
+    leased: Notify,
+    closed: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Book {
+    /// Tasks that wait by kind, oldest first, with numbers that order all of them.
+    queues: BTreeMap<String, VecDeque<(u64, String)>>,
+    waiting: BTreeSet<String>,
+    numbered: u64,
+    leases: HashMap<String, Held>,
+}
+
+struct Held {
+    agent: String,
+    token: String,
+    lease: Duration,
+    /// On the timer.
+    until: Duration,
+    progress: Option<Json>,
+}
+
+impl Book {
+    fn enqueue(&mut self, id: &str, kind: &str) {
+        if self.waiting.insert(id.to_owned()) {
+            self.numbered += 1;
+            self.queues.entry(kind.to_owned()).or_default().push_back((self.numbered, id.to_owned()));
+        }
+    }
+
+    /// Takes the tasks out that have waited longest for an agent of these kinds.
+    fn dequeue(&mut self, kinds: &[String], most: usize) -> Vec<String> {
+        let mut taken = Vec::new();
+        while taken.len() < most {
+            let first = kinds.iter().filter_map(|kind| Some((self.queues.get(kind)?.front()?.0, kind))).min();
+            let Some((_, kind)) = first else { break };
+            let Some((_, id)) = self.queues.get_mut(kind).and_then(VecDeque::pop_front) else { break };
+            if self.queues.get(kind).is_some_and(VecDeque::is_empty) {
+                self.queues.remove(kind);
+            }
+            self.waiting.remove(&id);
+            taken.push(id);
+        }
+        taken
+    }
+}
+
+impl TaskDesk {
+    /// A desk for the tasks of this engine, which runs [`task_workflow`](super::task_workflow). `seed` makes its tokens: draw it at random for each.
+    ///
+    /// # Errors
+    /// [`TaskError::Workflow`].
+    pub async fn open(engine: Engine, world: World, seed: EventId) -> Result<Self, TaskError> {
+        let desk = Arc::new(Desk {
+            engine,
+            world,
+            seed,
+            drawn: AtomicU64::new(0),
+            book: Mutex::default(),
+            work: Notify::new(),
+            leased: Notify::new(),
+            closed: watch::Sender::new(false),
+        });
+        for run in desk.engine.list().await? {
+            if run.workflow == TASK_WORKFLOW && run.status == RunStatus::Running {
+                desk.refresh(&run.id).await?;
+            }
+        }
+        let watched = watch_leases(Arc::downgrade(&desk), desk.world.clone(), desk.closed.subscribe());
+        desk.world.spawn.spawn(Box::pin(watched));
+        Ok(Self(desk))
+    }
+
+    /// Agents that wait are told that there is nothing; leases are not watched any more.
+    pub fn close(&self) {
+        self.0.closed.send_replace(true);
+        self.0.work.notify_waiters();
+    }
+
+    /// Submits a task. Back when it is as durable as the log makes it. Under the same id it is submitted once; without one it gets a new id.
+    ///
+    /// # Errors
+    /// [`TaskError::Bad`]; [`TaskError::Workflow`] when another run has this id, or the log fails.
+    pub async fn submit(
+        &self,
+        id: Option<&str>,
+        request: &TaskRequest,
+        timeout: Option<Duration>,
+        origin: Origin,
+    ) -> Result<String, TaskError> {
+        request.check()?;
+        let id = id.map_or_else(|| self.0.draw("task").to_string(), str::to_owned);
+        let options = StartOptions { timeout, request: Some(EventId::from_u128(2).derive(&id)), origin };
+        self.0.engine.start(TASK_WORKFLOW, &id, request, options).await?;
+        self.0.refresh(&id).await?;
+        Ok(id)
+    }
+
+    /// Tells the desk that something else has been done to a run: it was started, reset or ended past the desk.
+    ///
+    /// # Errors
+    /// [`TaskError::Workflow`].
+    pub async fn notice(&self, id: &str) -> Result<(), TaskError> {
+        self.0.book().leases.remove(id);
+        self.0.refresh(id).await
+    }
+
+    /// Tasks for an agent, of these kinds and at most `most` (100) of them; those that have waited longest first. Waits up to `wait` for one; empty when
+    /// there is none. What it gets is durably its own. Dropped, it may have taken tasks; their leases end.
+    ///
+    /// # Errors
+    /// [`TaskError::Bad`], [`TaskError::Workflow`].
+    pub async fn poll(
+        &self,
+        agent: &str,
+        kinds: &[String],
+        most: usize,
+        wait: Duration,
+    ) -> Result<Vec<TaskLease>, TaskError> {
+        check_word("agent", agent)?;
+        kinds.iter().try_for_each(|kind| check_word("kinds", kind))?;
+        if kinds.is_empty() || !(1..=TAKEN_MAX).contains(&most) {
+            let reason = format!("an agent names at least one kind, and takes 1 to {TAKEN_MAX} tasks at once");
+            return Err(TaskError::Bad { reason });
+        }
+        let until = self.0.world.timer.now() + wait;
+        loop {
+            let news = self.0.work.notified();
+            tokio::pin!(news);
+            // Before the look, so that what comes after it is told.
+            news.as_mut().enable();
+            let ids = self.0.book().dequeue(kinds, most);
+            let is_some = !ids.is_empty();
+            let taken = join_all(ids.into_iter().map(|id| self.0.take(id, agent))).await;
+            let taken: Vec<TaskLease> = taken.into_iter().flatten().collect();
+            if !taken.is_empty() || *self.0.closed.borrow() {
+                return Ok(taken);
+            }
+            if is_some {
+                continue;
+            }
+            let left = until.saturating_sub(self.0.world.timer.now());
+            if left.is_zero() || within(&*self.0.world.timer, left, news).await.is_none() {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Says that the agent is at work, and how far it is; how long its lease lasts from now, milliseconds. Not kept over a restart.
+    ///
+    /// # Errors
+    /// [`TaskError::Stale`].
+    pub fn heartbeat(&self, id: &str, token: &str, progress: Option<Json>) -> Result<u64, TaskError> {
+        let now = self.0.world.timer.now();
+        let mut book = self.0.book();
+        let held = book.leases.get_mut(id).ok_or_else(|| stale(id, "nobody has it"))?;
+        if held.token != token {
+            return Err(stale(id, format!("agent `{}` has it now", held.agent)));
+        }
+        held.until = now + held.lease;
+        if progress.is_some() {
+            held.progress = progress;
+        }
+        Ok(u64::try_from(held.lease.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Hands in what came of a task. Back when that is durable; may be repeated.
+    ///
+    /// # Errors
+    /// [`TaskError::Stale`], [`TaskError::Unknown`], [`TaskError::Workflow`].
+    pub async fn complete(&self, id: &str, token: &str, output: Json) -> Result<(), TaskError> {
+        self.0.hand_in(id, token, Move::Complete { token: token.to_owned(), output }).await
+    }
+
+    /// Gives a task back that the agent has not done: another one may try, or with `is_final` none.
+    ///
+    /// # Errors
+    /// As [`TaskDesk::complete`].
+    pub async fn fail(&self, id: &str, token: &str, reason: &str, is_final: bool) -> Result<(), TaskError> {
+        let then = if is_final { Then::Fail } else { Then::Retry };
+        let change = Move::GiveBack { token: token.to_owned(), reason: reason.to_owned(), then };
+        self.0.hand_in(id, token, change).await
+    }
+
+    /// Gives a task back as if the agent had never had it: it stops, or cannot do it now.
+    ///
+    /// # Errors
+    /// As [`TaskDesk::complete`].
+    pub async fn release(&self, id: &str, token: &str) -> Result<(), TaskError> {
+        let reason = "its agent stopped".to_owned();
+        let change = Move::GiveBack { token: token.to_owned(), reason, then: Then::Forget };
+        self.0.hand_in(id, token, change).await
+    }
+
+    /// Asks a task to end. What its agent hands in later is refused.
+    ///
+    /// # Errors
+    /// [`TaskError::Unknown`], [`TaskError::Workflow`] when it has ended.
+    pub async fn cancel(&self, id: &str, reason: &str) -> Result<(), TaskError> {
+        self.show(id).await?;
+        self.0.engine.cancel(id, reason).await?;
+        self.0.refresh(id).await
+    }
+
+    /// A task as it is.
+    ///
+    /// # Errors
+    /// [`TaskError::Unknown`], [`TaskError::Workflow`].
+    pub async fn show(&self, id: &str) -> Result<Task, TaskError> {
+        let unknown = || TaskError::Unknown { id: id.to_owned() };
+        let mut task = self.0.read(id).await?.ok_or_else(unknown)?;
+        task.progress = self.0.book().leases.get(id).and_then(|held| held.progress.clone());
+        Ok(task)
+    }
+
+    /// The newest tasks that are in one of these states (any, when none is named) and of this kind, at most `most`.
+    ///
+    /// # Errors
+    /// [`TaskError::Workflow`].
+    pub async fn list(&self, states: &[TaskState], kind: Option<&str>, most: usize) -> Result<Vec<Task>, TaskError> {
+        let mut listed = Vec::new();
+        for run in self.0.engine.list().await?.iter().rev().filter(|run| run.workflow == TASK_WORKFLOW) {
+            if listed.len() >= most {
+                break;
+            }
+            if !states.is_empty() && !states.iter().any(|state| may_be(*state, &run.status)) {
+                continue;
+            }
+            let task = match self.show(&run.id).await {
+                Ok(task) => task,
+                // Its input is none of a task's: the run says so itself.
+                Err(TaskError::Unknown { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let is_wanted = states.is_empty() || states.contains(&task.state);
+            if is_wanted && kind.is_none_or(|kind| task.request.kind == kind) {
+                listed.push(task);
+            }
+        }
+        Ok(listed)
+    }
+}
+
+impl TaskDesk {
+    pub(super) fn timer(&self) -> &dyn Timer {
+        &*self.0.world.timer
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        *self.0.closed.borrow()
+    }
+}
+
+impl std::fmt::Debug for TaskDesk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskDesk").field("leases", &self.0.book().leases.len()).finish_non_exhaustive()
+    }
+}
+
+/// Whether a task of such a run can be in this state.
+fn may_be(state: TaskState, status: &RunStatus) -> bool {
+    match state {
+        TaskState::Queued | TaskState::Running => matches!(status, RunStatus::Running | RunStatus::Blocked { .. }),
+        TaskState::Completed => matches!(status, RunStatus::Completed { .. }),
+        TaskState::Failed | TaskState::Cancelled => matches!(status, RunStatus::Failed { .. }),
+    }
+}
+
+fn stale(id: &str, reason: impl Into<String>) -> TaskError {
+    TaskError::Stale { id: id.to_owned(), reason: reason.into() }
+}
+
+impl Desk {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A name nobody else has.
+    fn draw(&self, what: &str) -> EventId {
+        self.seed.derive(&format!("{what}/{}", self.drawn.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    async fn read(&self, id: &str) -> Result<Option<Task>, TaskError> {
+        match self.engine.history(id).await {
+            Ok(history) => Ok(Task::of(id, &history)),
+            Err(WorkflowError::UnknownRun { .. } | WorkflowError::BadId { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts a task where its history says it is. A lease that the desk knows already is left to its own end, since it may be younger than the look.
+    async fn refresh(&self, id: &str) -> Result<(), TaskError> {
+        let task = self.read(id).await?;
+        let now = self.world.timer.now();
+        let mut book = self.book();
+        match task {
+            Some(task) if task.state.is_end() => _ = book.leases.remove(id),
+            None => _ = book.leases.remove(id),
+            Some(_) if book.leases.contains_key(id) => {}
+            Some(Task { assigned_agent: Some(agent), token: Some(token), request, .. }) => {
+                let lease = Duration::from_millis(request.lease_ms);
+                book.leases.insert(id.to_owned(), Held { agent, token, lease, until: now + lease, progress: None });
+                drop(book);
+                self.leased.notify_one();
+            }
+            Some(Task { request, .. }) => {
+                book.enqueue(id, &request.kind);
+                drop(book);
+                self.work.notify_waiters();
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&self, id: &str, token: &str) {
+        let mut book = self.book();
+        if book.leases.get(id).is_some_and(|held| held.token == token) {
+            book.leases.remove(id);
+        }
+    }
+
+    /// Gives a task to an agent; `None` when it is not to be had. Dropped in the middle, the task comes back when its lease is over.
+    async fn take(&self, id: String, agent: &str) -> Option<TaskLease> {
+        let (agent, token) = (agent.to_owned(), self.draw("lease").to_string());
+        let held = Held {
+            agent: agent.clone(),
+            token: token.clone(),
+            lease: PAUSE,
+            until: self.world.timer.now() + PAUSE,
+            progress: None,
+        };
+        self.book().leases.insert(id.clone(), held);
+        self.leased.notify_one();
+        let change = Move::Take { agent, token: token.clone() };
+        let moved = self.engine.update::<_, ()>(&id, MOVE, &change, self.draw("move")).await;
+        match moved {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::debug!(task = id, %error, "a task is not to be had");
+                let is_plain = |e: &WorkflowError| {
+                    matches!(
+                        e,
+                        WorkflowError::Refused(_) | WorkflowError::Ended { .. } | WorkflowError::UnknownRun { .. }
+                    )
+                };
+                if is_plain(&error) {
+                    self.forget(&id, &token);
+                    // What cannot be read now is looked at when it is asked for again.
+                    _ = self.refresh(&id).await;
+                }
+                // Otherwise whether it was taken is found out when the lease is over.
+                return None;
+            }
+        }
+        let task = self.read(&id).await.ok().flatten().filter(|task| task.token.as_ref() == Some(&token))?;
+        let lease = Duration::from_millis(task.request.lease_ms);
+        if let Some(held) = self.book().leases.get_mut(&id).filter(|held| held.token == token) {
+            (held.lease, held.until) = (lease, self.world.timer.now() + lease);
+        }
+        let Task { request: TaskRequest { kind, input, lease_ms, .. }, attempt, .. } = task;
+        Some(TaskLease { id, kind, input, token, attempt, lease_ms })
+    }
+
+    /// What the holder of a lease says about the end of it.
+    async fn hand_in(&self, id: &str, token: &str, change: Move) -> Result<(), TaskError> {
+        let moved = self.engine.update::<_, ()>(id, MOVE, &change, self.draw("move")).await;
+        let moved = match moved {
+            Err(WorkflowError::UnknownRun { .. } | WorkflowError::BadId { .. }) => {
+                return Err(TaskError::Unknown { id: id.to_owned() });
+            }
+            Err(WorkflowError::Refused(Failure { message, .. })) => Err(stale(id, message)),
+            Err(WorkflowError::Ended { .. }) => {
+                let task = self.read(id).await?.ok_or_else(|| TaskError::Unknown { id: id.to_owned() })?;
+                let is_own = task.token.as_deref() == Some(token);
+                match (change, task.state) {
+                    (Move::Complete { .. }, TaskState::Completed) | (Move::GiveBack { .. }, TaskState::Failed)
+                        if is_own =>
+                    {
+                        Ok(())
+                    }
+                    _ => Err(stale(id, "the task has ended")),
+                }
+            }
+            other => other.map_err(TaskError::from),
+        };
+        if !matches!(moved, Err(TaskError::Workflow(_))) {
+            self.forget(id, token);
+            self.refresh(id).await?;
+        }
+        moved
+    }
+
+    /// Nobody has heard of the agent.
+    async fn expire(&self, id: String, token: String, agent: String) {
+        let reason = format!("agent `{agent}` was not heard of within its lease");
+        let change = Move::GiveBack { token: token.clone(), reason, then: Then::Retry };
+        match self.hand_in(&id, &token, change).await {
+            Ok(()) | Err(TaskError::Stale { .. }) => {}
+            Err(TaskError::Workflow(WorkflowError::Log(error))) => {
+                tracing::warn!(task = id, %error, "a lease cannot be ended yet");
+                let until = self.world.timer.now() + PAUSE;
+                self.book().leases.entry(id).and_modify(|held| held.until = until);
+            }
+            Err(error) => {
+                tracing::error!(task = id, %error, "a task cannot go on");
+                self.forget(&id, &token);
+            }
+        }
+    }
+}
+
+/// Ends leases until the desk is closed.
+async fn watch_leases(desk: Weak<Desk>, world: World, mut closed: watch::Receiver<bool>) {
+    loop {
+        let Some(open) = desk.upgrade() else { return };
+        if *closed.borrow() {
+            return;
+        }
+        let now = world.timer.now();
+        let (over, next) = {
+            let book = open.book();
+            let over: Vec<(String, String, String)> = book
+                .leases
+                .iter()
+                .filter(|(_, held)| held.until <= now)
+                .map(|(id, held)| (id.clone(), held.token.clone(), held.agent.clone()))
+                .collect();
+            (over, book.leases.values().map(|held| held.until).filter(|until| *until > now).min())
+        };
+        if !over.is_empty() {
+            join_all(over.into_iter().map(|(id, token, agent)| open.expire(id, token, agent))).await;
+            continue;
+        }
+        let span = next.map_or(Duration::from_secs(3600), |until| until - now);
+        let told = async {
+            tokio::select! {
+                biased;
+                // An error says that the desk is gone.
+                _ = closed.wait_for(|is| *is) => {}
+                () = open.leased.notified() => {}
+            }
+        };
+        _ = within(&*world.timer, span, told).await;
+    }
+}
