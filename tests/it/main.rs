@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;
+mod data;
+mod data_faults;
 mod event_bus;
 mod harness;
 mod journal_jetstream;
