@@ -9,15 +9,18 @@ pub(crate) enum Plant {
     EarlyAcknowledgement,
     /// A step that is tried again has another key each time.
     NewKeys,
+    /// What was sold is published after the commit, by the process that committed.
+    DetachedPublish,
 }
 
 impl Plant {
-    const ALL: [Self; 2] = [Self::EarlyAcknowledgement, Self::NewKeys];
+    const ALL: [Self; 3] = [Self::EarlyAcknowledgement, Self::NewKeys, Self::DetachedPublish];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::EarlyAcknowledgement => "early-acknowledgement",
             Self::NewKeys => "new-keys",
+            Self::DetachedPublish => "detached-publish",
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use csf_core::port::{Journal, JournalError};
+use csf_data::integration::{DataError, Database, PostgresDatabase, SqliteDatabase};
 use csf_data::model::{ModelError, ModelStore, PostgresModels, SqliteModels};
 use csf_data::{JetStreamJournal, JetStreamOptions, JournalOptions, PostgresJournal, PostgresOptions, SqliteJournal};
 
@@ -66,6 +67,20 @@ impl Place {
             }
             Backend::Postgres => {
                 Box::new(PostgresModels::open(&self.postgres().map_err(|e| e.to_string())?).map_err(models)?)
+            }
+        })
+    }
+
+    pub(crate) fn database(&self) -> Result<Box<dyn Database>, DataError> {
+        Ok(match self.backend {
+            Backend::Sqlite | Backend::JetStream => Box::new(SqliteDatabase::open(&self.folder.join("users.db"))?),
+            Backend::Postgres => {
+                let bad = |e: JournalError| DataError::Store {
+                    place: self.url.clone(),
+                    action: "opened",
+                    reason: e.to_string(),
+                };
+                Box::new(PostgresDatabase::open(&self.postgres().map_err(bad)?)?)
             }
         })
     }

@@ -9,8 +9,9 @@ use csf_core::Stamp;
 use csf_core::port::{EventId, Json, StoredEvent, category};
 use csf_workflow::{HistoryEntry, HistoryEvent, WORKFLOW_CATEGORY};
 
+use crate::shop::Books;
 use crate::told::Told;
-use crate::work::{self, CALLER, Kind, SHARED, STEPS, Said};
+use crate::work::{self, CALLER, Kind, SALE, SHARED, STEPS, Said};
 
 /// Problems that are told in words; all are counted.
 const WORDS_MAX: usize = 20;
@@ -22,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) events: Vec<StoredEvent>,
     /// The read model: events by stream, and the sum of their numbers.
     pub(crate) sums: BTreeMap<String, (u64, u64)>,
+    /// The shop's own rows.
+    pub(crate) books: Books,
 }
 
 /// How much was done, and what is wrong with it.
@@ -45,6 +48,8 @@ pub(crate) struct Verdict {
     pub(crate) orders: u64,
     /// Steps that were tried again under the same key, which is allowed.
     pub(crate) repeated: u64,
+    /// Sales.
+    pub(crate) sales: u64,
     /// The first problems.
     pub(crate) words: Vec<String>,
 }
@@ -64,6 +69,7 @@ impl Verdict {
         self.redelivered += other.redelivered;
         self.orders += other.orders;
         self.repeated += other.repeated;
+        self.sales += other.sales;
         self.words.extend(other.words);
         self.words.truncate(WORDS_MAX);
     }
@@ -95,6 +101,7 @@ pub(crate) fn judge(told: &Told, found: &Found) -> Verdict {
     appends(&mut verdict, told, &found.events);
     followers(&mut verdict, told, found);
     orders(&mut verdict, told, &found.events);
+    sales(&mut verdict, told, found);
     verdict
 }
 
@@ -239,6 +246,41 @@ fn orders(verdict: &mut Verdict, told: &Told, events: &[StoredEvent]) {
             } else if (seqs.len(), done, effects) != (1, 1, 1) {
                 verdict.astray(|| format!("`{step}` of `{order}` was not done"));
             }
+        }
+    }
+}
+
+/// Every sale that was committed has its event once, and took effect once.
+fn sales(verdict: &mut Verdict, told: &Told, found: &Found) {
+    let Books { sold, booked } = &found.books;
+    let mut published: BTreeMap<u64, u64> = BTreeMap::new();
+    for event in found.events.iter().filter(|event| category(&event.stream) == SALE) {
+        *published.entry(event.data.to_value()["n"].as_u64().unwrap_or(0)).or_default() += 1;
+    }
+    verdict.sales += sold.len() as u64;
+    for n in &told.sold {
+        verdict.acknowledged += 1;
+        if !sold.binary_search(n).is_ok() {
+            verdict.lost(|| format!("sale {n} was answered, and its row is not there"));
+        }
+    }
+    for n in sold {
+        match published.remove(n).unwrap_or(0) {
+            0 => verdict.lost(|| format!("sale {n} was committed, and its event is not there")),
+            1 => {}
+            times => {
+                verdict.duplicated += times - 1;
+                verdict.say(|| format!("the event of sale {n} is there {times} times"));
+            }
+        }
+    }
+    for n in published.keys() {
+        verdict.astray(|| format!("there is an event of sale {n}, which was not committed"));
+    }
+    for n in sold {
+        let times = booked.get(n).copied().unwrap_or(0);
+        if times != 1 {
+            verdict.astray(|| format!("sale {n} was booked {times} times"));
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::arguments::{Life, Plan};
 use crate::backend::{Backend, Place};
 use crate::judge::{Found, Verdict, judge};
 use crate::random::Random;
+use crate::shop::books;
 use crate::told::{Line, Told};
 use crate::victim;
 use crate::work::CALLERS;
@@ -22,7 +23,9 @@ use crate::work::CALLERS;
 const KILLS_A_LOG: u64 = 50;
 /// Longest silence of a process that works.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Longest life after the log was opened, milliseconds.
+/// Of the lives that end in their start: the longest, milliseconds.
+const START_MS_MAX: u64 = 400;
+/// Longest life after its start, milliseconds.
 const LIFE_MS_MAX: u64 = 500;
 
 /// What a run has come to.
@@ -61,13 +64,24 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome, String> {
             break;
         }
     }
-    let Verdict { acknowledged, lost, duplicated, steps_twice, astray, events, redelivered, orders, repeated, words } =
-        &verdict;
+    let Verdict {
+        acknowledged,
+        lost,
+        duplicated,
+        steps_twice,
+        astray,
+        events,
+        redelivered,
+        orders,
+        repeated,
+        sales,
+        words,
+    } = &verdict;
     let Counts { server_kills, cuts, gave_up } = counts;
     let json = json!({
         "backend": plan.backend.name(), "seed": plan.seed, "kills": plan.kills, "server_kills": server_kills, "cuts": cuts,
         "gave_up": gave_up, "acknowledged": acknowledged, "lost": lost, "duplicated": duplicated,
-        "steps_twice": steps_twice, "astray": astray, "events": events, "redelivered": redelivered, "orders": orders,
+        "steps_twice": steps_twice, "astray": astray, "events": events, "redelivered": redelivered, "orders": orders, "sales": sales,
         "steps_repeated": repeated, "problems": words, "seconds": (start.elapsed().as_secs_f64() * 10.0).round() / 10.0,
     });
     Ok(Outcome { verdict, json })
@@ -94,7 +108,7 @@ fn one_life(
     let mut process = Process::start(place, life)?;
     let before = counts.server_kills + counts.cuts;
     if chance.below(6) == 0 {
-        pause(Duration::from_millis(chance.below(120)));
+        pause(Duration::from_millis(chance.below(START_MS_MAX)));
     } else if process.hear_until(&Line::Open, told)? {
         pause(Duration::from_millis(chance.below(LIFE_MS_MAX)));
         if stage.is_served() {
@@ -137,7 +151,8 @@ fn end(place: &Place, plan: &Plan, number: u64, told: &mut Told) -> Result<Found
     process.ends(told)?;
     let mut reader = place.journal().and_then(|journal| journal.reader()).map_err(|e| e.to_string())?;
     let events = reader.read(&Read::log(Filter::all())).map_err(|e| e.to_string())?.events;
-    Ok(Found { events, sums: victim::sums(place)? })
+    let books = place.database().and_then(|mut database| books(&mut *database)).map_err(|e| e.to_string())?;
+    Ok(Found { events, sums: victim::sums(place)?, books })
 }
 
 /// A process and its pipe. Dropping it kills it.

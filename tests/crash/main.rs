@@ -11,6 +11,7 @@ mod backend;
 mod judge;
 mod killer;
 mod random;
+mod shop;
 mod told;
 mod victim;
 mod work;

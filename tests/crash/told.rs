@@ -14,7 +14,7 @@ pub(crate) struct Place {
 /// A line of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// It has opened its log.
+    /// It has opened everything, and begins to work.
     Open,
     /// An append was answered.
     Acknowledged { caller: u64, n: u64, place: Place },
@@ -24,6 +24,8 @@ pub(crate) enum Line {
     Started(String),
     /// A step of an order has taken effect, under this key.
     Effect { order: String, step: String, key: String },
+    /// A sale and its event were committed.
+    Sold(u64),
     /// Everything is done, and the process ends.
     Finished,
 }
@@ -47,6 +49,7 @@ impl Line {
             ["effect", order, step, key] => {
                 Self::Effect { order: order.to_owned(), step: step.to_owned(), key: key.to_owned() }
             }
+            ["sold", n] => Self::Sold(number(n)?),
             ["finished"] => Self::Finished,
             _ => return Err(format!("a process said `{line}`")),
         })
@@ -64,6 +67,7 @@ impl std::fmt::Display for Line {
             Self::Handled(position) => write!(f, "handled {position}"),
             Self::Started(order) => write!(f, "started {order}"),
             Self::Effect { order, step, key } => write!(f, "effect {order} {step} {key}"),
+            Self::Sold(n) => write!(f, "sold {n}"),
             Self::Finished => f.write_str("finished"),
         }
     }
@@ -79,6 +83,7 @@ pub(crate) struct Told {
     pub(crate) started: BTreeSet<String>,
     /// By order and step: how often under which key. A system that knows keys does it once per key.
     pub(crate) effects: BTreeMap<(String, String), BTreeMap<String, u64>>,
+    pub(crate) sold: BTreeSet<u64>,
     /// Two answers to one append that differ.
     pub(crate) contradictions: Vec<String>,
 }
@@ -96,6 +101,7 @@ impl Told {
             }
             Line::Handled(position) => *self.handled.entry(position).or_default() += 1,
             Line::Started(order) => _ = self.started.insert(order),
+            Line::Sold(n) => _ = self.sold.insert(n),
             Line::Effect { order, step, key } => {
                 *self.effects.entry((order, step)).or_default().entry(key).or_default() += 1;
             }

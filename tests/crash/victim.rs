@@ -23,8 +23,9 @@ use csf_workflow::{
 
 use crate::arguments::{Life, Plant};
 use crate::backend::Place;
+use crate::shop::Shop;
 use crate::told::{self, Line};
-use crate::work::{self, CALLER, CALLERS, CHECKPOINT_EVERY, GROUP, Kind, MODEL, STEPS};
+use crate::work::{self, BOOKING, CALLER, CALLERS, CHECKPOINT_EVERY, GROUP, Kind, MODEL, SALE, STEPS};
 
 /// Members of the group.
 const MEMBERS: usize = 2;
@@ -35,10 +36,10 @@ const PREDECESSOR_LIMIT: Duration = Duration::from_secs(30);
 /// How often that is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-type Clock = Arc<dyn Fn() -> Stamp + Send + Sync>;
+pub(crate) type Clock = Arc<dyn Fn() -> Stamp + Send + Sync>;
 
 /// Says it outside. Without anybody there is nothing to live for.
-fn tell(line: &Line) {
+pub(crate) fn tell(line: &Line) {
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         std::process::exit(1);
@@ -46,7 +47,7 @@ fn tell(line: &Line) {
 }
 
 /// Ends the process: the log has said that it does not go on.
-fn give_up(why: impl std::fmt::Display) -> ! {
+pub(crate) fn give_up(why: impl std::fmt::Display) -> ! {
     eprintln!("gave up: {why}");
     std::process::exit(1)
 }
@@ -62,8 +63,6 @@ async fn live(place: &Place, life: &Life) -> Result<(), String> {
     let clock: Clock = Arc::new(move || Stamp(clock.now_ns().map_or(0, |now| now.as_nanos())));
     let journal = opened(place, &*tokio).await?;
     let log: Arc<dyn EventLog> = Arc::new(SharedLog::start(journal).map_err(|e| e.to_string())?);
-    tell(&Line::Open);
-
     let sums = Projection::start(log.clone(), place.models()?, Sums, &*tokio).map_err(|e| e.to_string())?;
     let options = GroupOptions {
         filter: Filter::category(CALLER),
@@ -76,17 +75,27 @@ async fn live(place: &Place, life: &Life) -> Result<(), String> {
     for _ in 0..MEMBERS {
         tokio::spawn(member(group.clone(), handled.clone()));
     }
+    let shop = Shop::open(place, log.clone(), &tokio, clock.clone(), life.plant).unwrap_or_else(|e| give_up(e));
+    let options =
+        GroupOptions { filter: Filter::category(SALE), checkpoint_every: CHECKPOINT_EVERY, ..GroupOptions::default() };
+    let booking = Group::join(log.clone(), tokio.clone(), clock.clone(), BOOKING, options).await;
+    let booking = booking.unwrap_or_else(|e| give_up(e));
+    let booked = Arc::new(AtomicU64::new(0));
+    tokio::spawn(shop.clone().book(booking.clone(), booked.clone()));
     let world = World { timer: tokio.clone(), spawn: tokio.clone(), clock: clock.clone() };
     let engine = Engine::open(log.clone(), world, [workflow()], activities(&tokio, life), EngineOptions::default());
     let engine = engine.await.unwrap_or_else(|e| give_up(e));
+    tell(&Line::Open);
     if life.is_last {
-        return finish(&*log, &group, &handled, &sums, &engine, &*tokio).await;
+        let groups = [(CALLER, &*group, &*handled), (SALE, &*booking, &*booked)];
+        return finish(&*log, groups, &shop, &sums, &engine, &*tokio).await;
     }
     let mut tasks = Vec::new();
     for caller in 0..CALLERS {
         let answered = life.last_answers.get(caller as usize).copied().unwrap_or(0);
         tasks.push(tokio::spawn(call(log.clone(), clock.clone(), caller, answered, life.plant)));
     }
+    tasks.push(tokio::spawn(shop.sell()));
     tasks.extend((0..ORDERS).map(|at| tokio::spawn(order(engine.clone(), life.number, at))));
     for task in tasks {
         task.await.map_err(|e| e.to_string())?;
@@ -210,8 +219,8 @@ async fn order(engine: Engine, life: u64, at: u64) {
 /// Waits until everything that was begun has ended.
 async fn finish(
     log: &dyn EventLog,
-    group: &Group,
-    handled: &AtomicU64,
+    groups: [(&str, &Group, &AtomicU64); 2],
+    shop: &Shop,
     sums: &Projection,
     engine: &Engine,
     timer: &dyn Timer,
@@ -223,29 +232,31 @@ async fn finish(
             Err(error) => return Err(error.to_string()),
         }
     }
-    let last = log.read(Read::log(Filter::category(CALLER)).backward().limit(1)).await.map_err(log_error)?;
-    let last = last.events.last().map_or(0, |event| event.position);
-    if !sums.reaches(last).await {
-        return Err(format!("the read model stands at {:?}", sums.status()));
-    }
-    // The group's place is durable when there is nothing left to settle.
-    let is_through = || handled.load(Ordering::Relaxed) >= last && group.in_flight() == 0;
-    while !is_through() && !is_settled(log, last).await.map_err(log_error)? {
-        timer.sleep(LOOK_AGAIN).await;
-        group.checkpoint().await.map_err(|e| e.to_string())?;
+    shop.relayed(timer).await.map_err(|e| e.to_string())?;
+    for (category, group, handled) in groups {
+        let last = log.read(Read::log(Filter::category(category)).backward().limit(1)).await.map_err(log_error)?;
+        let last = last.events.last().map_or(0, |event| event.position);
+        if category == CALLER && !sums.reaches(last).await {
+            return Err(format!("the read model stands at {:?}", sums.status()));
+        }
+        let is_through = || handled.load(Ordering::Relaxed) >= last && group.in_flight() == 0;
+        while !is_through() && !is_settled(log, group.name(), last).await.map_err(log_error)? {
+            timer.sleep(LOOK_AGAIN).await;
+            group.checkpoint().await.map_err(|e| e.to_string())?;
+        }
     }
     engine.close();
     tell(&Line::Finished);
     Ok(())
 }
 
-/// Whether the group had settled everything up to here before this life.
-async fn is_settled(log: &dyn EventLog, last: u64) -> Result<bool, LogError> {
+/// Whether a group had settled everything up to here before this life.
+async fn is_settled(log: &dyn EventLog, group: &str, last: u64) -> Result<bool, LogError> {
     #[derive(serde::Deserialize)]
     struct Checkpoint {
         done_up_to: u64,
     }
-    let newest = log.read(Read::stream(format!("csf.group-{GROUP}")).backward().limit(1)).await?.events.pop();
+    let newest = log.read(Read::stream(format!("csf.group-{group}")).backward().limit(1)).await?.events.pop();
     Ok(newest.and_then(|event| event.parse::<Checkpoint>().ok()).is_some_and(|place| place.done_up_to >= last))
 }
 

@@ -14,6 +14,10 @@ pub(crate) const CALLER: &str = "caller";
 pub(crate) const SHARED: &str = "shared-ledger";
 /// The steps of an order, each once.
 pub(crate) const STEPS: [&str; 3] = ["reserve", "charge", "ship"];
+/// Category of the streams of sales, one each.
+pub(crate) const SALE: &str = "sale";
+/// The group that books sales.
+pub(crate) const BOOKING: &str = "booking";
 /// The consumer group.
 pub(crate) const GROUP: &str = "counting";
 /// The read model.

@@ -54,6 +54,13 @@ fn an_answer_before_the_commit_is_found() {
 }
 
 #[test]
+fn events_that_are_published_after_the_commit_are_missed() {
+    let (result, is_content) =
+        crash(&["--backend", "sqlite", "--kills", "30", "--seed", "1", "--plant", "detached-publish"]);
+    assert!(!is_content && result["lost"].as_u64() > Some(0), "{result}");
+}
+
+#[test]
 fn a_step_that_is_tried_again_under_another_key_is_found() {
     let (result, is_content) = crash(&["--backend", "sqlite", "--kills", "20", "--seed", "1", "--plant", "new-keys"]);
     assert!(!is_content && result["steps_twice"].as_u64() > Some(0), "{result}");
