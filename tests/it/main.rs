@@ -6,6 +6,7 @@ mod data;
 mod data_faults;
 mod event_bus;
 mod harness;
+mod histories;
 mod journal_jetstream;
 mod journal_postgres;
 mod matrix;

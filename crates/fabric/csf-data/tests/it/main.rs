@@ -7,6 +7,7 @@ mod damage;
 mod formats;
 mod full_disk;
 mod groups;
+mod histories;
 mod load;
 mod locks;
 mod log;
