@@ -260,7 +260,7 @@ fn sales(verdict: &mut Verdict, told: &Told, found: &Found) {
     verdict.sales += sold.len() as u64;
     for n in &told.sold {
         verdict.acknowledged += 1;
-        if !sold.binary_search(n).is_ok() {
+        if sold.binary_search(n).is_err() {
             verdict.lost(|| format!("sale {n} was answered, and its row is not there"));
         }
     }
