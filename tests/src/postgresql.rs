@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::TestError;
 use crate::harness::Folder;
@@ -49,13 +49,36 @@ impl PostgresServer {
         self.server.restart()?;
         self.watchdog.ends(self.server.process_id, "QUIT")
     }
+
+    /// Kills its processes, all at once.
+    ///
+    /// # Errors
+    /// [`TestError::Server`].
+    pub fn kill(&mut self) -> Result<(), TestError> {
+        self.watchdog.spares(self.server.process_id)?;
+        self.server.kill()
+    }
+
+    /// Starts it again after [`Self::kill`], on the same port and what it has stored.
+    ///
+    /// # Errors
+    /// [`TestError::Server`].
+    pub fn start_again(&mut self) -> Result<(), TestError> {
+        self.server.start_again()?;
+        self.watchdog.ends(self.server.process_id, "QUIT")
+    }
 }
+
+/// Starts of a server that was killed, until it is an error.
+const STARTS: u32 = 50;
 
 /// The processes of a server.
 pub(crate) struct PostgreSql {
     pg_ctl: PathBuf,
     data: PathBuf,
     owner: Option<Owner>,
+    /// For the server.
+    options: String,
     pub(crate) address: SocketAddr,
     pub(crate) process_id: u32,
     pub(crate) version: String,
@@ -112,22 +135,41 @@ impl PostgreSql {
                 "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories='' {more}",
                 address.port()
             );
-            let mut start = Owner::command(owner, &pg_ctl, folder);
-            start.args(["start", "--silent", "--wait", "--timeout=60", "--pgdata"]).arg(&data);
-            start.arg("--log").arg(folder.join("log")).arg("--options").arg(options);
-            // The server inherits these: it must not hold on to pipes of ours.
-            start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let status = start.status().map_err(TestError::io("pg_ctl"))?;
+            let status = pg_ctl_start(owner, &pg_ctl, &data, &options)?;
             if status.success() {
                 let version = finish(Command::new(&pg_ctl).arg("--version")).map_err(failed)?;
                 let version = version.split_whitespace().nth(2).unwrap_or_default();
                 let process_id = process_of(&data)?;
                 let version = format!("PostgreSQL {version}");
-                return Ok(Self { pg_ctl, data, owner, address, process_id, version });
+                return Ok(Self { pg_ctl, data, owner, options, address, process_id, version });
             }
             reason = fs::read_to_string(folder.join("log")).unwrap_or_else(|e| e.to_string());
         }
         Err(failed(reason))
+    }
+
+    /// SIGKILL to the first process and those it has started.
+    fn kill(&self) -> Result<(), TestError> {
+        let first = self.process_id;
+        let file = format!("/proc/{first}/task/{first}/children");
+        let others = fs::read_to_string(&file).map_err(TestError::io(file))?;
+        let mut kill = Command::new("kill");
+        kill.arg("-KILL").arg(first.to_string()).args(others.split_whitespace());
+        // One of the others may have ended meanwhile; then `kill` complains, and the rest are dead.
+        let _ = finish(&mut kill);
+        Ok(())
+    }
+
+    /// The address stays. Processes that die give back what they share a moment later.
+    fn start_again(&mut self) -> Result<(), TestError> {
+        for _ in 0..STARTS {
+            if pg_ctl_start(self.owner, &self.pg_ctl, &self.data, &self.options)?.success() {
+                self.process_id = process_of(&self.data)?;
+                return Ok(());
+            }
+        }
+        let reason = fs::read_to_string(self.data.with_file_name("log")).unwrap_or_else(|e| e.to_string());
+        Err(TestError::Server { server: "PostgreSQL", reason })
     }
 
     /// Immediate shutdown, as a crash: what was not written ahead is gone.
@@ -144,6 +186,15 @@ impl PostgreSql {
         self.process_id = process_of(&self.data)?;
         Ok(())
     }
+}
+
+fn pg_ctl_start(owner: Option<Owner>, pg_ctl: &Path, data: &Path, options: &str) -> Result<ExitStatus, TestError> {
+    let mut start = Owner::command(owner, pg_ctl, Path::new("/"));
+    start.args(["start", "--silent", "--wait", "--timeout=60", "--pgdata"]).arg(data);
+    start.arg("--log").arg(data.with_file_name("log")).arg("--options").arg(options);
+    // The server inherits these: it must not hold on to pipes of ours.
+    start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    start.status().map_err(TestError::io("pg_ctl"))
 }
 
 /// The first line of `postmaster.pid`.

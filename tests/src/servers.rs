@@ -157,11 +157,22 @@ impl Drop for Listening {
 }
 
 fn start_redis(program: &Path, folder: &Path, watchdog: &mut Watchdog) -> Result<Listening, TestError> {
+    start_redis_at(free_address, program, folder, "", watchdog)
+}
+
+/// A Redis where `address` says, which saves its keys as `save` says.
+pub(crate) fn start_redis_at(
+    address: impl Fn() -> Result<SocketAddr, TestError>,
+    program: &Path,
+    folder: &Path,
+    save: &str,
+    watchdog: &mut Watchdog,
+) -> Result<Listening, TestError> {
     let version = finish(Command::new(program).arg("--version")).unwrap_or_default();
     let version = version.split("v=").nth(1).and_then(|v| v.split_whitespace().next()).unwrap_or_default();
-    until_listening("Redis", format!("Redis {version}"), folder, watchdog, free_address, |address| {
+    until_listening("Redis", format!("Redis {version}"), folder, watchdog, address, |address| {
         let mut command = Command::new(program);
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
+        command.args(["--bind", "127.0.0.1", "--save", save, "--appendonly", "no", "--daemonize", "no"]);
         command.args(["--port", &address.port().to_string(), "--dir"]).arg(folder);
         (command, "Ready to accept connections")
     })

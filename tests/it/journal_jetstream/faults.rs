@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use csf_core::port::{Journal, JournalError};
 use csf_data::{JetStreamJournal, JetStreamOptions};
+use csf_tests::{Answers, Proxy};
 
-use super::proxy::{Answers, Proxy};
 use super::{World, append, assert_holds, copy_all, one};
 
 #[test]
@@ -91,10 +91,10 @@ fn a_server_that_stays_away_is_an_error_and_comes_back() {
 #[test]
 fn connections_cut_and_answers_lost_double_and_lose_nothing() {
     let Some(world) = World::new("") else { return };
-    let proxy = Proxy::start(world.server.address());
+    let proxy = Proxy::start(world.server.address()).unwrap();
     let options = JetStreamOptions {
         answer_time_max: Duration::from_millis(300),
-        ..JetStreamOptions::new(format!("nats://{}", proxy.address), "cut")
+        ..JetStreamOptions::new(format!("nats://{}", proxy.address()), "cut")
     };
     let journal = JetStreamJournal::open(&world.index("cut"), &options).unwrap();
     let (told, acknowledged) = channel();
@@ -119,11 +119,11 @@ fn what_is_not_known_to_be_stored_is_told_so_and_found_at_the_next_start() {
     let Some(world) = World::new("") else { return };
     // Sent several times, or still waited for when the time is over.
     for (name, answer_time_ms) in [("often", 100), ("once", 60_000)] {
-        let proxy = Proxy::start(world.server.address());
+        let proxy = Proxy::start(world.server.address()).unwrap();
         let options = JetStreamOptions {
             answer_time_max: Duration::from_millis(answer_time_ms),
             call_time_max: Duration::from_millis(900),
-            ..JetStreamOptions::new(format!("nats://{}", proxy.address), name)
+            ..JetStreamOptions::new(format!("nats://{}", proxy.address()), name)
         };
         let mut journal = JetStreamJournal::open(&world.index(name), &options).unwrap();
         append(&mut journal, 0..5);

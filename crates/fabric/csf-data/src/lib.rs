@@ -5,9 +5,11 @@
 //! Invariant: an append that returned is as safe as its receipt says; one that failed, or was cut by a crash, left nothing.
 
 pub mod aggregate;
+pub mod cache;
 mod checksum;
 mod contiguity;
 pub mod group;
+pub mod integration;
 #[cfg(feature = "jetstream")]
 mod jetstream;
 pub mod lock;

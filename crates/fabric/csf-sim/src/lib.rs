@@ -7,6 +7,7 @@
 pub mod conformance;
 mod environment;
 mod executor;
+pub mod linearizability;
 mod memory_events;
 mod memory_journal;
 mod memory_state;

@@ -57,13 +57,16 @@ pub(super) struct Ledger {
     retries: BTreeMap<(Duration, u64), (StoredEvent, u32)>,
     out: BTreeMap<u64, Out>,
     tickets: u64,
+    /// Events that are handed out one at a time, each after its try is on the disk: one of them may have ended the process before.
+    careful: usize,
     /// Settled since the last checkpoint.
     unsaved: usize,
 }
 
 impl Ledger {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(place: Place, careful: usize) -> Self {
         Self {
+            careful,
             read: place.done_up_to,
             missing: place.again.clone(),
             place,
@@ -128,7 +131,7 @@ impl Ledger {
 
     pub(super) fn due(&mut self, now: Duration, options: &GroupOptions) -> Due {
         let late = self.out.values().map(|out| out.until).min();
-        let in_flight_max = if options.is_ordered { 1 } else { options.in_flight_max.max(1) };
+        let in_flight_max = if options.is_ordered || self.careful > 0 { 1 } else { options.in_flight_max.max(1) };
         if self.out.len() >= in_flight_max {
             return Due::Full(late);
         }
@@ -149,12 +152,28 @@ impl Ledger {
         Due::Later(late.into_iter().chain(back).min())
     }
 
-    /// The event is out until then; the number of this handing out.
-    pub(super) fn hand_out(&mut self, event: StoredEvent, tries: u32, until: Duration) -> u64 {
+    /// The event is out until then; the number of this handing out, and whether its try is to be saved first.
+    pub(super) fn hand_out(&mut self, event: StoredEvent, tries: u32, until: Duration) -> (u64, bool) {
         self.tickets += 1;
         let ticket = self.tickets;
+        let is_careful = self.careful > 0;
+        if is_careful {
+            self.careful -= 1;
+            self.place.tries.insert(event.position, tries);
+        }
         self.out.insert(event.position, Out { event, tries, until, ticket });
-        ticket
+        (ticket, is_careful)
+    }
+
+    /// An event that nobody got to see is back, as if it had not been handed out.
+    pub(super) fn put_back(&mut self, position: u64, ticket: u64) {
+        let Some((event, tries)) = self.take_back(position, ticket) else { return };
+        self.careful += 1;
+        match tries {
+            0 | 1 => _ = self.place.tries.remove(&position),
+            _ => _ = self.place.tries.insert(position, tries - 1),
+        }
+        self.waiting.push_front(event);
     }
 
     /// Whether the event is still out under this number. Then it is out no more, and the caller's to settle.

@@ -4,7 +4,8 @@
 //! are in `csf.parked-NAME`, with the reason; a redrive there brings them back. Both are streams of the same log, so a group stands
 //! wherever its log stands.
 //! Invariant: an event is done once it was acknowledged or parked and the checkpoint after that was appended; until then it comes again
-//! after a crash: at least once.
+//! after a crash: at least once. After a start the first events are handed out one at a time, each with its try appended before, so that one
+//! that ends the process each time is parked.
 
 mod delivery;
 mod ledger;
@@ -135,6 +136,9 @@ impl Group {
         let stream = format!("{GROUP_CATEGORY}-{name}");
         let version = log.head(&stream).await?.version;
         let newest = log.read(Read::stream(&stream).backward().limit(1)).await?.events.pop();
+        // As many as may have been out, or settled and not saved, when the process before ended. Of a new group one: its place is
+        // there from then on.
+        let careful = newest.as_ref().map_or(1, |_| options.in_flight_max.max(1) + 2 * options.checkpoint_every.max(1));
         let place = match newest {
             None => Place { done_up_to: options.after, ..Place::default() },
             Some(event) => event.parse().map_err(|e| GroupError::BadCheckpoint {
@@ -153,7 +157,7 @@ impl Group {
             clock,
             options,
             events: tokio::sync::Mutex::new(events),
-            ledger: Mutex::new(Ledger::new(place)),
+            ledger: Mutex::new(Ledger::new(place, careful)),
             version: tokio::sync::Mutex::new(version),
             settled: Notify::new(),
         }))
@@ -179,7 +183,11 @@ impl Group {
             let now = self.timer.now();
             let due = self.ledger().due(now, &self.options);
             let (until, may_read) = match due {
-                Due::Now(event, tries) => return Ok(self.hand_out(event, tries)),
+                Due::Now(event, tries) if tries > self.options.tries_max.max(1) => {
+                    self.park(event, tries - 1, "the process ended each time it was tried").await?;
+                    continue;
+                }
+                Due::Now(event, tries) => return self.hand_out(event, tries).await,
                 Due::Full(until) => (until, false),
                 Due::Later(until) => (until, true),
             };
@@ -247,10 +255,15 @@ impl Group {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hand_out(self: &Arc<Self>, event: StoredEvent, tries: u32) -> Delivery {
+    async fn hand_out(self: &Arc<Self>, event: StoredEvent, tries: u32) -> Result<Delivery, GroupError> {
         let until = self.timer.now() + self.options.settle_within;
-        let ticket = self.ledger().hand_out(event.clone(), tries, until);
-        Delivery::new(self.clone(), event, tries, ticket)
+        let (ticket, is_careful) = self.ledger().hand_out(event.clone(), tries, until);
+        if is_careful {
+            let unseen = Unseen { group: self, position: event.position, ticket };
+            self.save(None).await?;
+            std::mem::forget(unseen);
+        }
+        Ok(Delivery::new(self.clone(), event, tries, ticket))
     }
 
     /// Events that nobody settled in time have failed.
@@ -319,6 +332,20 @@ impl Group {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// An event that is handed out to nobody yet: dropped, it is put back.
+struct Unseen<'g> {
+    group: &'g Group,
+    position: u64,
+    ticket: u64,
+}
+
+impl Drop for Unseen<'_> {
+    fn drop(&mut self) {
+        self.group.ledger().put_back(self.position, self.ticket);
+        self.group.settled.notify_waiters();
     }
 }
 

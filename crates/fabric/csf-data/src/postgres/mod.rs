@@ -23,3 +23,4 @@ pub use reader::PostgresReader;
 
 pub(crate) use error::Failure;
 pub(crate) use session::{Session, Value};
+pub(crate) use writer::Deadline;

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct PostgresOptions {
     pub(super) config: Config,
     pub(super) schema: String,
-    pub(super) patience: Duration,
+    pub(crate) patience: Duration,
 }
 
 impl PostgresOptions {

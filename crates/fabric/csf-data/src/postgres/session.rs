@@ -137,6 +137,13 @@ impl Session {
         self.noted(rows)
     }
 
+    /// Runs a statement; how many rows it has changed.
+    pub(crate) fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64, Error> {
+        let statement = self.prepared(sql)?;
+        let done = wait(self.client.execute(&statement, values));
+        self.noted(done)
+    }
+
     /// The one row of a question.
     pub(crate) fn one(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Row, Error> {
         let statement = self.prepared(sql)?;

@@ -23,20 +23,20 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// A time after which nothing is tried again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     end: Instant,
     pause: Duration,
 }
 
 impl Deadline {
     #[expect(clippy::disallowed_methods, reason = "how long a server may be away is real time")]
-    pub(super) fn after(patience: Duration) -> Self {
+    pub(crate) fn after(patience: Duration) -> Self {
         Self { end: Instant::now() + patience, pause: BACKOFF }
     }
 
     /// Sleeps before another try; false when there is no time for one.
     #[expect(clippy::disallowed_methods, reason = "a server that is away is asked again in real time")]
-    pub(super) fn pause(&mut self) -> bool {
+    pub(crate) fn pause(&mut self) -> bool {
         let left = self.end.saturating_duration_since(Instant::now());
         std::thread::sleep(self.pause.min(left));
         self.pause = (self.pause * 2).min(BACKOFF_MAX);

@@ -142,8 +142,7 @@ fn a_group_is_consumed_in_one_place() {
         jobs(&log, 0..2).await;
         second.next().await.unwrap().ack().await.unwrap();
         second.checkpoint().await.unwrap();
-        first.next().await.unwrap().ack().await.unwrap();
-        let error = first.checkpoint().await.unwrap_err();
+        let error = first.next().await.unwrap_err();
         assert!(matches!(&error, GroupError::TakenOver { group } if group == "workers"), "{error}");
     });
 }
@@ -162,6 +161,60 @@ fn a_group_of_everything_is_not_kept_busy_by_itself() {
         let nothing = csf_core::port::within(&world, Duration::from_secs(60), group.next()).await;
         assert!(nothing.is_none());
     });
+}
+
+/// The process ends while it has the event in its hands, in every life.
+#[test]
+fn an_event_that_ends_its_process_each_time_is_parked_and_the_others_are_done() {
+    const KILLER: u64 = 7;
+    let disk = SimDisk::new();
+    let done: Arc<Mutex<BTreeMap<u64, u32>>> = Arc::default();
+    let mut deaths = 0;
+    for life in 0.. {
+        let world = SimExecutor::new(life);
+        let log = SimLog::start(&world, Box::new(disk.open().unwrap()), life);
+        let (is_dead, at_work) = (Arc::new(Mutex::new(false)), done.clone());
+        let told = is_dead.clone();
+        let main = async {
+            if life == 0 {
+                jobs(&log, 0..20).await;
+            }
+            let group = join(&world, &log, options()).await.unwrap();
+            for _ in 0..3 {
+                let (group, at_work, timer, told) = (group.clone(), at_work.clone(), world.clone(), told.clone());
+                world.spawn(Box::pin(async move {
+                    while let Ok(job) = group.next().await {
+                        if job.event().data.to_value()["n"] == KILLER {
+                            *told.lock().unwrap() = true;
+                            std::future::pending::<()>().await;
+                        }
+                        timer.sleep(Duration::from_millis(1)).await;
+                        *at_work
+                            .lock()
+                            .unwrap()
+                            .entry(job.event().data.to_value()["n"].as_u64().unwrap())
+                            .or_default() += 1;
+                        job.ack().await.unwrap();
+                    }
+                }));
+            }
+            world.sleep(Duration::from_secs(2)).await;
+            let aside = parked(&*log, Some("workers")).await.unwrap();
+            let [one] = &aside[..] else { panic!("{aside:?}") };
+            assert_eq!(one.reason.tries, options().tries_max);
+            assert!(one.reason.reason.contains("process ended"), "{one:?}");
+        };
+        let ended = world.block_on_until(main, || *is_dead.lock().unwrap()).unwrap();
+        world.drop_tasks();
+        if ended.is_some() {
+            break;
+        }
+        deaths += 1;
+        assert!(deaths <= options().tries_max + 1, "it is tried for ever");
+    }
+    let done = done.lock().unwrap();
+    assert!(deaths >= options().tries_max, "{deaths} deaths");
+    assert!((0..20).filter(|n| *n != KILLER).all(|n| done.contains_key(&n)), "{done:?}");
 }
 
 /// One disk, many lives: whatever the moment of the crash, every event is done at least once, and one that was acknowledged before a

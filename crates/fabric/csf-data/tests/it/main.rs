@@ -8,6 +8,7 @@ mod formats;
 mod full_disk;
 mod groups;
 mod index;
+mod histories;
 mod load;
 mod locks;
 mod log;

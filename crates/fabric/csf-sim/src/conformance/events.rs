@@ -239,7 +239,9 @@ fn reads_start_and_end_where_they_are_told(mut journal: Box<dyn Journal>) {
 }
 
 fn what_is_too_large_is_refused(mut journal: Box<dyn Journal>) {
-    use csf_core::port::{APPEND_EVENTS_MAX, STREAM_BYTES_MAX, TAGS_MAX, WORD_BYTES_MAX};
+    use csf_core::port::{
+        APPEND_EVENTS_MAX, CRITERIA_MAX, CRITERIA_WORDS_MAX, STREAM_BYTES_MAX, TAGS_MAX, WORD_BYTES_MAX,
+    };
     let long = "x".repeat(STREAM_BYTES_MAX);
     done(&mut *journal, Append::events([event(&long, 1)]));
     let tags: Vec<String> = (0..TAGS_MAX).map(|n| format!("{n}")).collect();
@@ -258,6 +260,17 @@ fn what_is_too_large_is_refused(mut journal: Box<dyn Journal>) {
     }
     let tags = NewEvent { tags: [tags, vec!["more".into()]].concat(), ..event("a", 1) };
     for bad in [many(APPEND_EVENTS_MAX + 1), Append::events([tags])] {
+        let refused = append(&mut *journal, bad);
+        assert!(matches!(refused, Err(Refused::TooLarge { .. })), "got {refused:?}");
+    }
+    let asks = |criteria: usize, words: usize| {
+        let tags: Vec<String> = (0..words).map(|n| format!("t:{n}")).collect();
+        let filter = Filter { any_of: vec![Criteria { tags, ..Criteria::default() }; criteria] };
+        Append::events([event("asks", 1)]).unless(filter, 0)
+    };
+    done(&mut *journal, asks(CRITERIA_MAX, 4));
+    done(&mut *journal, asks(1, CRITERIA_WORDS_MAX));
+    for bad in [asks(CRITERIA_MAX + 1, 1), asks(1, CRITERIA_WORDS_MAX + 1)] {
         let refused = append(&mut *journal, bad);
         assert!(matches!(refused, Err(Refused::TooLarge { .. })), "got {refused:?}");
     }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Durability, Filter};
+use super::{Criteria, Durability, Filter};
 use crate::{MessageId, Stamp};
 
 /// Longest name of a stream, bytes.
@@ -23,6 +23,11 @@ pub const TAGS_MAX: usize = 32;
 pub const DATA_BYTES_MAX: usize = 16 << 20;
 /// Most events of one append.
 pub const APPEND_EVENTS_MAX: usize = 4096;
+
+/// Most criteria of a condition.
+pub const CRITERIA_MAX: usize = 64;
+/// Most words of one criterion: streams, categories, types and tags together.
+pub const CRITERIA_WORDS_MAX: usize = 256;
 
 /// The category of a stream: its name up to the first `-`.
 #[must_use]
@@ -407,6 +412,13 @@ impl Append {
             event.tags.iter().try_for_each(|tag| name("tag", tag, WORD_BYTES_MAX))?;
             at_most("bytes of an event", event.data.as_str().len(), DATA_BYTES_MAX)?;
         }
+        for criteria in self.unless.iter().flat_map(|condition| &condition.filter.any_of) {
+            let Criteria { streams, categories, kinds, tags } = criteria;
+            let words = [streams, categories, kinds, tags].map(Vec::len).iter().sum();
+            at_most("words of one criterion", words, CRITERIA_WORDS_MAX)?;
+        }
+        let criteria = self.unless.as_ref().map_or(0, |condition| condition.filter.any_of.len());
+        at_most("criteria of a condition", criteria, CRITERIA_MAX)?;
         self.changes.iter().try_for_each(|change| stream(change.stream()))
     }
 }
