@@ -122,6 +122,7 @@ pub(crate) fn options(directory: &Path) -> (BootOptions, Told) {
         process_start: Stamp(clock.now_ns().unwrap().as_nanos()),
         clock,
         directory: directory.into(),
+        journal: directory.display().to_string(),
         open_journal: Box::new(move || {
             Ok(Box::new(SqliteJournal::open(&write, &JournalOptions::default())?) as Box<dyn Journal>)
         }),

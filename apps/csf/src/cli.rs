@@ -125,8 +125,8 @@ pub(crate) struct Up {
     /// Address of the HTTP API; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
-    /// Journal directory; an existing one is continued
-    #[arg(long, value_name = "DIR")]
+    /// Journal: a directory, postgresql://user@host/database?schema=NAME or nats://host/STREAM; an existing one is continued
+    #[arg(long, value_name = "JOURNAL")]
     pub(crate) journal: Option<PathBuf>,
     /// Read the configuration again when its files change; SIGHUP does it at any time
     #[arg(long)]
@@ -309,8 +309,8 @@ pub(crate) struct Why {
     /// Generations shown
     #[arg(long, default_value_t = 6)]
     pub(crate) depth: usize,
-    /// Read a journal directory instead of asking a running node
-    #[arg(long, value_name = "DIR")]
+    /// Read this journal (a directory or a URL) instead of asking a running node
+    #[arg(long, value_name = "JOURNAL")]
     pub(crate) journal: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) remote: Remote,
@@ -318,7 +318,7 @@ pub(crate) struct Why {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Replay {
-    /// Journal directory [default: the newest demo run]
+    /// Journal: a directory or a URL [default: the newest demo run]
     pub(crate) journal: Option<PathBuf>,
     /// Stop after this stamp (nanoseconds since the Unix epoch)
     #[arg(long, value_name = "STAMP")]
@@ -330,7 +330,7 @@ pub(crate) struct Replay {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Export {
-    /// Journal directory [default: the newest demo run]
+    /// Journal: a directory or a URL [default: the newest demo run]
     pub(crate) journal: Option<PathBuf>,
     /// Write MCAP (JSON messages with their schemas) to this file
     #[arg(long, value_name = "FILE", required = true)]

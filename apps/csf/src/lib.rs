@@ -19,6 +19,7 @@ mod packs;
 mod paths;
 mod reload;
 mod sim;
+mod store;
 mod summary;
 mod workflows;
 

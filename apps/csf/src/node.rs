@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use csf_core::Stamp;
-use csf_core::port::{Journal, JournalReader};
-use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
+use csf_core::port::JournalReader;
 use csf_runtime::Catalogue;
 use csf_runtime::config::{Item, Layers, Problem, Settings, Source, conceal, environment_layer, secrets_in_clear};
 use csf_runtime::node::{Attachment, BootError, BootOptions, Interrupt, Node, Phase, boot};
@@ -16,6 +15,7 @@ use csf_time::SystemClock;
 
 use crate::cli::ConfigArgs;
 use crate::diagnostic::Failure;
+use crate::store::Store;
 use crate::{demo, logging, paths};
 
 /// How long an idle dispatcher spins before it parks. A wake costs tens of microseconds, so a spin of that order hides it for
@@ -109,7 +109,7 @@ fn place(problem: &Problem) -> (String, usize) {
 
 /// What `up` decides beside the configuration.
 pub(crate) struct Start {
-    pub(crate) directory: PathBuf,
+    pub(crate) store: Store,
     pub(crate) clock: Arc<SystemClock>,
     pub(crate) process_start: Stamp,
     pub(crate) listen: Option<SocketAddr>,
@@ -118,10 +118,10 @@ pub(crate) struct Start {
     pub(crate) on_phase: Box<dyn FnMut(&Phase) + Send>,
 }
 
-/// Boots a node on the embedded journal.
+/// Boots a node on its journal.
 pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start) -> Result<Arc<Node>, Failure> {
     let topology = check(item, catalogue)?;
-    let (write, read) = (start.directory.clone(), start.directory.clone());
+    let (write, read) = (start.store.clone(), start.store.clone());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut on_phase = start.on_phase;
     let options = BootOptions {
@@ -133,12 +133,10 @@ pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start)
         })),
         clock: start.clock,
         process_start: start.process_start,
-        directory: start.directory,
-        open_journal: Box::new(move || {
-            let journal = SqliteJournal::open(&write, &JournalOptions::default())?;
-            Ok(Box::new(journal) as Box<dyn Journal>)
-        }),
-        open_reader: Arc::new(move || Ok(Box::new(SqliteReader::open_read_only(&read)?) as Box<dyn JournalReader>)),
+        directory: start.store.directory().to_owned(),
+        journal: start.store.to_string(),
+        open_journal: Box::new(move || write.open()),
+        open_reader: Arc::new(move || read.reader()),
         listen: start.listen,
         build_id: paths::build_id(),
         spin_ns: if cores > 1 { SPIN_NS } else { 0 },
@@ -168,9 +166,14 @@ pub(crate) fn last_chapter(reader: &mut dyn JournalReader, directory: &Path) -> 
     chapters(reader)?.pop().ok_or_else(none)
 }
 
+/// The journal that an argument names.
+pub(crate) fn store(journal: &Path) -> Result<Store, Failure> {
+    Store::parse(&journal.to_string_lossy(), &paths::state_directory())
+}
+
 /// Opens a journal for reading.
-pub(crate) fn open_journal(directory: &Path) -> Result<SqliteReader, Failure> {
-    Ok(SqliteReader::open_read_only(directory)?)
+pub(crate) fn open_journal(journal: &Path) -> Result<Box<dyn JournalReader>, Failure> {
+    Ok(store(journal)?.reader()?)
 }
 
 /// The directory given, or the newest demo run.

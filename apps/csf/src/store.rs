@@ -9,30 +9,42 @@ use csf_data::{
     SqliteJournal, SqliteReader,
 };
 
-use crate::failure::Failure;
+use crate::diagnostic::Failure;
 
 /// Copies of a stream: what JetStream takes.
 const REPLICAS_MAX: usize = 5;
 
 /// A journal's place, as `[node] journal` and `--journal` say it. Its words never hold a password.
 #[derive(Clone, Debug)]
-pub(crate) enum Store {
+pub(crate) struct Store {
+    kind: Kind,
+    /// What the node keeps on this machine: all of an embedded journal, the index of a stream, its token and its state.
+    directory: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
     /// The embedded journal.
-    Directory(PathBuf),
+    Embedded,
     /// A database.
     PostgreSql { options: Box<PostgresOptions>, words: String },
-    /// A stream, with its index in a directory.
-    JetStream { options: Box<JetStreamOptions>, index: PathBuf, words: String },
+    /// A stream, with its index in the directory.
+    JetStream { options: Box<JetStreamOptions>, words: String },
 }
 
 impl Store {
-    /// Reads `text`: `postgresql://user@host/database?schema=NAME`, `nats://host,host/STREAM?replicas=3&sync=always`, or a directory.
-    /// `state` is where the index of a stream goes. Passwords come from the environment: `PGPASSWORD`, and `NATS_USER` with `NATS_PASSWORD`.
+    /// The embedded journal in this directory.
+    pub(crate) fn embedded(directory: PathBuf) -> Self {
+        Self { kind: Kind::Embedded, directory }
+    }
+
+    /// Reads `text`: `postgresql://user@host/database?schema=NAME`, `nats://host,host/STREAM?replicas=3&sync=always`, or a directory. What a
+    /// node on a server keeps here goes below `state`. Passwords come from the environment: `PGPASSWORD`, and `NATS_USER` with `NATS_PASSWORD`.
     ///
     /// # Errors
     /// When it is a URL and cannot be read, or holds a password.
     pub(crate) fn parse(text: &str, state: &Path) -> Result<Self, Failure> {
-        let Some((scheme, rest)) = text.split_once("://") else { return Ok(Self::Directory(PathBuf::from(text))) };
+        let Some((scheme, rest)) = text.split_once("://") else { return Ok(Self::embedded(PathBuf::from(text))) };
         let (address, query) = rest.split_once('?').map_or((rest, ""), |(address, query)| (address, query));
         if address.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             let remedy = "set PGPASSWORD, or NATS_USER and NATS_PASSWORD, in the environment";
@@ -43,49 +55,52 @@ impl Store {
             .filter(|pair| !pair.is_empty())
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .collect();
-        match scheme {
+        let kind = match scheme {
             "postgresql" | "postgres" => postgresql(text, address, &query),
-            "nats" | "tls" => jetstream(scheme, address, &query, state),
+            "nats" | "tls" => jetstream(scheme, address, &query),
             other => {
                 let known = "postgresql://user@host/database, nats://host/STREAM, or a directory without `://`";
                 Err(bad(other, &format!("there is no such store; write {known}")))
             }
-        }
+        }?;
+        let store = Self { kind, directory: PathBuf::new() };
+        let name: String = store.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        Ok(Self { directory: state.join("journal").join(name), ..store })
     }
 
     /// Opens it for writing.
     pub(crate) fn open(&self) -> Result<Box<dyn Journal>, JournalError> {
-        Ok(match self {
-            Self::Directory(directory) => Box::new(SqliteJournal::open(directory, &JournalOptions::default())?),
-            Self::PostgreSql { options, .. } => Box::new(PostgresJournal::open(options)?),
-            Self::JetStream { options, index, .. } => Box::new(JetStreamJournal::open(index, options)?),
+        Ok(match &self.kind {
+            Kind::Embedded => Box::new(SqliteJournal::open(&self.directory, &JournalOptions::default())?),
+            Kind::PostgreSql { options, .. } => Box::new(PostgresJournal::open(options)?),
+            Kind::JetStream { options, .. } => Box::new(JetStreamJournal::open(&self.directory, options)?),
         })
     }
 
     /// Opens it for reading, beside a writer or without one. Of a stream, what its index on this machine has.
     pub(crate) fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
-        Ok(match self {
-            Self::Directory(directory) | Self::JetStream { index: directory, .. } => {
-                Box::new(SqliteReader::open_read_only(directory)?)
-            }
-            Self::PostgreSql { options, .. } => Box::new(PostgresReader::open(options)?),
+        Ok(match &self.kind {
+            Kind::Embedded | Kind::JetStream { .. } => Box::new(SqliteReader::open_read_only(&self.directory)?),
+            Kind::PostgreSql { options, .. } => Box::new(PostgresReader::open(options)?),
         })
     }
 
-    /// The directory that the node needs on this machine, if any.
-    pub(crate) fn directory(&self) -> Option<&Path> {
-        match self {
-            Self::Directory(directory) | Self::JetStream { index: directory, .. } => Some(directory),
-            Self::PostgreSql { .. } => None,
-        }
+    /// Whether all of it is in the directory.
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self.kind, Kind::Embedded)
+    }
+
+    /// What the node keeps on this machine.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 }
 
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(directory) => write!(f, "{}", directory.display()),
-            Self::PostgreSql { words, .. } | Self::JetStream { words, .. } => f.write_str(words),
+        match &self.kind {
+            Kind::Embedded => write!(f, "{}", self.directory.display()),
+            Kind::PostgreSql { words, .. } | Kind::JetStream { words, .. } => f.write_str(words),
         }
     }
 }
@@ -94,7 +109,7 @@ fn bad(scheme: &str, reason: &str) -> Failure {
     Failure::new("CSF-0104", format!("the journal {scheme}://… cannot be used: {reason}"))
 }
 
-fn postgresql(text: &str, address: &str, query: &[(&str, &str)]) -> Result<Store, Failure> {
+fn postgresql(text: &str, address: &str, query: &[(&str, &str)]) -> Result<Kind, Failure> {
     let said = |error: JournalError| bad("postgresql", &error.to_string());
     let schema = query.iter().find(|(key, _)| *key == "schema").map(|(_, value)| *value);
     let others: Vec<String> =
@@ -109,10 +124,10 @@ fn postgresql(text: &str, address: &str, query: &[(&str, &str)]) -> Result<Store
         options = options.with_password(&password.to_string_lossy());
     }
     let words = format!("postgresql://{address}?schema={}", schema.unwrap_or("csf"));
-    Ok(Store::PostgreSql { options: Box::new(options), words })
+    Ok(Kind::PostgreSql { options: Box::new(options), words })
 }
 
-fn jetstream(scheme: &str, address: &str, query: &[(&str, &str)], state: &Path) -> Result<Store, Failure> {
+fn jetstream(scheme: &str, address: &str, query: &[(&str, &str)]) -> Result<Kind, Failure> {
     let bad = |reason: &str| bad(scheme, reason);
     let (hosts, stream) = address.split_once('/').unwrap_or((address, ""));
     if hosts.is_empty() || stream.is_empty() {
@@ -139,7 +154,7 @@ fn jetstream(scheme: &str, address: &str, query: &[(&str, &str)], state: &Path) 
         }
     }
     let words = format!("{scheme}://{address}");
-    Ok(Store::JetStream { options: Box::new(options), index: state.join("jetstream").join(stream), words })
+    Ok(Kind::JetStream { options: Box::new(options), words })
 }
 
 /// As a URL has it (RFC 3986, section 2.1).
@@ -169,10 +184,10 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap().to_string(), words);
         }
-        let Store::JetStream { options, index, .. } = parse("nats://a/left?replicas=3&sync=always").unwrap() else {
-            panic!("a stream");
-        };
-        assert_eq!((options.replicas, options.sync, index), (3, ServerSync::Always, "/state/jetstream/left".into()));
+        let store = parse("nats://a/left?replicas=3&sync=always").unwrap();
+        assert_eq!(store.directory(), Path::new("/state/journal/nats---a-left"));
+        let Kind::JetStream { options, .. } = store.kind else { panic!("a stream") };
+        assert_eq!((options.replicas, options.sync), (3, ServerSync::Always));
     }
 
     #[test]
@@ -187,7 +202,7 @@ mod tests {
             ("postgresql://csf@db/flight?schema=Left", "is no name of a schema"),
             ("postgresql://", "cannot be"),
         ] {
-            let error = parse(text).unwrap_err().to_string();
+            let Failure::Other { message: error, .. } = parse(text).unwrap_err() else { panic!("{text}") };
             assert!(error.contains(reason) && !error.contains("hunter2"), "{text}: {error}");
         }
     }

@@ -99,7 +99,7 @@ impl Summary {
         self.fields.insert("samples".to_owned(), json!(samples));
         self.fields.insert("packets".to_owned(), json!(topics.iter().map(|t| t.packets).sum::<u64>()));
         let report = node.report();
-        self.fields.insert("journal".to_owned(), json!(report.journal.directory));
+        self.fields.insert("journal".to_owned(), json!(report.journal.place));
         self.fields.insert("journal_bytes".to_owned(), json!(report.journal.bytes));
         self.fields.insert("journal_position".to_owned(), json!(report.journal.durable_position));
         self.fields.insert("boot_ms".to_owned(), json!(report.boot_ms));

@@ -160,6 +160,7 @@ async fn record(catalogue: &Arc<Catalogue>, directory: &std::path::Path, reading
         process_start: Stamp(clock.now_ns().map_err(missing)?.as_nanos()),
         clock,
         directory: directory.to_owned(),
+        journal: directory.display().to_string(),
         open_journal: Box::new(move || Ok(Box::new(SqliteJournal::open(&write, &JournalOptions::default())?))),
         open_reader: Arc::new(move || Ok(Box::new(SqliteReader::open_read_only(&read)?))),
         listen: None,

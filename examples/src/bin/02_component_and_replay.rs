@@ -149,6 +149,7 @@ async fn start(
         clock_report: None,
         process_start: Stamp(clock.now_ns()?.as_nanos()),
         clock,
+        journal: directory.display().to_string(),
         directory,
         open_journal: Box::new(move || Ok(Box::new(SqliteJournal::open(&write, &JournalOptions::default())?))),
         open_reader: Arc::new(move || Ok(Box::new(SqliteReader::open_read_only(&read)?))),

@@ -45,8 +45,8 @@ pub(crate) struct EventsLs {
     /// The newest first
     #[arg(long)]
     pub(crate) backward: bool,
-    /// Read this journal directory instead of a running node
-    #[arg(long, value_name = "DIR", conflicts_with = "node")]
+    /// Read this journal (a directory or a URL) instead of a running node
+    #[arg(long, value_name = "JOURNAL", conflicts_with = "node")]
     pub(crate) journal: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) remote: Remote,
@@ -56,8 +56,8 @@ pub(crate) struct EventsLs {
 pub(crate) struct EventsHead {
     /// Stream
     pub(crate) stream: String,
-    /// Read this journal directory instead of a running node
-    #[arg(long, value_name = "DIR", conflicts_with = "node")]
+    /// Read this journal (a directory or a URL) instead of a running node
+    #[arg(long, value_name = "JOURNAL", conflicts_with = "node")]
     pub(crate) journal: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) remote: Remote,

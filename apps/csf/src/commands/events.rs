@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use csf_core::port::{Criteria, ExpectedVersion, Filter, JournalReader, Read, StoredEvent};
+use csf_core::port::{Criteria, ExpectedVersion, Filter, Read, StoredEvent};
 use serde_json::{Value, json};
 
 use super::follow::clock_time;

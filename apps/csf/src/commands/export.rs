@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 
-use csf_core::port::{JournalReader, Scan};
+use csf_core::port::Scan;
 use csf_gateway::Pattern;
 use csf_runtime::DELIVERY_TOPIC;
 use csf_runtime::provenance::PacketView;

@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use csf_core::Stamp;
-use csf_core::port::JournalReader;
 use csf_runtime::replay::replay;
 use serde_json::json;
 
@@ -15,7 +14,7 @@ use crate::{node, packs, paths};
 pub(crate) fn run(args: Replay) -> Outcome {
     let directory = node::journal_or_newest(args.journal)?;
     let mut reader = node::open_journal(&directory)?;
-    let run = node::last_chapter(&mut reader, &directory)?;
+    let run = node::last_chapter(&mut *reader, &directory)?;
     let catalogue = packs::catalogue();
     let total = reader.size()?.position.max(1);
     let shows_progress = std::io::stderr().is_terminal() && !args.json;
@@ -26,7 +25,7 @@ pub(crate) fn run(args: Replay) -> Outcome {
         }
     };
     let until = args.until.map(Stamp);
-    let resumption = replay(&mut reader, &catalogue, until, &mut progress)
+    let resumption = replay(&mut *reader, &catalogue, until, &mut progress)
         .map_err(|e| crate::diagnostic::Failure::new("CSF-0501", e.to_string()))?;
     if shows_progress {
         eprint!("\r                    \r");

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Remote) -> Outcome {
     println!("health {}  booted in {:.0} ms", text(&health["overall_status"]), node["boot_ms"].as_f64().unwrap_or(0.0));
     println!(
         "journal {}  {}  durable position {}",
-        text(&node["journal"]["directory"]),
+        text(&node["journal"]["place"]),
         bytes(node["journal"]["bytes"].as_u64().unwrap_or(0)),
         node["journal"]["durable_position"]
     );

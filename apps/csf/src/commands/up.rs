@@ -24,6 +24,7 @@ use crate::cli::{ConfigArgs, Speed, Up};
 use crate::client::NodeFile;
 use crate::diagnostic::Failure;
 use crate::node::{self, Start};
+use crate::store::Store;
 use crate::summary::{Flown, Summary};
 use crate::{demo, fault, interrupts, packs, paths, reload, workflows};
 
@@ -124,13 +125,13 @@ impl Session {
         let item = node::load(&self.args.config)?;
         let (settings, _) = Settings::read(&item);
         let configured = (!settings.node.journal.is_empty()).then(|| PathBuf::from(&settings.node.journal));
-        let directory = self
+        let journal = self
             .args
             .journal
             .clone()
             .or(configured)
             .unwrap_or_else(|| paths::state_directory().join("journal").join(&settings.node.name));
-        let running = self.boot(&item, directory, Some(self.listen(&item)?), true, self.process_start).await?;
+        let running = self.boot(&item, node::store(&journal)?, Some(self.listen(&item)?), true, self.process_start).await?;
         running.node.set_configuration_source(reload::source(&self.args.config, &self.catalogue));
         reload::attend(&running.node, &self.args.config, self.args.watch, running.tells)?;
         self.announce(&running);
@@ -170,11 +171,12 @@ impl Session {
     async fn boot(
         &self,
         item: &Item,
-        directory: PathBuf,
+        store: Store,
         listen: Option<SocketAddr>,
         tells: bool,
         process_start: Stamp,
     ) -> Result<Running, Failure> {
+        let (directory, journal) = (store.directory().to_owned(), store.to_string());
         std::fs::create_dir_all(&directory).map_err(|e| {
             let message = format!("{} cannot be made: {e}; choose another with --journal", directory.display());
             Failure::new("CSF-0202", message)
@@ -195,7 +197,7 @@ impl Session {
         }
         let quiet = self.args.config.json || !tells;
         let start = Start {
-            directory: directory.clone(),
+            store,
             clock: self.clock.clone(),
             process_start,
             listen: None,
@@ -219,7 +221,7 @@ impl Session {
         if let Some(address) = address {
             let code = access.one_time_code().map_err(|e| Failure::new("CSF-0210", e.to_string()))?;
             running.login = format!("http://{address}/login?code={code}");
-            if let Err(failure) = write_node_files(&running.node, address, access.token(), &directory) {
+            if let Err(failure) = write_node_files(&running.node, address, access.token(), &directory, journal) {
                 running.stop(ShutdownReason::StartFailed).await;
                 return Err(failure);
             }
@@ -255,7 +257,7 @@ impl Session {
         if self.args.config.json {
             return;
         }
-        eprintln!("ready in {:.0} ms; journal in {}", report.boot_ms, report.journal.directory);
+        eprintln!("ready in {:.0} ms; journal in {}", report.boot_ms, report.journal.place);
         if running.address.is_some() {
             println!("console  {}", running.login);
         }
@@ -277,13 +279,13 @@ impl Session {
         }
         let started = self.now();
         let is_headless = self.args.config.json || self.args.limit.is_some();
-        let directory = match &self.args.journal {
-            Some(directory) => directory.clone(),
-            None => paths::new_demo_run(started)?,
+        let store = match &self.args.journal {
+            Some(journal) => node::store(journal)?,
+            None => Store::embedded(paths::new_demo_run(started)?),
         };
         let item = self.demo_item(&recording, self.args.speed, 1, 0.0)?;
         let listen = self.listen(&item)?;
-        let running = self.boot(&item, directory, Some(listen), true, self.process_start).await?;
+        let running = self.boot(&item, store, Some(listen), true, self.process_start).await?;
         self.announce(&running);
         let flown = self.fly(&running, is_headless.then_some(self.args.limit).flatten()).await;
         let mut summary = Summary::new(&running.node, &flown);
@@ -382,7 +384,7 @@ impl Session {
             let (speed, duration_s) = if paced { (Speed::Times(1.0), PACED_S) } else { (Speed::Max, 0.0) };
             let item = self.demo_item(recording, speed, 1, duration_s)?;
             let directory = scratch.join(number.to_string());
-            let running = self.boot(&item, directory, None, false, self.now()).await?;
+            let running = self.boot(&item, Store::embedded(directory), None, false, self.now()).await?;
             let flown = self.fly(&running, None).await;
             if paced {
                 summary.add_paced(&running.node);
@@ -431,11 +433,11 @@ fn print_phase(phase: &Phase) {
 }
 
 /// Writes the token and the node's address where `csf pub` and friends find them, readable by this user only.
-fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &Path) -> Result<(), Failure> {
+fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &Path, journal: String) -> Result<(), Failure> {
     let file = NodeFile {
         address: address.to_string(),
         token: token.to_owned(),
-        journal: directory.display().to_string(),
+        journal,
         name: node.topology().settings.node.name.clone(),
     };
     let nodes = paths::nodes_directory();

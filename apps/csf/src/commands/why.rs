@@ -95,7 +95,7 @@ fn from_journal<R>(
     let directory = node::journal_or_newest(args.journal.clone())?;
     let mut reader = node::open_journal(&directory)?;
     let catalogue = packs::catalogue();
-    let mut provenance = Provenance::new(&mut reader, &catalogue)?;
+    let mut provenance = Provenance::new(&mut *reader, &catalogue)?;
     let id = match args.packet.parse() {
         Ok(id) => id,
         Err(error) => provenance.newest(&args.packet)?.ok_or_else(|| no_id(&args.packet, &error))?,

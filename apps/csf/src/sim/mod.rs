@@ -299,6 +299,7 @@ impl Machine {
             clock: self.clock.clone(),
             process_start: Stamp(EPOCH_NS),
             directory: "simulated".into(),
+            journal: "simulated".to_owned(),
             open_journal: Box::new(move || Ok(Box::new(disk.open()?) as Box<dyn Journal>)),
             open_reader: Arc::new(move || Ok(reader.reader())),
             listen: None,

@@ -41,7 +41,7 @@ fn events_are_appended_once_and_read_from_the_node_and_from_its_journal() {
 /// The directory of the node that runs.
 fn node_journal(state: &Scratch) -> String {
     let status = json(state, &["status", "--json"]);
-    status["node"]["journal"]["directory"].as_str().unwrap_or_else(|| panic!("{status}")).to_owned()
+    status["node"]["journal"]["place"].as_str().unwrap_or_else(|| panic!("{status}")).to_owned()
 }
 
 #[test]

@@ -120,6 +120,7 @@ impl Storm {
             clock: self.clock.clone(),
             clock_report: None,
             process_start: self.now(),
+            journal: journal.display().to_string(),
             directory: journal,
             open_journal: Box::new(move || {
                 Ok(Box::new(SqliteJournal::open(&write, &JournalOptions::default())?) as Box<dyn Journal>)

@@ -142,16 +142,30 @@ fn configuration(args: &Doctor) -> Vec<Finding> {
     }
     let (settings, _) = Settings::read(&item);
     if !settings.node.journal.is_empty() {
-        let directory = Path::new(&settings.node.journal);
-        findings.push(match std::fs::metadata(directory) {
-            Ok(meta) if meta.permissions().readonly() => {
-                Finding::bad("journal directory", directory.display().to_string(), "make it writable for this user")
-            }
-            Ok(_) => Finding::ok("journal directory", directory.display().to_string()),
-            Err(_) => Finding::ok("journal directory", format!("{} will be made", directory.display())),
-        });
+        findings.push(journal(Path::new(&settings.node.journal)));
     }
     findings
+}
+
+fn journal(journal: &Path) -> Finding {
+    let store = match csf_node::store(journal) {
+        Ok(store) => store,
+        Err(failure) => return failed(&failure),
+    };
+    let readable = || match store.is_embedded() {
+        true => Ok(()),
+        false => store.reader().map(drop),
+    };
+    match (std::fs::metadata(store.directory()), readable()) {
+        (Ok(meta), _) if meta.permissions().readonly() => {
+            Finding::bad("journal", store.directory().display().to_string(), "make it writable for this user")
+        }
+        (_, Err(error)) => {
+            Finding::bad("journal", error.to_string(), "before the first start that is so; `csf up` makes what is missing")
+        }
+        (Ok(_), Ok(())) => Finding::ok("journal", store.to_string()),
+        (Err(_), Ok(())) => Finding::ok("journal", format!("{store} will be made")),
+    }
 }
 
 fn failed(failure: &Failure) -> Finding {

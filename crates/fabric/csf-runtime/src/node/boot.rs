@@ -50,8 +50,10 @@ pub struct BootOptions {
     pub clock_report: Option<ClockReporter>,
     /// When the process started, to measure `boot_ms` from.
     pub process_start: Stamp,
-    /// Journal directory, for the checks and for people.
+    /// What the node keeps on this machine, for the checks.
     pub directory: PathBuf,
+    /// Where the journal is, for people.
+    pub journal: String,
     /// Opens the journal for writing.
     pub open_journal: Box<dyn FnOnce() -> Result<Box<dyn Journal>, JournalError> + Send>,
     /// Opens it for reading.
@@ -234,7 +236,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
     let detail = if resumption.report.packets > 0 {
         format!("continued after {} packets, {} outputs equal", resumption.report.packets, resumption.report.equal)
     } else {
-        format!("new journal in {}", options.directory.display())
+        format!("new journal in {}", options.journal)
     };
     announce_run(journal.as_mut(), &options.build_id, &topology, clock.as_ref())?;
     plan.done(4, "data", detail)?;
@@ -245,7 +247,7 @@ pub async fn boot(options: BootOptions) -> Result<Arc<Node>, BootError> {
         catalogue,
         clock,
         clock_report: options.clock_report,
-        directory: options.directory,
+        place: options.journal,
         open_reader: options.open_reader,
         build_id: options.build_id,
         spin_ns: options.spin_ns,

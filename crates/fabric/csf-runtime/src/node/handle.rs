@@ -1,7 +1,6 @@
 //! A running node as others see it: what it is made of, and how to reach its bus and journal.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -52,7 +51,7 @@ pub struct Node {
     pub(super) reloads: Reloads,
     pub(super) tree: Arc<TreeWatch>,
     pub(super) open_reader: ReaderFactory,
-    pub(super) directory: PathBuf,
+    pub(super) place: String,
     pub(super) build_id: String,
     pub(super) started_at: Stamp,
     pub(super) phases: Mutex<Vec<Phase>>,
@@ -149,12 +148,6 @@ impl Node {
     /// When it cannot be opened.
     pub fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
         (self.open_reader)()
-    }
-
-    /// Journal directory.
-    #[must_use]
-    pub fn directory(&self) -> &std::path::Path {
-        &self.directory
     }
 
     /// Life.

@@ -70,7 +70,7 @@ pub struct NodeReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalReport {
     /// Where it is.
-    pub directory: String,
+    pub place: String,
     /// Bytes on storage.
     pub bytes: u64,
     /// Newest durable position.
@@ -186,7 +186,7 @@ impl Node {
             boot_ms: *self.boot_ms.lock().unwrap_or_else(PoisonError::into_inner),
             phases: self.phases.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             journal: JournalReport {
-                directory: self.directory.display().to_string(),
+                place: self.place.clone(),
                 bytes,
                 durable_position: self.feed().position(),
                 failure: self.feed().failure(),

@@ -1,7 +1,6 @@
 //! From a checked topology and an open journal to a node that is wired but does not run yet.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use csf_bus::{BusConfig, Doorbell, Interest, Order, PhaseCoherenceBus, Start, Subscription, TopicError, TopicSpec};
@@ -43,7 +42,7 @@ pub(super) struct Assembly {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) clock: Arc<dyn TimeSource>,
     pub(super) clock_report: Option<ClockReporter>,
-    pub(super) directory: PathBuf,
+    pub(super) place: String,
     pub(super) open_reader: ReaderFactory,
     pub(super) build_id: String,
     pub(super) spin_ns: u64,
@@ -111,7 +110,7 @@ impl Assembly {
             tree,
             kit,
             open_reader: self.open_reader,
-            directory: self.directory,
+            place: self.place,
             build_id: self.build_id,
             started_at: Stamp(now_ns(clock.as_ref())),
             phases: Mutex::default(),

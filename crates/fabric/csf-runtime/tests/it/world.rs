@@ -429,6 +429,7 @@ pub(crate) fn options_in(world: csf_runtime::World, text: &str, store: &MemorySt
         process_start: Stamp(clock.now_ns().unwrap().as_nanos()),
         clock,
         directory: std::env::temp_dir(),
+        journal: "memory".to_owned(),
         open_journal: Box::new(move || Ok(Box::new(write.open()?) as Box<dyn Journal>)),
         open_reader: Arc::new(move || Ok(read.reader())),
         listen: None,

@@ -49,6 +49,7 @@ async fn start(config: &str, store: &MemoryStore) -> Arc<Node> {
         process_start: Stamp(clock.now_ns().expect("it can be read").as_nanos()),
         clock,
         directory: std::env::temp_dir(),
+        journal: "memory".to_owned(),
         open_journal: Box::new(move || Ok(Box::new(writer.open()?) as Box<dyn Journal>)),
         open_reader: Arc::new(move || Ok(reader.reader())),
         listen: None,
