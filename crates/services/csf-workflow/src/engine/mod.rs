@@ -1,7 +1,9 @@
 //! The engine: runs of workflows on a log, each in the hands of one task while something happens to it, and on disk otherwise.
 
+mod checkpoint;
 mod perform;
 mod recover;
+mod standing;
 mod task;
 mod timers;
 
@@ -49,11 +51,19 @@ pub struct EngineOptions {
     pub idle: Duration,
     /// Author of what the engine appends.
     pub author: String,
+    /// Entries of histories after which the engine writes down again how all runs stand; half as many as runs stand, when that is more.
+    /// An engine that is opened reads that, and about so many entries.
+    pub checkpoint_every: u64,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { activities_max: 256, idle: Duration::from_millis(500), author: "workflow".into() }
+        Self {
+            activities_max: 256,
+            idle: Duration::from_millis(500),
+            author: "workflow".into(),
+            checkpoint_every: 250_000,
+        }
     }
 }
 
@@ -124,6 +134,7 @@ struct Shared {
     activities: BTreeMap<String, ActivityCode>,
     slots: Arc<Semaphore>,
     timers: Timers,
+    pace: checkpoint::Pace,
     runs: Mutex<Runs>,
 }
 
@@ -132,7 +143,7 @@ struct Runs {
     /// Runs in the hands of a task, by stream.
     loaded: HashMap<Arc<str>, mpsc::UnboundedSender<Input>>,
     /// Who waits for the end of a run, by stream.
-    waiting: HashMap<String, Vec<oneshot::Sender<()>>>,
+    waiting: HashMap<String, Vec<oneshot::Sender<HistoryEvent>>>,
     /// Why runs cannot go on, by stream.
     blocked: BTreeMap<String, String>,
     is_closed: bool,
@@ -177,6 +188,7 @@ impl Engine {
             activities: activities.into_iter().map(|activity| (activity.name, activity.code)).collect(),
             slots: Arc::new(Semaphore::new(options.activities_max.clamp(1, Semaphore::MAX_PERMITS))),
             timers: Timers::default(),
+            pace: checkpoint::Pace::default(),
             runs: Mutex::default(),
             world,
             options,
@@ -304,15 +316,16 @@ impl Engine {
             let (ended, wait) = oneshot::channel();
             // Asked for before the look, so that an end after it is told.
             self.shared.runs().waiting.entry(stream.clone()).or_default().push(ended);
-            match self.shared.end_of(&stream).await? {
-                Some(HistoryEvent::Completed { result }) => {
+            let end = match self.shared.end_of(&stream).await? {
+                Some(end) => end,
+                None => wait.await.map_err(|_| WorkflowError::Closed)?,
+            };
+            match end {
+                HistoryEvent::Completed { result } => {
                     return Ok(result.parse().map_err(|e| Failure::bad_payload("output", &e))?);
                 }
-                Some(HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure }) => {
-                    return Err(failure.into());
-                }
-                Some(_) => {}
-                None => wait.await.map_err(|_| WorkflowError::Closed)?,
+                HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure } => return Err(failure.into()),
+                _ => {}
             }
         }
     }
@@ -445,6 +458,12 @@ impl Shared {
         Ok(newest)
     }
 
+    /// The stream of the newest run of this id, when that goes on.
+    async fn open(&self, id: &str) -> Result<Option<String>, WorkflowError> {
+        let Some(stream) = self.newest(id).await? else { return Ok(None) };
+        Ok(self.end_of(&stream).await?.is_none().then_some(stream))
+    }
+
     async fn history(&self, stream: &str) -> Result<Vec<HistoryEntry>, WorkflowError> {
         let page = self.log.read(Read::stream(stream)).await?;
         let entry = |event: &csf_core::port::StoredEvent| {
@@ -469,11 +488,11 @@ impl Shared {
         Ok(entry.event.is_end().then_some(entry.event))
     }
 
-    /// Tells everybody who waits for it that the run has ended.
-    fn tell_end(&self, stream: &str) {
+    /// Tells everybody who waits for it how the run has ended.
+    fn tell_end(&self, stream: &str, end: &HistoryEvent) {
         for waiting in self.runs().waiting.remove(stream).unwrap_or_default() {
             // Who asked may have gone away.
-            let _ = waiting.send(());
+            let _ = waiting.send(end.clone());
         }
     }
 }
