@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::experiment::Experiment;
 use crate::load::Effort;
@@ -12,7 +12,7 @@ use crate::row::Row;
 use crate::suite;
 use crate::table::{details, table};
 
-const HELP: &str = "csf-bench bus|time|guard|runtime|journal [OPTION ...]\n
+const HELP: &str = "csf-bench bus|time|guard|runtime|journal|workflow [OPTION ...]\n
   --only G1,G3     these rows and those below them (G3 is G3.message and G3.batch)
   --rounds N       rounds, of which the median counts (default 5)
   --quick          one short round: shows that it runs, not how fast
@@ -68,6 +68,11 @@ impl Options {
 
 /// Runs what the arguments ask for.
 pub fn run() -> Result<(), String> {
+    if let [_, command, folder, count] = &std::env::args().collect::<Vec<_>>()[..]
+        && command == suite::SLEEP
+    {
+        return suite::sleep(Path::new(folder), count.parse().map_err(|e| format!("{count}: {e}"))?);
+    }
     let options = Options::read()?;
     let experiments = match options.table.as_str() {
         "bus" if options.is_growth => suite::growth(),
@@ -76,6 +81,7 @@ pub fn run() -> Result<(), String> {
         "guard" => suite::guard(),
         "runtime" => suite::runtime(),
         "journal" => suite::journal(),
+        "workflow" => suite::workflow(),
         other => return Err(format!("no table `{other}`\n\n{HELP}")),
     };
     let wanted = wanted(&experiments, &options.only)?;

@@ -10,9 +10,12 @@ use crate::clock::{cores, ns_per_tick};
 
 /// The lock file this binary was built from, for the peers' versions.
 const LOCK: &str = include_str!("../Cargo.lock");
+/// Those of the peers that are programs of their own.
+const PEER_LOCKS: [&str; 2] =
+    [include_str!("../peers/duroxide/Cargo.lock"), include_str!("../peers/restate/Cargo.lock")];
 
 /// Peers in the order of the book.
-const PEERS: [&str; 14] = [
+const PEERS: [&str; 16] = [
     "rtrb",
     "photon-ring",
     "disruptor",
@@ -27,6 +30,8 @@ const PEERS: [&str; 14] = [
     "quanta",
     "minstant",
     "tower-resilience-circuitbreaker",
+    "duroxide",
+    "restate-sdk",
 ];
 
 /// Everything a reader needs to judge the figures.
@@ -102,8 +107,12 @@ impl Machine {
 
 /// Version of a package in the lock file; of several the newest, which is the one the bench asks for.
 fn version(package: &str) -> Option<&'static str> {
+    [LOCK].into_iter().chain(PEER_LOCKS).find_map(|lock| version_in(lock, package))
+}
+
+fn version_in(lock: &'static str, package: &str) -> Option<&'static str> {
     let heading = format!("name = \"{package}\"");
-    let mut lines = LOCK.lines();
+    let mut lines = lock.lines();
     let mut newest = None;
     while let Some(line) = lines.next() {
         if line == heading {

@@ -1,4 +1,4 @@
-//! `csf-bench bus|time|guard|runtime`: the fabric's bus, clocks, guards and actors beside their peers, in one run, on one machine.
+//! `csf-bench bus|time|guard|runtime|journal|workflow`: the fabric's parts beside their peers, in one run, on one machine.
 //!
 //! Progress goes to stderr, the table (or one JSON object per row) to stdout. A goal missed is a result, not an error: the exit
 //! status is 0 unless the bench itself fails.

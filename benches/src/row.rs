@@ -153,6 +153,9 @@ impl Spec {
         match self.metric {
             Metric::Rate => "M/s",
             Metric::Bandwidth => "GB/s",
+            Metric::PerSecond => "/s",
+            Metric::Memory => "MB",
+            Metric::Seconds => "s",
             Metric::Misses | Metric::FirstMisses => "misses",
             _ => "ns",
         }

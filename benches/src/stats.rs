@@ -29,6 +29,14 @@ pub enum Metric {
     Uncertainty,
     /// Gigabytes per second.
     Bandwidth,
+    /// Operations per second.
+    PerSecond,
+    /// Memory that something takes, MB.
+    Memory,
+    /// How long something takes, s.
+    Seconds,
+    /// Time of a small write and its sync on the same disk, ns: the median.
+    Sync,
     /// Accesses of one operation that no cache served.
     Misses,
     /// Loads of one operation that the first-level cache did not serve.
@@ -38,7 +46,7 @@ pub enum Metric {
 impl Metric {
     /// Whether more is better.
     pub fn is_more_better(self) -> bool {
-        matches!(self, Self::Rate | Self::Bandwidth)
+        matches!(self, Self::Rate | Self::Bandwidth | Self::PerSecond)
     }
 
     /// Whether it is read from a counter that a machine may lack.
@@ -60,6 +68,10 @@ impl Metric {
             Self::Worst => "worst",
             Self::Uncertainty => "uncertainty",
             Self::Bandwidth => "bandwidth",
+            Self::PerSecond => "per second",
+            Self::Memory => "memory",
+            Self::Seconds => "seconds",
+            Self::Sync => "sync",
             Self::Misses => "misses",
             Self::FirstMisses => "L1 misses",
         }

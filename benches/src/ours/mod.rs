@@ -9,3 +9,4 @@ pub mod journal;
 pub mod matching;
 pub mod time;
 pub mod topics;
+pub mod workflow;

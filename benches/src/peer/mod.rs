@@ -2,6 +2,7 @@
 
 pub mod crossbeam;
 pub mod disruptor;
+pub mod duroxide;
 pub mod erlang;
 pub mod flume;
 pub mod iceoryx2;
@@ -9,9 +10,11 @@ pub mod kameo;
 pub mod kanal;
 pub mod minstant;
 pub mod photon;
+pub mod process;
 pub mod quanta;
 pub mod ractor;
 pub mod redis;
+pub mod restate;
 pub mod rtrb;
 pub mod tasks;
 pub mod thingbuf;

@@ -15,11 +15,13 @@ mod runtime;
 mod stamp;
 mod stream;
 mod task;
+mod workflow;
 
 use crate::experiment::Experiment;
 
 pub use floor::PREFIX as FLOORS;
 pub use growth::{Curve, curves, experiments as growth};
+pub use workflow::{SLEEP, sleep};
 
 /// Key of our bus.
 const BUS: &str = "csf-bus";
@@ -56,6 +58,11 @@ pub fn runtime() -> Vec<Experiment> {
 /// The log's table.
 pub fn journal() -> Vec<Experiment> {
     vec![floor::counter(), journal::many(), journal::one()]
+}
+
+/// The workflows' table.
+pub fn workflow() -> Vec<Experiment> {
+    vec![floor::counter(), workflow::steps(), workflow::sleepers(), workflow::replays()]
 }
 
 /// The clocks' table.

@@ -8,7 +8,8 @@ use csf_core::port::Json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ActivityContext, Failure, WorkflowContext};
+use crate::run::Machine;
+use crate::{ActivityContext, Failure, HistoryEntry, NonDeterminism, WorkflowContext};
 
 type Coded = Pin<Box<dyn Future<Output = Result<Json, Failure>> + Send>>;
 pub(crate) type Code = Arc<dyn Fn(WorkflowContext, Json) -> Coded + Send + Sync>;
@@ -49,6 +50,14 @@ impl Workflow {
         F: Future<Output = Result<O, Failure>> + Send + 'static,
     {
         Self { name: name.into(), code: coded(code) }
+    }
+
+    /// Replays a recorded history of the run `id` against this code, without an engine.
+    ///
+    /// # Errors
+    /// Where the code decides otherwise.
+    pub fn replay(&self, id: &str, history: &[HistoryEntry]) -> Result<(), NonDeterminism> {
+        Machine::replay(id, self.code.clone(), history).map(drop)
     }
 }
 
