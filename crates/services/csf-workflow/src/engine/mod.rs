@@ -1,8 +1,10 @@
 //! The engine: runs of workflows on a log, each in the hands of one task while something happens to it, and on disk otherwise.
 
+mod checkpoint;
 mod perform;
 mod recover;
 mod reset;
+mod standing;
 mod task;
 mod timers;
 
@@ -50,11 +52,19 @@ pub struct EngineOptions {
     pub idle: Duration,
     /// Author of what the engine appends.
     pub author: String,
+    /// Entries of histories after which the engine writes down again how all runs stand; half as many as runs stand, when that is more.
+    /// An engine that is opened reads that, and about so many entries.
+    pub checkpoint_every: u64,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { activities_max: 256, idle: Duration::from_millis(500), author: "workflow".into() }
+        Self {
+            activities_max: 256,
+            idle: Duration::from_millis(500),
+            author: "workflow".into(),
+            checkpoint_every: 250_000,
+        }
     }
 }
 
@@ -125,6 +135,7 @@ struct Shared {
     activities: BTreeMap<String, ActivityCode>,
     slots: Arc<Semaphore>,
     timers: Timers,
+    pace: checkpoint::Pace,
     runs: Mutex<Runs>,
 }
 
@@ -133,7 +144,7 @@ struct Runs {
     /// Runs in the hands of a task, by stream.
     loaded: HashMap<Arc<str>, mpsc::UnboundedSender<Input>>,
     /// Who waits for the end of a run, by stream.
-    waiting: HashMap<String, Vec<oneshot::Sender<()>>>,
+    waiting: HashMap<String, Vec<oneshot::Sender<HistoryEvent>>>,
     /// Why runs cannot go on, by stream.
     blocked: BTreeMap<String, String>,
     is_closed: bool,
@@ -178,6 +189,7 @@ impl Engine {
             activities: activities.into_iter().map(|activity| (activity.name, activity.code)).collect(),
             slots: Arc::new(Semaphore::new(options.activities_max.clamp(1, Semaphore::MAX_PERMITS))),
             timers: Timers::default(),
+            pace: checkpoint::Pace::default(),
             runs: Mutex::default(),
             world,
             options,
@@ -307,21 +319,29 @@ impl Engine {
             let (ended, wait) = oneshot::channel();
             // Asked for before the look, so that an end after it is told.
             self.shared.runs().waiting.entry(stream.clone()).or_default().push(ended);
-            match self.shared.end_of(&stream).await? {
-                Some(HistoryEvent::Completed { result }) => {
+            let end = match self.shared.end_of(&stream).await? {
+                Some(end) => end,
+                None => {
+                    self.shared.is_able(&stream)?;
+                    match wait.await {
+                        Ok(end) => end,
+                        // Whoever tells no end lets go: it is looked again, unless the engine is closed.
+                        Err(_) if self.shared.runs().is_closed => return Err(WorkflowError::Closed),
+                        Err(_) => {
+                            self.shared.is_able(&stream)?;
+                            continue;
+                        }
+                    }
+                }
+            };
+            match end {
+                HistoryEvent::Completed { result } => {
                     return Ok(result.parse().map_err(|e| Failure::bad_payload("output", &e))?);
                 }
                 // It was ended for another one to go on.
-                Some(HistoryEvent::Terminated { .. }) if self.newest(id).await? != stream => {}
-                Some(HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure }) => {
-                    return Err(failure.into());
-                }
-                Some(_) => {}
-                None => {
-                    self.shared.is_able(&stream)?;
-                    wait.await.map_err(|_| WorkflowError::Closed)?;
-                    self.shared.is_able(&stream)?;
-                }
+                HistoryEvent::Terminated { .. } if self.newest(id).await? != stream => {}
+                HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure } => return Err(failure.into()),
+                _ => {}
             }
         }
     }
@@ -460,6 +480,12 @@ impl Shared {
         Ok(newest)
     }
 
+    /// The stream of the newest run of this id, when that goes on.
+    async fn open(&self, id: &str) -> Result<Option<String>, WorkflowError> {
+        let Some(stream) = self.newest(id).await? else { return Ok(None) };
+        Ok(self.end_of(&stream).await?.is_none().then_some(stream))
+    }
+
     async fn history(&self, stream: &str) -> Result<Vec<HistoryEntry>, WorkflowError> {
         let page = self.log.read(Read::stream(stream)).await?;
         let entry = |event: &csf_core::port::StoredEvent| {
@@ -495,11 +521,16 @@ impl Shared {
         if is_loaded { Ok(()) } else { self.deliver(stream, Input::Wake) }
     }
 
-    /// Tells everybody who waits for it that the run has ended, or cannot.
-    fn tell_end(&self, stream: &str) {
+    /// Lets everybody who waits for the run's end look again: it cannot end as things are, or another one goes on in its place.
+    fn tell_change(&self, stream: &str) {
+        self.runs().waiting.remove(stream);
+    }
+
+    /// Tells everybody who waits for it how the run has ended.
+    fn tell_end(&self, stream: &str, end: &HistoryEvent) {
         for waiting in self.runs().waiting.remove(stream).unwrap_or_default() {
             // Who asked may have gone away.
-            let _ = waiting.send(());
+            let _ = waiting.send(end.clone());
         }
     }
 }

@@ -58,7 +58,11 @@ async fn tries(
     let beats = Arc::new(Beats::default());
     let mut next_at = step.next_at;
     for attempt in step.failed + 1.. {
-        timer.sleep(Duration::from_nanos(next_at.since(now()))).await;
+        let pause = Duration::from_nanos(next_at.since(now()));
+        // A timer of no time still ends with its next tick, which may be a millisecond away.
+        if !pause.is_zero() {
+            timer.sleep(pause).await;
+        }
         let slot = engine.slots.clone().acquire_owned();
         let patience = step.options.schedule_to_start.into_iter().chain(left(end)).min();
         let slot = match patience {

@@ -1,41 +1,30 @@
 //! What a log says of its runs: which are under way when an engine is opened, and lists.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use csf_core::port::{EventId, Filter, Read, StoredEvent};
+use csf_core::port::{Criteria, Filter, Read, StoredEvent};
 
-use super::task::{Input, signal_id};
-use super::{RunStatus, RunSummary, Shared, of_stream, stream_of, timers};
+use super::checkpoint::{self, Standings};
+use super::standing::{Sent, Standing};
+use super::task::Input;
+use super::{RunStatus, RunSummary, Shared, of_stream, stream_of};
+use crate::WorkflowError;
 use crate::history::{HistoryEntry, HistoryEvent, Parent, WORKFLOW_CATEGORY};
-use crate::run::Pendings;
-use crate::{ParentClosePolicy, WorkflowError};
 
 /// Entries read at a time.
 const PAGE: usize = 4096;
 
-/// What is known of a run from its entries.
-#[derive(Default)]
-struct Known {
-    pendings: Pendings,
-    parent: Option<Parent>,
-    outcome: Option<HistoryEvent>,
-    deadline: Option<csf_core::Stamp>,
-    entries: u64,
-    /// With this many the code has not been asked yet.
-    begun_with: u64,
-    /// Entries that are copies of another run's: what they sent was sent by that.
-    copied: u64,
-}
+/// Types of the entries that begin and end runs.
+const BEGINNINGS_AND_ENDS: [&str; 5] = ["started", "completed", "failed", "continued_as_new", "terminated"];
 
-/// A signal that a run has sent: its name, to whom, and what.
-type Sent = (EventId, String, HistoryEvent);
-
-/// Calls `visit` with every entry of every run, in the order of the log.
+/// Calls `visit` with the beginning and the end of every run, in the order of the log.
 async fn each(shared: &Shared, mut visit: impl FnMut(&StoredEvent, HistoryEntry)) -> Result<(), WorkflowError> {
+    let kinds = BEGINNINGS_AND_ENDS.map(str::to_owned).into();
+    let filter = Filter::from(Criteria { categories: vec![WORKFLOW_CATEGORY.into()], kinds, ..Criteria::default() });
     let mut from = 0;
     loop {
-        let read = Read::log(Filter::category(WORKFLOW_CATEGORY)).from(from).limit(PAGE);
+        let read = Read::log(filter.clone()).from(from).limit(PAGE);
         let events = shared.log.read(read).await?.events;
         let Some(last) = events.last() else { return Ok(()) };
         from = last.position + 1;
@@ -52,71 +41,41 @@ async fn each(shared: &Shared, mut visit: impl FnMut(&StoredEvent, HistoryEntry)
 
 /// Brings everything back that was under way.
 pub(super) async fn recover(shared: &Arc<Shared>) -> Result<(), WorkflowError> {
-    let mut runs: BTreeMap<String, Known> = BTreeMap::new();
-    let mut sent: Vec<Sent> = Vec::new();
-    let mut received: BTreeSet<EventId> = BTreeSet::new();
-    each(shared, |event, entry| {
-        let known = runs.entry(event.stream.clone()).or_default();
-        known.pendings.take(&entry.event, entry.stamp);
-        known.entries += 1;
-        match entry.event {
-            started @ HistoryEvent::Started { .. } => {
-                known.begun_with = started.begun_with();
-                known.copied = started.resets().last().map_or(0, |reset| reset.to);
-                if let HistoryEvent::Started { parent, deadline, .. } = started {
-                    (known.parent, known.deadline) = (parent, deadline);
-                }
-            }
-            HistoryEvent::SignalReceived { .. } => received.extend(event.id),
-            HistoryEvent::SignalSent { to, name, payload } if event.version > known.copied => {
-                let signal = HistoryEvent::SignalReceived { name, payload };
-                sent.push((signal_id(&event.stream, event.version), to, signal));
-            }
-            end if end.is_end() => known.outcome = Some(end),
-            _ => {}
-        }
-    })
-    .await?;
-    for (stream, known) in &runs {
-        let name: Arc<str> = stream.as_str().into();
-        if known.outcome.is_none() {
-            known.pendings.timers.iter().for_each(|(seq, at)| shared.timers.set(*at, &name, *seq));
-            known.deadline.into_iter().for_each(|at| shared.timers.set(at, &name, timers::DEADLINE));
-            // Something is to be done, or the run was begun by another, or reset, and has not decided yet.
-            if !known.pendings.activities.is_empty() || known.entries == known.begun_with {
-                shared.deliver(stream, Input::Wake)?;
-            }
-            for (seq, (id, _)) in &known.pendings.children {
-                if let Some(outcome) = outcome_of(&runs, id) {
-                    let event = HistoryEvent::ChildCompleted { seq: *seq, outcome };
-                    shared.deliver(stream, Input::Happened { event, id: None, done: None })?;
-                }
-            }
-        } else if !matches!(known.outcome, Some(HistoryEvent::ContinuedAsNew { .. })) {
-            // Children that outlived it and were not told.
-            for (id, policy) in known.pendings.children.values() {
-                let is_open = outcome_of(&runs, id).is_none();
-                let child = newest_of(&runs, id).filter(|(_, child)| is_open && child.parent.is_some());
-                if let (Some((child, _)), false) = (child, *policy == ParentClosePolicy::Abandon) {
-                    shared.deliver(child, Input::parent_ended(*policy))?;
-                }
-            }
+    let mut standings = Standings::read(shared).await?;
+    standings.pace(shared);
+    while let Some(alone) = standings.next(shared).await? {
+        alone.iter().try_for_each(|(stream, run)| bring_back(shared, stream, run))?;
+    }
+    let (relatives, unheard) = standings.rest();
+    let open = relatives.0.iter().filter(|(_, run)| !run.has_ended);
+    open.into_iter().try_for_each(|(stream, run)| bring_back(shared, stream, run))?;
+    for (child, Parent { stream, seq }) in relatives.untold() {
+        if let Some(outcome) = shared.end_of(child).await?.as_ref().and_then(outcome) {
+            let event = HistoryEvent::ChildCompleted { seq: *seq, outcome };
+            shared.deliver(stream, Input::Happened { event, id: None, done: None })?;
         }
     }
-    for (id, to, event) in sent.into_iter().filter(|(id, ..)| !received.contains(id)) {
-        if let Some((stream, Known { outcome: None, .. })) = newest_of(&runs, &to) {
-            shared.deliver(stream, Input::Happened { event, id: Some(id), done: None })?;
+    for (child, policy) in relatives.orphans() {
+        shared.deliver(child, Input::parent_ended(policy))?;
+    }
+    for Sent { id, to, event } in unheard {
+        if let Some(stream) = shared.open(&to).await? {
+            shared.deliver(&stream, Input::Happened { event, id: Some(id), done: None })?;
         }
     }
+    checkpoint::note(shared, 0);
     Ok(())
 }
 
-fn newest_of<'r>(runs: &'r BTreeMap<String, Known>, id: &str) -> Option<(&'r String, &'r Known)> {
-    (0..).map_while(|run| runs.get_key_value(&stream_of(id, run))).last()
-}
-
-fn outcome_of(runs: &BTreeMap<String, Known>, id: &str) -> Option<Result<csf_core::port::Json, crate::Failure>> {
-    newest_of(runs, id)?.1.outcome.as_ref().and_then(outcome)
+fn bring_back(shared: &Arc<Shared>, stream: &str, run: &Standing) -> Result<(), WorkflowError> {
+    if !run.timers.is_empty() {
+        let name: Arc<str> = stream.into();
+        run.timers.iter().for_each(|(seq, at)| shared.timers.set(*at, &name, *seq));
+    }
+    if run.activities.is_empty() && !run.is_undecided {
+        return Ok(());
+    }
+    shared.deliver(stream, Input::Wake)
 }
 
 /// The outcome that an end means to others; a run that is continued has none yet.

@@ -12,7 +12,7 @@ use csf_core::port::{
 };
 
 use super::task::Input;
-use super::{Engine, Shared, of_stream, stream_of, timers};
+use super::{Engine, Shared, checkpoint, of_stream, stream_of, timers};
 use crate::history::{HistoryEntry, HistoryEvent, Reset};
 use crate::run::{Machine, Pendings};
 use crate::{Failure, FailureKind, ParentClosePolicy, WorkflowError};
@@ -55,6 +55,7 @@ impl Engine {
             match self.shared.log.append(plan.append).await {
                 Ok(_) => {
                     let new = plan.stream;
+                    checkpoint::note(&self.shared, plan.history.len() + 1);
                     self.shared.after_reset(&old, &new, &plan.history, &plan.given_up).await?;
                     return Ok(of_stream(&new).1);
                 }
@@ -162,7 +163,7 @@ impl Shared {
                 self.deliver(&stream, Input::parent_ended(*policy))?;
             }
         }
-        self.tell_end(old);
+        self.tell_change(old);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use csf_core::port::{Append, EventId, ExpectedVersion, Json, LogError, NewEvent,
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{HISTORY_MAX, Shared, check_id, of_stream, perform, recover, stream_of, timers};
+use crate::definition::Code;
 use crate::history::{HistoryEvent, Parent};
 use crate::run::{Machine, Pendings};
 use crate::{Failure, FailureKind, ParentClosePolicy, WorkflowError};
@@ -100,6 +101,14 @@ struct Loaded {
     undecided: Vec<HistoryEvent>,
 }
 
+impl Loaded {
+    /// A run without a history.
+    fn new(id: &str, code: Code) -> Self {
+        let (machine, pendings) = (Machine::new(id, code), Pendings::default());
+        Self { machine, pendings, version: 0, stamp: Stamp::ZERO, parent: None, undecided: Vec::new() }
+    }
+}
+
 struct Task {
     engine: Arc<Shared>,
     stream: Arc<str>,
@@ -162,7 +171,17 @@ impl Task {
     }
 
     async fn process(&mut self, mut inputs: Vec<Input>) -> Done {
-        for _ in 0..ATTEMPTS_MAX {
+        for attempt in 0..ATTEMPTS_MAX {
+            if attempt == 0
+                && self.loaded.is_none()
+                && let [Input::Start { started: HistoryEvent::Started { workflow, .. }, .. }] = &inputs[..]
+            {
+                // Taken for a new one; the append knows better.
+                match self.engine.code(workflow) {
+                    Ok(code) => self.loaded = Some(Loaded::new(self.id(), code)),
+                    Err(error) => return self.cannot(inputs, error).await,
+                }
+            }
             if let Err(error) = self.load(&mut inputs).await {
                 return self.cannot(inputs, error).await;
             }
@@ -175,7 +194,10 @@ impl Task {
                 return Done::GoOn;
             };
             match self.engine.log.append(append).await {
+                // It had been appended before, and more may have happened since.
+                Ok(appended) if appended.is_repeat => self.loaded = None,
                 Ok(_) => {
+                    super::checkpoint::note(&self.engine, draft.entries.len() + draft.begun.len());
                     let has_ended = draft.entries.iter().any(|entry| entry.event.is_end());
                     self.carry_out(&draft);
                     let decided: Vec<&HistoryEvent> = draft.entries.iter().map(|entry| &entry.event).collect();
@@ -214,7 +236,7 @@ impl Task {
             }
             blocks => {
                 self.engine.runs().blocked.insert(self.stream.to_string(), blocks.to_string());
-                self.engine.tell_end(&self.stream);
+                self.engine.tell_change(&self.stream);
             }
         }
         let mut again = Vec::new();
@@ -253,10 +275,7 @@ impl Task {
             let Input::Start { started: HistoryEvent::Started { workflow, .. }, .. } = &inputs[0] else {
                 unreachable!("a start starts")
             };
-            let machine = Machine::new(self.id(), engine.code(workflow)?);
-            let pendings = Pendings::default();
-            let (version, stamp) = (0, Stamp::ZERO);
-            self.loaded = Some(Loaded { machine, pendings, version, stamp, parent: None, undecided: Vec::new() });
+            self.loaded = Some(Loaded::new(self.id(), engine.code(workflow)?));
             return Ok(());
         }
         let mut pendings = Pendings::default();
@@ -434,10 +453,6 @@ impl Task {
         let first = run.version + 1;
         run.version += draft.entries.len() as u64;
         run.stamp = draft.now;
-        let parent = run.parent.clone();
-        let open: Vec<(String, ParentClosePolicy)> = run.pendings.children.values().cloned().collect();
-        let steps: Vec<(u32, crate::run::PendingActivity)> =
-            run.pendings.activities.iter().map(|(seq, step)| (*seq, step.clone())).collect();
         let engine = self.engine.clone();
         for (version, entry) in (first..).zip(&draft.entries) {
             match &entry.event {
@@ -445,9 +460,8 @@ impl Task {
                     engine.timers.set(*at, &self.stream, timers::DEADLINE);
                 }
                 HistoryEvent::ActivityScheduled { seq, .. } => {
-                    if let Some((_, step)) = steps.iter().find(|(known, _)| known == seq) {
-                        self.perform(*seq, step.clone());
-                    }
+                    let step = self.loaded.as_ref().and_then(|run| run.pendings.activities.get(seq).cloned());
+                    step.into_iter().for_each(|step| self.perform(*seq, step));
                 }
                 HistoryEvent::ActivityCompleted { seq, .. } | HistoryEvent::ActivityFailed { seq, .. } => {
                     self.performing.remove(seq);
@@ -469,17 +483,19 @@ impl Task {
                 }
                 end if end.is_end() => {
                     let outcome = recover::outcome(end);
-                    if let (Some(outcome), Some(Parent { stream, seq })) = (outcome.clone(), &parent) {
+                    let Some(run) = &self.loaded else { continue };
+                    if let (Some(outcome), Some(Parent { stream, seq })) = (outcome.clone(), &run.parent) {
                         let event = HistoryEvent::ChildCompleted { seq: *seq, outcome };
                         // A closed engine finds it when it is opened.
                         let _ = engine.deliver(stream, Input::Happened { event, id: None, done: None });
                     }
                     if outcome.is_some() {
-                        for (id, policy) in open.iter().filter(|(_, policy)| *policy != ParentClosePolicy::Abandon) {
+                        let open = run.pendings.children.values();
+                        for (id, policy) in open.filter(|(_, policy)| *policy != ParentClosePolicy::Abandon) {
                             let _ = engine.deliver(&stream_of(id, 0), Input::parent_ended(*policy));
                         }
                     }
-                    engine.tell_end(&self.stream);
+                    engine.tell_end(&self.stream, end);
                 }
                 _ => {}
             }

@@ -152,7 +152,8 @@ fn is_killed(disk: &SimDisk, kill: u64) -> bool {
         }
     });
     let main = async {
-        let options = EngineOptions::default();
+        // Checkpoints all the time, so that one is read that was written around a reset.
+        let options = EngineOptions { checkpoint_every: 4, ..EngineOptions::default() };
         let engine =
             Engine::open(log.clone(), world(&executor), vec![teller, hears], activities(), options).await.unwrap();
         let named = |n: u128| Some(EventId::from_u128(n));

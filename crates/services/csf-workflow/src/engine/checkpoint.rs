@@ -1,0 +1,267 @@
+//! How all runs stood at a position of the log, written down there, so that an engine that is opened reads that and what followed.
+//!
+//! Stream `csf.workflow` tells of the newest checkpoint; the runs themselves are in `csf.workflow-runs`, in parts. A checkpoint is made of the one
+//! before it and of the log, never of what an engine remembers: so it is right whoever else has written, and one that was cut off is none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use csf_core::port::{Append, ExpectedVersion, Filter, Json, LogError, NewEvent, Origin, Read, Refused, StreamChange};
+use serde::{Deserialize, Serialize};
+
+use super::standing::{Fold, Relatives, Sent, Standing};
+use super::{Shared, of_stream};
+use crate::WorkflowError;
+use crate::history::{HistoryEntry, WORKFLOW_CATEGORY};
+
+/// Tells where the newest checkpoint is.
+const STREAM: &str = "csf.workflow";
+/// Holds the runs of checkpoints.
+const RUNS: &str = "csf.workflow-runs";
+/// Entries read at a time.
+const PAGE: usize = 4096;
+/// Runs in one part of a checkpoint.
+const PART_RUNS: usize = 1024;
+/// Parts read at a time.
+const PARTS: usize = 16;
+
+/// What [`STREAM`] holds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Checkpoint {
+    /// It holds what is up to here.
+    position: u64,
+    /// Its parts: the versions of the first and of the one after the last.
+    parts: (u64, u64),
+    /// Runs in them.
+    runs: u64,
+    /// Signals that had been sent and not received.
+    sent: Vec<Sent>,
+}
+
+/// A part of a checkpoint: runs by stream.
+type Part = Vec<(Box<str>, Standing)>;
+
+/// When the next checkpoint is due.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Entries appended since the newest one.
+    entries: AtomicU64,
+    /// Runs in the newest one.
+    runs: AtomicU64,
+    is_under_way: AtomicBool,
+}
+
+impl Pace {
+    /// Entries between two checkpoints: in proportion to what is written down again each time.
+    fn interval(&self, every: u64) -> u64 {
+        every.max(self.runs.load(Ordering::Relaxed) / 2)
+    }
+
+    fn is_due(&self, every: u64) -> bool {
+        self.entries.load(Ordering::Relaxed) >= self.interval(every)
+    }
+}
+
+/// So many entries were appended.
+pub(super) fn note(shared: &Arc<Shared>, entries: usize) {
+    let pace = &shared.pace;
+    pace.entries.fetch_add(entries as u64, Ordering::Relaxed);
+    if !pace.is_due(shared.options.checkpoint_every) || pace.is_under_way.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let own = shared.clone();
+    shared.world.spawn.spawn(Box::pin(async move {
+        // The next entries ask again.
+        if let Err(error) = write(&own).await {
+            tracing::warn!(%error, "no checkpoint of the workflows; an engine that is opened reads further back");
+        }
+        own.pace.is_under_way.store(false, Ordering::Release);
+    }));
+}
+
+/// How the runs of a log stand, read part by part.
+pub(super) struct Standings {
+    newest: Checkpoint,
+    /// Version of [`STREAM`].
+    version: u64,
+    fold: Fold,
+    /// Everything up to here is in it.
+    position: u64,
+    next_part: u64,
+    relatives: Relatives,
+}
+
+impl Standings {
+    /// The newest checkpoint and all entries that follow it.
+    pub(super) async fn read(shared: &Shared) -> Result<Self, WorkflowError> {
+        let told = shared.log.read(Read::stream(STREAM).backward().limit(1)).await?.events;
+        let (newest, version) = match told.first() {
+            Some(told) => (told.parse().map_err(|e| unreadable(told.version, &e))?, told.version),
+            None => (Checkpoint::default(), 0),
+        };
+        let (mut fold, mut position) = (Fold::default(), newest.position);
+        loop {
+            let read = Read::log(Filter::category(WORKFLOW_CATEGORY)).from(position + 1).limit(PAGE);
+            let page = shared.log.read(read).await?;
+            for stored in &page.events {
+                let entry = HistoryEntry::of(stored).map_err(|e| WorkflowError::BadHistory {
+                    id: of_stream(&stored.stream).0.to_owned(),
+                    version: stored.version,
+                    reason: e.to_string(),
+                })?;
+                fold.take(stored, &entry.event);
+            }
+            match page.events.last() {
+                Some(last) if page.events.len() == PAGE => position = last.position,
+                _ => {
+                    position = page.position.max(position);
+                    break;
+                }
+            }
+        }
+        let next_part = newest.parts.0;
+        Ok(Self { newest, version, fold, position, next_part, relatives: Relatives::default() })
+    }
+
+    /// What the next checkpoint has to do is known.
+    pub(super) fn pace(&self, shared: &Shared) {
+        shared.pace.entries.store(self.fold.entries, Ordering::Relaxed);
+        shared.pace.runs.store(self.newest.runs, Ordering::Relaxed);
+    }
+
+    /// The next runs that stand alone and for which something is to be done.
+    pub(super) async fn next(&mut self, shared: &Shared) -> Result<Option<Part>, WorkflowError> {
+        if self.next_part < self.newest.parts.1 {
+            let before = self.next_part;
+            let wanted = (self.newest.parts.1 - self.next_part).min(PARTS as u64);
+            let read = Read::stream(RUNS).from(self.next_part).limit(usize::try_from(wanted).unwrap_or(PARTS));
+            let parts = shared.log.read(read).await?.events;
+            let mut alone = Part::new();
+            for part in parts {
+                if part.version != self.next_part {
+                    break;
+                }
+                let runs: Part = part.parse().map_err(|e| unreadable(part.version, &e))?;
+                for (stream, run) in runs {
+                    let run = self.fold.on(&stream, run);
+                    self.sort(stream, run, &mut alone);
+                }
+                self.next_part += 1;
+            }
+            if self.next_part == before {
+                // Another engine has made a newer checkpoint meanwhile.
+                return Err(unreadable(self.next_part, &"it is gone"));
+            }
+            return Ok(Some(alone));
+        }
+        let mut alone = Part::new();
+        while alone.len() < PARTS * PART_RUNS
+            && let Some((stream, run)) = self.fold.runs.pop_first()
+        {
+            self.sort(stream, run, &mut alone);
+        }
+        Ok((!alone.is_empty()).then_some(alone))
+    }
+
+    fn sort(&mut self, stream: Box<str>, run: Standing, alone: &mut Part) {
+        if run.has_relatives() {
+            self.relatives.0.insert(stream, run);
+        } else if !run.is_idle() {
+            alone.push((stream, run));
+        }
+    }
+
+    /// Those that do not stand alone, when all others were read; and signals that were not received.
+    pub(super) fn rest(&mut self) -> (Relatives, Vec<Sent>) {
+        let mut relatives = std::mem::take(&mut self.relatives);
+        relatives.settle();
+        let earlier = std::mem::take(&mut self.newest.sent);
+        (relatives, self.fold.unheard(earlier))
+    }
+}
+
+/// Writes the next checkpoint, unless another engine does.
+async fn write(shared: &Arc<Shared>) -> Result<(), WorkflowError> {
+    shared.pace.entries.store(0, Ordering::Relaxed);
+    let mut standings = Standings::read(shared).await?;
+    let first = shared.log.head(RUNS).await?.version + 1;
+    let mut parts = Parts { shared, version: first - 1, runs: 0 };
+    let mut waiting = Part::new();
+    while let Some(alone) = standings.next(shared).await? {
+        waiting.extend(alone);
+        while waiting.len() >= PART_RUNS {
+            if !parts.append(waiting.drain(..PART_RUNS).collect()).await? {
+                return Ok(());
+            }
+        }
+    }
+    let (relatives, unheard) = standings.rest();
+    waiting.extend(relatives.0);
+    while !waiting.is_empty() {
+        let length = waiting.len().min(PART_RUNS);
+        if !parts.append(waiting.drain(..length).collect()).await? {
+            return Ok(());
+        }
+    }
+    let mut sent = Vec::new();
+    for signal in unheard {
+        // Nobody else will ever hear it.
+        if shared.open(&signal.to).await?.is_some() {
+            sent.push(signal);
+        }
+    }
+    let (runs, version) = (parts.runs, standings.version);
+    let checkpoint = Checkpoint { position: standings.position, parts: (first, parts.version + 1), runs, sent };
+    let now = (shared.world.clock)();
+    let forget = |stream: &str, before| StreamChange::Truncate { stream: stream.to_owned(), before };
+    let mut append = Append::events([event(shared, STREAM, "checkpoint", json(&checkpoint))])
+        .expecting(STREAM, ExpectedVersion::Exactly(version))
+        .changing(now, forget(STREAM, version + 1));
+    if parts.version >= first {
+        append = append.changing(now, forget(RUNS, first));
+    }
+    if is_appended(shared, append).await? {
+        shared.pace.runs.store(runs, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// The parts of a checkpoint that is being written.
+struct Parts<'s> {
+    shared: &'s Shared,
+    /// Version of [`RUNS`].
+    version: u64,
+    runs: u64,
+}
+
+impl Parts<'_> {
+    /// Whether it was appended: not when another engine writes parts too.
+    async fn append(&mut self, part: Part) -> Result<bool, WorkflowError> {
+        let append = Append::events([event(self.shared, RUNS, "runs", json(&part))])
+            .expecting(RUNS, ExpectedVersion::Exactly(self.version));
+        self.version += 1;
+        self.runs += part.len() as u64;
+        is_appended(self.shared, append).await
+    }
+}
+
+async fn is_appended(shared: &Shared, append: Append) -> Result<bool, WorkflowError> {
+    match shared.log.append(append).await {
+        Ok(_) => Ok(true),
+        Err(LogError::Refused(Refused::WrongVersion { .. })) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn event(shared: &Shared, stream: &str, kind: &str, data: Json) -> NewEvent {
+    let origin = Origin { author: Some(shared.options.author.clone()), ..Origin::default() };
+    NewEvent::new(stream, kind, (shared.world.clock)(), data).with_origin(origin)
+}
+
+fn json<T: Serialize>(value: &T) -> Json {
+    Json::of(value).expect("numbers and texts have a JSON form")
+}
+
+fn unreadable(version: u64, reason: &impl ToString) -> WorkflowError {
+    WorkflowError::BadHistory { id: RUNS.to_owned(), version, reason: reason.to_string() }
+}
