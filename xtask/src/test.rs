@@ -117,8 +117,11 @@ fn on_servers() -> Result<Counts, String> {
         println!("skipped: {reason}");
         return Ok(Counts { passed: 0, skipped: 1 });
     }
-    let mut test = command("cargo", &["test", "--quiet", "--package", "csf-tests", "--test", "it"]);
-    let text = output(test.env("CSF_TEST_SERVERS", "required"))?;
+    let mut text = String::new();
+    for (package, filter) in [("csf-tests", ""), ("csf", "stores::")] {
+        let mut test = command("cargo", &["test", "--quiet", "--package", package, "--test", "it", filter]);
+        text.push_str(&output(test.env("CSF_TEST_SERVERS", "required").env("CSF_BIN", exec::csf()))?);
+    }
     Ok(counted(&text))
 }
 

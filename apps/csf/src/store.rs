@@ -48,7 +48,10 @@ impl Store {
         let (address, query) = rest.split_once('?').map_or((rest, ""), |(address, query)| (address, query));
         if address.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             let remedy = "set PGPASSWORD, or NATS_USER and NATS_PASSWORD, in the environment";
-            return Err(bad(scheme, &format!("it holds a password, which would be written down with the configuration; {remedy}")));
+            return Err(bad(
+                scheme,
+                &format!("it holds a password, which would be written down with the configuration; {remedy}"),
+            ));
         }
         let query: Vec<(&str, &str)> = query
             .split('&')

@@ -131,7 +131,8 @@ impl Session {
             .clone()
             .or(configured)
             .unwrap_or_else(|| paths::state_directory().join("journal").join(&settings.node.name));
-        let running = self.boot(&item, node::store(&journal)?, Some(self.listen(&item)?), true, self.process_start).await?;
+        let running =
+            self.boot(&item, node::store(&journal)?, Some(self.listen(&item)?), true, self.process_start).await?;
         running.node.set_configuration_source(reload::source(&self.args.config, &self.catalogue));
         reload::attend(&running.node, &self.args.config, self.args.watch, running.tells)?;
         self.announce(&running);
@@ -433,7 +434,13 @@ fn print_phase(phase: &Phase) {
 }
 
 /// Writes the token and the node's address where `csf pub` and friends find them, readable by this user only.
-fn write_node_files(node: &Node, address: SocketAddr, token: &str, directory: &Path, journal: String) -> Result<(), Failure> {
+fn write_node_files(
+    node: &Node,
+    address: SocketAddr,
+    token: &str,
+    directory: &Path,
+    journal: String,
+) -> Result<(), Failure> {
     let file = NodeFile {
         address: address.to_string(),
         token: token.to_owned(),

@@ -14,5 +14,6 @@ mod logging;
 mod reload;
 mod schema;
 mod scratch;
+mod stores;
 mod tasks;
 mod world;

@@ -160,9 +160,11 @@ fn journal(journal: &Path) -> Finding {
         (Ok(meta), _) if meta.permissions().readonly() => {
             Finding::bad("journal", store.directory().display().to_string(), "make it writable for this user")
         }
-        (_, Err(error)) => {
-            Finding::bad("journal", error.to_string(), "before the first start that is so; `csf up` makes what is missing")
-        }
+        (_, Err(error)) => Finding::bad(
+            "journal",
+            error.to_string(),
+            "before the first start that is so; `csf up` makes what is missing",
+        ),
         (Ok(_), Ok(())) => Finding::ok("journal", store.to_string()),
         (Err(_), Ok(())) => Finding::ok("journal", format!("{store} will be made")),
     }

@@ -106,7 +106,12 @@ pub(crate) const ROOT: &[Key] = &[
 pub(crate) const NODE: &[Key] = &[
     key("name", Form::Text, "\"csf\"", "Name shown to people."),
     key("listen", Form::Text, "\"127.0.0.1:8080\"", "Address of the HTTP API; loopback only, port 0 picks a free one."),
-    key("journal", Form::Text, "", "Where the journal is: a directory, `postgresql://user@host/database?schema=NAME` or `nats://host/STREAM?replicas=N&sync=always`, without passwords; without, the command chooses a directory."),
+    key(
+        "journal",
+        Form::Text,
+        "",
+        "Where the journal is: a directory, `postgresql://user@host/database?schema=NAME` or `nats://host/STREAM?replicas=N&sync=always`, without passwords; without, the command chooses a directory.",
+    ),
 ];
 
 pub(crate) const PERFORMANCE: &[Key] = &[
