@@ -23,6 +23,8 @@ const TTL: Duration = Duration::from_millis(300);
 /// Cuts and kills of a run.
 const FAULTS: u64 = 8;
 const SEED: u64 = 1;
+/// Locks taken, and a third of the calls of a stream, at least.
+const ENOUGH: u64 = 12;
 
 /// A process that can be put to sleep as a whole.
 #[derive(Clone)]
@@ -153,7 +155,10 @@ fn judged(name: &str, journal: Box<dyn Journal>, mut disturb: impl FnMut(u64) + 
             .await
             .unwrap();
         }
-        run.tokio.sleep(2 * TTL).await;
+        // Until enough has happened to be judged, however slow the machine is.
+        while run.taken.load(Ordering::Relaxed) < ENOUGH || run.stream.calls().len() < 3 * ENOUGH as usize {
+            run.tokio.sleep(TTL / 10).await;
+        }
         run.is_over.store(true, Ordering::Relaxed);
         for task in tasks {
             task.await.unwrap();
@@ -168,7 +173,6 @@ fn judged(name: &str, journal: Box<dyn Journal>, mut disturb: impl FnMut(u64) + 
     ));
     assert_linearizable(FencedLock::default(), &locks, SEED);
     assert_linearizable(VersionedStream::default(), &stream, SEED);
-    assert!(taken > 10 && stream.len() > 30, "{taken} taken, {} calls", stream.len());
 }
 
 #[test]

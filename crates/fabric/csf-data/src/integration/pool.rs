@@ -35,7 +35,11 @@ impl Pool {
             let receiver = receiver.clone();
             let thread = std::thread::Builder::new().name("csf-database".into());
             let spawned = thread.spawn(move || run(database, &receiver));
-            threads.push(spawned.map_err(|e| DataError::Panicked { reason: format!("no thread for it: {e}") })?);
+            threads.push(spawned.map_err(|e| DataError::Store {
+                place: "connections".to_owned(),
+                action: "opened",
+                reason: format!("no thread for one: {e}"),
+            })?);
         }
         Ok(Self { work: Mutex::new(Some(work)), threads: Mutex::new(threads) })
     }
