@@ -50,6 +50,8 @@ pub struct EngineOptions {
     pub activities_max: usize,
     /// A run that nothing happens to leaves the memory after this time.
     pub idle: Duration,
+    /// Runs that wait in memory for what comes next; with more, those that nothing happens to leave it at once.
+    pub loaded_max: usize,
     /// Author of what the engine appends.
     pub author: String,
     /// Entries of histories after which the engine writes down again how all runs stand; half as many as runs stand, when that is more.
@@ -62,6 +64,7 @@ impl Default for EngineOptions {
         Self {
             activities_max: 256,
             idle: Duration::from_millis(500),
+            loaded_max: 1024,
             author: "workflow".into(),
             checkpoint_every: 250_000,
         }

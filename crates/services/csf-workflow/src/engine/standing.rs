@@ -24,12 +24,9 @@ pub(super) struct Standing {
     /// Activities without an answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) activities: Vec<u32>,
-    /// Children without an answer: step, id, and what becomes of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) children: Vec<(u32, String, ParentClosePolicy)>,
-    /// Who waits for it.
+    /// The part that other runs play. Most have none, and there may be a million.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) parent: Option<Parent>,
+    kin: Option<Box<Kin>>,
     /// Whether it was begun by another and has not decided yet.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) is_undecided: bool,
@@ -38,7 +35,7 @@ pub(super) struct Standing {
     pub(super) has_ended: bool,
     /// Steps that have ended and were begun before the first entry that was folded.
     #[serde(skip)]
-    gone: BTreeSet<u32>,
+    gone: Option<Box<BTreeSet<u32>>>,
     /// Whether another run has taken its place, so that nobody is told of its end.
     #[serde(skip)]
     is_continued: bool,
@@ -49,6 +46,18 @@ pub(super) struct Standing {
     /// checkpoint divides.
     #[serde(skip)]
     copied: u64,
+}
+
+/// Other runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Kin {
+    /// Who waits for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<Parent>,
+    /// Children without an answer: step, id, and what becomes of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    children: Vec<(u32, String, ParentClosePolicy)>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
@@ -68,12 +77,16 @@ impl Standing {
         }
         match event {
             HistoryEvent::Started { parent, deadline, .. } => {
-                self.parent.clone_from(parent);
-                self.timers.extend(deadline.map(|at| (timers::DEADLINE, at)));
+                if parent.is_some() {
+                    self.kin().parent.clone_from(parent);
+                }
+                deadline.into_iter().for_each(|at| self.sleeps(timers::DEADLINE, *at));
             }
             HistoryEvent::ActivityScheduled { seq, .. } => self.activities.push(*seq),
-            HistoryEvent::TimerStarted { seq, fires_at } => self.timers.push((*seq, *fires_at)),
-            HistoryEvent::ChildStarted { seq, id, policy, .. } => self.children.push((*seq, id.clone(), *policy)),
+            HistoryEvent::TimerStarted { seq, fires_at } => self.sleeps(*seq, *fires_at),
+            HistoryEvent::ChildStarted { seq, id, policy, .. } => {
+                self.kin().children.push((*seq, id.clone(), *policy));
+            }
             HistoryEvent::ActivityCompleted { seq, .. }
             | HistoryEvent::ActivityFailed { seq, .. }
             | HistoryEvent::ActivityCancelled { seq }
@@ -83,7 +96,7 @@ impl Standing {
                 let open = self.steps();
                 self.without(|step| step == *seq);
                 if self.steps() == open {
-                    self.gone.insert(*seq);
+                    self.gone.get_or_insert_default().insert(*seq);
                 }
             }
             end if end.is_end() => self.end(matches!(end, HistoryEvent::ContinuedAsNew { .. })),
@@ -91,30 +104,59 @@ impl Standing {
         }
     }
 
+    /// Most runs sleep once at a time.
+    fn sleeps(&mut self, seq: u32, until: Stamp) {
+        if self.timers.is_empty() {
+            self.timers.reserve_exact(1);
+        }
+        self.timers.push((seq, until));
+    }
+
+    fn kin(&mut self) -> &mut Kin {
+        self.kin.get_or_insert_default()
+    }
+
+    fn parent(&self) -> Option<&Parent> {
+        self.kin.as_ref()?.parent.as_ref()
+    }
+
+    fn children(&self) -> &[(u32, String, ParentClosePolicy)] {
+        self.kin.as_ref().map_or(&[], |kin| &kin.children)
+    }
+
     fn steps(&self) -> usize {
-        self.timers.len() + self.activities.len() + self.children.len()
+        self.timers.len() + self.activities.len() + self.children().len()
     }
 
     fn without(&mut self, is_gone: impl Fn(u32) -> bool) {
         self.timers.retain(|(seq, _)| !is_gone(*seq));
         self.activities.retain(|seq| !is_gone(*seq));
-        self.children.retain(|(seq, ..)| !is_gone(*seq));
+        if let Some(kin) = &mut self.kin {
+            kin.children.retain(|(seq, ..)| !is_gone(*seq));
+            if **kin == Kin::default() {
+                self.kin = None;
+            }
+        }
     }
 
     fn end(&mut self, is_continued: bool) {
         (self.has_ended, self.is_continued) = (true, is_continued);
         (self.timers, self.activities) = (Vec::new(), Vec::new());
         if is_continued {
-            (self.parent, self.children) = (None, Vec::new());
+            self.kin = None;
         }
     }
 
     /// The same run after later entries.
     fn after(mut self, later: Self) -> Self {
-        self.without(|step| later.gone.contains(&step));
+        if let Some(gone) = &later.gone {
+            self.without(|step| gone.contains(&step));
+        }
         self.timers.extend(later.timers);
         self.activities.extend(later.activities);
-        self.children.extend(later.children);
+        if let Some(later) = later.kin {
+            self.kin().children.extend(later.children);
+        }
         self.is_undecided = later.is_undecided;
         if later.is_reset {
             self.parent = None;
@@ -127,7 +169,7 @@ impl Standing {
 
     /// Whether other runs play a part: those are looked at together.
     pub(super) fn has_relatives(&self) -> bool {
-        self.parent.is_some() || !self.children.is_empty()
+        self.kin.is_some()
     }
 
     /// Whether there is nothing to be done for it by itself.
@@ -220,9 +262,9 @@ impl Relatives {
     /// Ended children whose parents wait for them: stream and parent.
     pub(super) fn untold(&self) -> impl Iterator<Item = (&str, &Parent)> {
         self.0.iter().filter(|(_, run)| run.has_ended).filter_map(|(stream, run)| {
-            let parent = run.parent.as_ref()?;
+            let parent = run.parent()?;
             let waits = self.0.get(&*parent.stream).filter(|parent| !parent.has_ended)?;
-            waits.children.iter().any(|(seq, ..)| *seq == parent.seq).then_some((&**stream, parent))
+            waits.children().iter().any(|(seq, ..)| *seq == parent.seq).then_some((&**stream, parent))
         })
     }
 
@@ -235,14 +277,14 @@ impl Relatives {
 
     /// Streams of open children by their ids.
     fn children(&self) -> BTreeMap<&str, &str> {
-        let open = self.0.iter().filter(|(_, run)| !run.has_ended && run.parent.is_some());
+        let open = self.0.iter().filter(|(_, run)| !run.has_ended && run.parent().is_some());
         open.map(|(stream, _)| (of_stream(stream).0, &**stream)).collect()
     }
 }
 
 /// Ids of the children that are not left to themselves.
 fn orphans(run: &Standing) -> impl Iterator<Item = (&str, ParentClosePolicy)> {
-    let children = run.children.iter().filter(|(_, _, policy)| *policy != ParentClosePolicy::Abandon);
+    let children = run.children().iter().filter(|(_, _, policy)| *policy != ParentClosePolicy::Abandon);
     children.map(|(_, id, policy)| (id.as_str(), *policy))
 }
 
@@ -405,7 +447,7 @@ mod tests {
     #[test]
     fn what_is_known_up_to_any_append_and_what_follows_are_what_is_known_of_all() {
         let mut seen = [0; 3];
-        for seed in 0..100 {
+        for seed in 0..40 {
             let appends = lives(&mut SeededRng::new(seed));
             let whole = after(State::default(), &appends.concat());
             for split in 0..=appends.len() {
@@ -417,6 +459,6 @@ mod tests {
             let found = [relatives.untold().count(), relatives.orphans().count(), whole.2.len()];
             seen = std::array::from_fn(|at| seen[at] + found[at]);
         }
-        assert!(seen.iter().all(|count| *count > 20), "untold ends, orphans, unheard signals: {seen:?}");
+        assert!(seen.iter().all(|count| *count > 8), "untold ends, orphans, unheard signals: {seen:?}");
     }
 }

@@ -127,14 +127,15 @@ enum Done {
 
 pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::UnboundedReceiver<Input>) {
     let timer = engine.world.timer.clone();
-    let idle = engine.options.idle;
     let mut task = Task { engine, stream, loaded: None, performing: BTreeMap::new(), updates: BTreeMap::new() };
     loop {
         let first = if task.performing.is_empty() && task.updates.is_empty() {
-            match within(&*timer, idle, inbox.recv()).await {
+            let idle = task.patience();
+            let first = if idle.is_zero() { None } else { within(&*timer, idle, inbox.recv()).await };
+            match first {
                 Some(first) => first,
                 None if task.leave(&mut inbox) => return,
-                None => continue,
+                None => inbox.recv().await,
             }
         } else {
             inbox.recv().await
@@ -155,6 +156,12 @@ pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::
 }
 
 impl Task {
+    /// How long it waits in memory for what comes next.
+    fn patience(&self) -> Duration {
+        let is_full = || self.engine.runs().loaded.len() > self.engine.options.loaded_max;
+        if self.loaded.is_none() || is_full() { Duration::ZERO } else { self.engine.options.idle }
+    }
+
     /// Leaves the memory, unless something has come meanwhile.
     fn leave(&self, inbox: &mut mpsc::UnboundedReceiver<Input>) -> bool {
         let mut runs = self.engine.runs();
