@@ -120,6 +120,13 @@ impl Standing {
         self.kin.as_ref()?.parent.as_ref()
     }
 
+    fn leave_parent(&mut self) {
+        if let Some(kin) = &mut self.kin {
+            kin.parent = None;
+            self.kin.take_if(|kin| **kin == Kin::default());
+        }
+    }
+
     fn children(&self) -> &[(u32, String, ParentClosePolicy)] {
         self.kin.as_ref().map_or(&[], |kin| &kin.children)
     }
@@ -133,9 +140,7 @@ impl Standing {
         self.activities.retain(|seq| !is_gone(*seq));
         if let Some(kin) = &mut self.kin {
             kin.children.retain(|(seq, ..)| !is_gone(*seq));
-            if **kin == Kin::default() {
-                self.kin = None;
-            }
+            self.kin.take_if(|kin| **kin == Kin::default());
         }
     }
 
@@ -159,7 +164,7 @@ impl Standing {
         }
         self.is_undecided = later.is_undecided;
         if later.is_reset {
-            self.parent = None;
+            self.leave_parent();
         }
         if later.has_ended {
             self.end(later.is_continued);
@@ -213,7 +218,8 @@ impl Fold {
         if let Some(reset) = event.resets().last() {
             // Its parent waits for the end of this one now.
             let old = self.runs.entry(reset.stream.as_str().into()).or_default();
-            (old.parent, old.is_reset) = (None, true);
+            old.leave_parent();
+            old.is_reset = true;
         }
         match event {
             HistoryEvent::SignalReceived { .. } => self.received.extend(stored.id),
