@@ -1,6 +1,7 @@
 //! The engine: runs of workflows on a log, each in the hands of one task while something happens to it, and on disk otherwise.
 
 mod checkpoint;
+mod names;
 mod perform;
 mod recover;
 mod reset;

@@ -68,10 +68,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<(), WorkflowError> {
 }
 
 fn bring_back(shared: &Arc<Shared>, stream: &str, run: &Standing) -> Result<(), WorkflowError> {
-    if !run.timers.is_empty() {
-        let name: Arc<str> = stream.into();
-        run.timers.iter().for_each(|(seq, at)| shared.timers.set(*at, &name, *seq));
-    }
+    run.timers.iter().for_each(|(seq, at)| shared.timers.set(*at, stream, *seq));
     if run.activities.is_empty() && !run.is_undecided {
         return Ok(());
     }

@@ -35,7 +35,7 @@ pub(super) struct Standing {
     pub(super) has_ended: bool,
     /// Steps that have ended and were begun before the first entry that was folded.
     #[serde(skip)]
-    gone: Option<Box<BTreeSet<u32>>>,
+    gone: BTreeSet<u32>,
     /// Whether another run has taken its place, so that nobody is told of its end.
     #[serde(skip)]
     is_continued: bool,
@@ -80,7 +80,7 @@ impl Standing {
                 if parent.is_some() {
                     self.kin().parent.clone_from(parent);
                 }
-                deadline.into_iter().for_each(|at| self.sleeps(timers::DEADLINE, *at));
+                deadline.iter().for_each(|at| self.sleeps(timers::DEADLINE, *at));
             }
             HistoryEvent::ActivityScheduled { seq, .. } => self.activities.push(*seq),
             HistoryEvent::TimerStarted { seq, fires_at } => self.sleeps(*seq, *fires_at),
@@ -96,7 +96,7 @@ impl Standing {
                 let open = self.steps();
                 self.without(|step| step == *seq);
                 if self.steps() == open {
-                    self.gone.get_or_insert_default().insert(*seq);
+                    self.gone.insert(*seq);
                 }
             }
             end if end.is_end() => self.end(matches!(end, HistoryEvent::ContinuedAsNew { .. })),
@@ -154,8 +154,8 @@ impl Standing {
 
     /// The same run after later entries.
     fn after(mut self, later: Self) -> Self {
-        if let Some(gone) = &later.gone {
-            self.without(|step| gone.contains(&step));
+        if !later.gone.is_empty() {
+            self.without(|step| later.gone.contains(&step));
         }
         self.timers.extend(later.timers);
         self.activities.extend(later.activities);
@@ -453,7 +453,7 @@ mod tests {
     #[test]
     fn what_is_known_up_to_any_append_and_what_follows_are_what_is_known_of_all() {
         let mut seen = [0; 3];
-        for seed in 0..40 {
+        for seed in 0..80 {
             let appends = lives(&mut SeededRng::new(seed));
             let whole = after(State::default(), &appends.concat());
             for split in 0..=appends.len() {
@@ -465,6 +465,6 @@ mod tests {
             let found = [relatives.untold().count(), relatives.orphans().count(), whole.2.len()];
             seen = std::array::from_fn(|at| seen[at] + found[at]);
         }
-        assert!(seen.iter().all(|count| *count > 8), "untold ends, orphans, unheard signals: {seen:?}");
+        assert!(seen.iter().all(|count| *count > 10), "untold ends, orphans, unheard signals: {seen:?}");
     }
 }

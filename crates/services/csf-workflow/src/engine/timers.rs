@@ -9,6 +9,7 @@ use csf_core::port::{Timer, within};
 use tokio::sync::{Notify, watch};
 
 use super::Shared;
+use super::names::{Name, Names};
 use super::task::Input;
 use crate::history::HistoryEvent;
 use crate::{Failure, TimeoutKind};
@@ -18,22 +19,53 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The step that stands for the end of the run itself.
 pub(super) const DEADLINE: u32 = 0;
 
-/// Timers by time, stream and step.
+/// Timers by time.
 pub(super) struct Timers {
-    set: Mutex<BTreeSet<(Stamp, Arc<str>, u32)>>,
+    waiting: Mutex<Waiting>,
     news: Arc<Notify>,
     closed: watch::Sender<bool>,
 }
 
+#[derive(Default)]
+struct Waiting {
+    set: BTreeSet<Waits>,
+    names: Names,
+}
+
+/// A timer. Its order is that of the fields: among those of one instant it is found by its hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Waits {
+    at: Stamp,
+    hash: u32,
+    seq: u32,
+    stream: Name,
+}
+
+impl Waiting {
+    /// The timer of this step, if it is there.
+    fn find(&self, at: Stamp, stream: &str, seq: u32) -> Option<Waits> {
+        let hash = hash(stream, seq);
+        let least = Waits { at, hash, seq, stream: Name::FIRST };
+        let same = self.set.range(least..).take_while(|waits| (waits.at, waits.hash, waits.seq) == (at, hash, seq));
+        same.copied().find(|waits| self.names.get(waits.stream) == stream)
+    }
+}
+
+fn hash(stream: &str, seq: u32) -> u32 {
+    // FNV-1a (Fowler, Noll, Vo), 32 bits.
+    let bytes = stream.bytes().chain(seq.to_le_bytes());
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
 impl Default for Timers {
     fn default() -> Self {
-        Self { set: Mutex::default(), news: Arc::default(), closed: watch::Sender::new(false) }
+        Self { waiting: Mutex::default(), news: Arc::default(), closed: watch::Sender::new(false) }
     }
 }
 
 impl Timers {
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<(Stamp, Arc<str>, u32)>> {
-        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn watch(&self) -> (Arc<Notify>, watch::Receiver<bool>) {
@@ -44,31 +76,43 @@ impl Timers {
         self.closed.send_replace(true);
     }
 
-    pub(super) fn set(&self, at: Stamp, stream: &Arc<str>, seq: u32) {
+    pub(super) fn set(&self, at: Stamp, stream: &str, seq: u32) {
         let is_first = {
-            let mut set = self.lock();
-            set.insert((at, stream.clone(), seq));
-            set.first().is_some_and(|first| first.0 == at)
+            let mut waiting = self.lock();
+            if waiting.find(at, stream, seq).is_none() {
+                let name = waiting.names.keep(stream);
+                waiting.set.insert(Waits { at, hash: hash(stream, seq), seq, stream: name });
+            }
+            waiting.set.first().is_some_and(|first| first.at == at)
         };
         if is_first {
             self.news.notify_one();
         }
     }
 
-    pub(super) fn clear(&self, at: Stamp, stream: &Arc<str>, seq: u32) {
-        self.lock().remove(&(at, stream.clone(), seq));
+    pub(super) fn clear(&self, at: Stamp, stream: &str, seq: u32) {
+        let mut waiting = self.lock();
+        if let Some(waits) = waiting.find(at, stream, seq) {
+            waiting.set.remove(&waits);
+            waiting.names.forget(waits.stream);
+        }
     }
 
     fn first(&self) -> Option<Stamp> {
-        self.lock().first().map(|first| first.0)
+        self.lock().set.first().map(|first| first.at)
     }
 
-    fn due(&self, now: Stamp) -> Vec<(Arc<str>, u32)> {
-        let mut set = self.lock();
+    /// Streams and steps whose time has come, by time, stream and step.
+    fn due(&self, now: Stamp) -> Vec<(Stamp, Box<str>, u32)> {
+        let mut waiting = self.lock();
         let mut due = Vec::new();
-        while set.first().is_some_and(|first| first.0 <= now) {
-            due.extend(set.pop_first().map(|(_, stream, seq)| (stream, seq)));
+        while waiting.set.first().is_some_and(|first| first.at <= now)
+            && let Some(Waits { at, seq, stream, .. }) = waiting.set.pop_first()
+        {
+            due.push((at, waiting.names.get(stream).into(), seq));
+            waiting.names.forget(stream);
         }
+        due.sort();
         due
     }
 }
@@ -84,7 +128,7 @@ pub(super) async fn run(
     loop {
         let wait = {
             let Some(engine) = engine.upgrade() else { return };
-            for (stream, seq) in engine.timers.due(clock()) {
+            for (_, stream, seq) in engine.timers.due(clock()) {
                 let input = if seq == DEADLINE {
                     let failure = Failure::timed_out(TimeoutKind::Run, "the run took too long");
                     Input::Terminate { failure, done: None }
