@@ -279,8 +279,14 @@ pub fn replay(entries: u64, steps: u32) -> Result<Figures, Missing> {
 /// The history of a run of [`sequence`] that has ended.
 fn history(steps: u32) -> Result<Vec<HistoryEntry>, serde_json::Error> {
     let input = Json::of(&(0u64, steps))?;
-    let mut events =
-        vec![HistoryEvent::Started { workflow: "sequence".into(), input, run: 0, parent: None, deadline: None }];
+    let mut events = vec![HistoryEvent::Started {
+        workflow: "sequence".into(),
+        input,
+        run: 0,
+        parent: None,
+        deadline: None,
+        resets: Vec::new(),
+    }];
     for step in 0..steps {
         let (seq, options) = (step + 1, ActivityOptions::default());
         let input = Json::of(&(0u64, step))?;
