@@ -8,6 +8,7 @@ mod standing;
 mod task;
 mod timers;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -315,21 +316,23 @@ impl Engine {
     /// # Errors
     /// [`WorkflowError::Refused`] with its failure, [`WorkflowError::UnknownRun`], [`WorkflowError::Log`].
     pub async fn result<O: DeserializeOwned>(&self, id: &str) -> Result<O, WorkflowError> {
+        check_id(id)?;
+        // A first run that goes on is the newest: it is looked at before the log is searched for others.
+        let mut stream = stream_of(id, 0);
+        let mut is_newest = false;
         loop {
-            let stream = self.newest(id).await?;
-            let (ended, wait) = oneshot::channel();
-            // Asked for before the look, so that an end after it is told.
-            self.shared.runs().waiting.entry(stream.clone()).or_default().push(ended);
-            let end = match self.shared.end_of(&stream).await? {
-                Some(end) => end,
-                None => wait.await.map_err(|_| WorkflowError::Closed)?,
-            };
+            let (end, was_open) = self.shared.ended(&stream).await?;
             match end {
-                HistoryEvent::Completed { result } => {
+                Some(HistoryEvent::Completed { result }) if was_open || is_newest => {
                     return Ok(result.parse().map_err(|e| Failure::bad_payload("output", &e))?);
                 }
-                HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure } => return Err(failure.into()),
-                _ => {}
+                // A run that is continued otherwise, as by a reset, ends so too: the newest is asked again.
+                Some(HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure })
+                    if is_newest && !was_open =>
+                {
+                    return Err(failure.into());
+                }
+                _ => (stream, is_newest) = (self.newest(id).await?, true),
             }
         }
     }
@@ -482,6 +485,11 @@ impl Shared {
 
     /// The last entry of a run that has ended.
     async fn end_of(&self, stream: &str) -> Result<Option<HistoryEvent>, WorkflowError> {
+        Ok(self.last_of(stream).await?.filter(HistoryEvent::is_end))
+    }
+
+    /// The last entry of a run.
+    async fn last_of(&self, stream: &str) -> Result<Option<HistoryEvent>, WorkflowError> {
         let page = self.log.read(Read::stream(stream).backward().limit(1)).await?;
         let Some(last) = page.events.first() else { return Ok(None) };
         let entry = HistoryEntry::of(last).map_err(|e| WorkflowError::BadHistory {
@@ -489,7 +497,26 @@ impl Shared {
             version: last.version,
             reason: e.to_string(),
         })?;
-        Ok(entry.event.is_end().then_some(entry.event))
+        Ok(Some(entry.event))
+    }
+
+    /// Waits for the end of a run, and whether it had to; nothing when there is no such run.
+    async fn ended(&self, stream: &str) -> Result<(Option<HistoryEvent>, bool), WorkflowError> {
+        let (ended, wait) = oneshot::channel();
+        // Asked for before the look, so that an end after it is told.
+        self.runs().waiting.entry(stream.to_owned()).or_default().push(ended);
+        let last = self.last_of(stream).await;
+        if matches!(&last, Ok(Some(last)) if !last.is_end()) {
+            return Ok((Some(wait.await.map_err(|_| WorkflowError::Closed)?), true));
+        }
+        drop(wait);
+        if let Entry::Occupied(mut waiting) = self.runs().waiting.entry(stream.to_owned()) {
+            waiting.get_mut().retain(|waiting| !waiting.is_closed());
+            if waiting.get().is_empty() {
+                waiting.remove();
+            }
+        }
+        Ok((last?, false))
     }
 
     /// Tells everybody who waits for it how the run has ended.
