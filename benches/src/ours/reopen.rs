@@ -41,7 +41,7 @@ pub fn after_kill(bytes: u64) -> Result<Figures, Missing> {
         let journal = SqliteJournal::open(folder.path(), &JournalOptions::default()).map_err(missing)?;
         let version = journal.reader().and_then(|mut reader| reader.head("order-7")).map_err(missing)?.version;
         let took = ticks() - began;
-        if version == 0 || journal.position() < bytes / EVENT_BYTES as u64 {
+        if version == 0 || journal.position() < commits(bytes) * COMMIT {
             return Err(Missing("the journal has lost what was appended".to_owned()));
         }
         samples.push(took);
@@ -50,11 +50,15 @@ pub fn after_kill(bytes: u64) -> Result<Figures, Missing> {
     Ok(latency(samples, total))
 }
 
+fn commits(bytes: u64) -> u64 {
+    bytes / (COMMIT * EVENT_BYTES as u64)
+}
+
 /// The process that is killed: by itself, between two commits, with nothing tidied up.
 pub fn fill(folder: &Path, bytes: u64) -> Result<(), String> {
     let mut journal = SqliteJournal::open(folder, &JournalOptions::default()).map_err(|e| e.to_string())?;
     let data = content();
-    for commit in 0..bytes / (COMMIT * EVENT_BYTES as u64) {
+    for commit in 0..commits(bytes) {
         let event = |n: u64| {
             let number = commit * COMMIT + n;
             Append::from(NewEvent::new(format!("order-{}", number % STREAMS), "placed", Stamp(number), data.clone()))

@@ -76,11 +76,9 @@ pub fn server() -> Result<(NatsServer, Folder), Missing> {
     let version = output(Command::new(&program).arg("--version"))?;
     ONCE.call_once(|| eprintln!("{}, sync_interval: always", version.trim()));
     let folder = Folder::new("nats")?;
-    let store = folder.path().join("store");
-    let configuration =
-        format!("jetstream {{ store_dir: {:?}, sync_interval: always }}\n", store.display().to_string());
+    let configuration = "jetstream { sync_interval: always }\n";
     let server =
-        NatsServer::start_program(program, folder.path(), &configuration).map_err(|e| Missing(e.to_string()))?;
+        NatsServer::start_program(program, folder.path(), configuration).map_err(|e| Missing(e.to_string()))?;
     Ok((server, folder))
 }
 

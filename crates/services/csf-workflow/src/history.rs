@@ -64,7 +64,8 @@ pub enum HistoryEvent {
         activity: String,
         /// Its input.
         input: Json,
-        /// Times and tries.
+        /// Times and tries. Left out when they are the default, which therefore stays what it is.
+        #[serde(default, skip_serializing_if = "ActivityOptions::is_default")]
         options: ActivityOptions,
     },
     /// A try failed; another one follows. The code does not see it.

@@ -79,6 +79,13 @@ pub struct ActivityOptions {
     pub retry: RetryPolicy,
 }
 
+impl ActivityOptions {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Part of the form of histories: a run that was scheduled under the default is under this one for ever.
 impl Default for ActivityOptions {
     fn default() -> Self {
         Self {

@@ -15,6 +15,6 @@ pub struct JournalOptions {
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { checkpoint_bytes: 4 << 20, index_events: 4096, size_bytes_max: None }
+        Self { checkpoint_bytes: 16 << 20, index_events: 4096, size_bytes_max: None }
     }
 }

@@ -9,6 +9,7 @@ mod standing;
 mod task;
 mod timers;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -318,34 +319,23 @@ impl Engine {
     /// [`WorkflowError::Refused`] with its failure, [`WorkflowError::Blocked`] when it cannot end as things are, [`WorkflowError::UnknownRun`],
     /// [`WorkflowError::Log`].
     pub async fn result<O: DeserializeOwned>(&self, id: &str) -> Result<O, WorkflowError> {
+        check_id(id)?;
+        // A first run that goes on is the newest: it is looked at before the log is searched for others.
+        let mut stream = stream_of(id, 0);
+        let mut is_newest = false;
         loop {
-            let stream = self.newest(id).await?;
-            let (ended, wait) = oneshot::channel();
-            // Asked for before the look, so that an end after it is told.
-            self.shared.runs().waiting.entry(stream.clone()).or_default().push(ended);
-            let end = match self.shared.end_of(&stream).await? {
-                Some(end) => end,
-                None => {
-                    self.shared.is_able(&stream)?;
-                    match wait.await {
-                        Ok(end) => end,
-                        // Whoever tells no end lets go: it is looked again, unless the engine is closed.
-                        Err(_) if self.shared.runs().is_closed => return Err(WorkflowError::Closed),
-                        Err(_) => {
-                            self.shared.is_able(&stream)?;
-                            continue;
-                        }
-                    }
-                }
-            };
+            let (end, was_open) = self.shared.ended(&stream).await?;
             match end {
-                HistoryEvent::Completed { result } => {
+                Some(HistoryEvent::Completed { result }) if was_open || is_newest => {
                     return Ok(result.parse().map_err(|e| Failure::bad_payload("output", &e))?);
                 }
-                // It was ended for another one to go on.
-                HistoryEvent::Terminated { .. } if self.newest(id).await? != stream => {}
-                HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure } => return Err(failure.into()),
-                _ => {}
+                // A run that is continued otherwise, as by a reset, ends so too: the newest is asked again.
+                Some(HistoryEvent::Failed { failure } | HistoryEvent::Terminated { failure })
+                    if is_newest && !was_open =>
+                {
+                    return Err(failure.into());
+                }
+                _ => (stream, is_newest) = (self.newest(id).await?, true),
             }
         }
     }
@@ -504,6 +494,11 @@ impl Shared {
 
     /// The last entry of a run that has ended.
     async fn end_of(&self, stream: &str) -> Result<Option<HistoryEvent>, WorkflowError> {
+        Ok(self.last_of(stream).await?.filter(HistoryEvent::is_end))
+    }
+
+    /// The last entry of a run.
+    async fn last_of(&self, stream: &str) -> Result<Option<HistoryEvent>, WorkflowError> {
         let page = self.log.read(Read::stream(stream).backward().limit(1)).await?;
         let Some(last) = page.events.first() else { return Ok(None) };
         let entry = HistoryEntry::of(last).map_err(|e| WorkflowError::BadHistory {
@@ -511,7 +506,32 @@ impl Shared {
             version: last.version,
             reason: e.to_string(),
         })?;
-        Ok(entry.event.is_end().then_some(entry.event))
+        Ok(Some(entry.event))
+    }
+
+    /// Waits for the end of a run, and whether it had to; nothing when there is no such run, or it is to be looked for again.
+    async fn ended(self: &Arc<Self>, stream: &str) -> Result<(Option<HistoryEvent>, bool), WorkflowError> {
+        let (ended, wait) = oneshot::channel();
+        // Asked for before the look, so that an end after it is told.
+        self.runs().waiting.entry(stream.to_owned()).or_default().push(ended);
+        let last = self.last_of(stream).await;
+        if matches!(&last, Ok(Some(last)) if !last.is_end()) {
+            self.is_able(stream)?;
+            return match wait.await {
+                Ok(end) => Ok((Some(end), true)),
+                // Whoever tells no end lets go, and so does an engine that is closed.
+                Err(_) if self.runs().is_closed => Err(WorkflowError::Closed),
+                Err(_) => self.is_able(stream).map(|()| (None, true)),
+            };
+        }
+        drop(wait);
+        if let Entry::Occupied(mut waiting) = self.runs().waiting.entry(stream.to_owned()) {
+            waiting.get_mut().retain(|waiting| !waiting.is_closed());
+            if waiting.get().is_empty() {
+                waiting.remove();
+            }
+        }
+        Ok((last?, false))
     }
 
     /// Whether a run that has not ended can go on, as far as is known; one that is not in memory is looked at.
