@@ -11,7 +11,7 @@ struct Spent {
     busy: u64,
     /// On all cores, busy or not.
     all: u64,
-    /// By this process.
+    /// By this process and those it has started and seen end.
     ours: u64,
 }
 
@@ -25,9 +25,10 @@ impl Spent {
         let all: u64 = cpu.iter().sum();
         let busy = all - cpu.get(3)? - cpu.get(4)?;
         let own = fs::read_to_string("/proc/self/stat").ok()?;
-        // The command's name may hold spaces; user and system time are the 12th and 13th field after it.
+        // The command's name may hold spaces; user and system time are the 12th and 13th field after it, those of children the next two.
         let fields: Vec<&str> = own.rsplit_once(") ")?.1.split(' ').collect();
-        let ours = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+        let spent: Vec<u64> = fields.get(11..15)?.iter().filter_map(|n| n.parse().ok()).collect();
+        let ours = spent.iter().sum();
         Some(Self { busy, all, ours })
     }
 }

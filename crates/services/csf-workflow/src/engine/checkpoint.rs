@@ -18,12 +18,10 @@ use crate::history::{HistoryEntry, WORKFLOW_CATEGORY};
 const STREAM: &str = "csf.workflow";
 /// Holds the runs of checkpoints.
 const RUNS: &str = "csf.workflow-runs";
-/// Entries read at a time.
-const PAGE: usize = 4096;
-/// Runs in one part of a checkpoint.
-const PART_RUNS: usize = 1024;
-/// Parts read at a time.
-const PARTS: usize = 16;
+/// Entries read at a time: they are folded at once, about a millisecond, in which a timer waits when all threads are at work.
+const PAGE: usize = 512;
+/// Runs in one part of a checkpoint, of which one is read at a time.
+const PART_RUNS: usize = 512;
 
 /// What [`STREAM`] holds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -132,30 +130,22 @@ impl Standings {
     /// The next runs that stand alone and for which something is to be done.
     pub(super) async fn next(&mut self, shared: &Shared) -> Result<Option<Part>, WorkflowError> {
         if self.next_part < self.newest.parts.1 {
-            let before = self.next_part;
-            let wanted = (self.newest.parts.1 - self.next_part).min(PARTS as u64);
-            let read = Read::stream(RUNS).from(self.next_part).limit(usize::try_from(wanted).unwrap_or(PARTS));
-            let parts = shared.log.read(read).await?.events;
-            let mut alone = Part::new();
-            for part in parts {
-                if part.version != self.next_part {
-                    break;
-                }
-                let runs: Part = part.parse().map_err(|e| unreadable(part.version, &e))?;
-                for (stream, run) in runs {
-                    let run = self.fold.on(&stream, run);
-                    self.sort(stream, run, &mut alone);
-                }
-                self.next_part += 1;
-            }
-            if self.next_part == before {
+            let part = shared.log.read(Read::stream(RUNS).from(self.next_part).limit(1)).await?.events;
+            let Some(part) = part.first().filter(|part| part.version == self.next_part) else {
                 // Another engine has made a newer checkpoint meanwhile.
                 return Err(unreadable(self.next_part, &"it is gone"));
+            };
+            let runs: Part = part.parse().map_err(|e| unreadable(part.version, &e))?;
+            let mut alone = Part::with_capacity(runs.len());
+            for (stream, run) in runs {
+                let run = self.fold.on(&stream, run);
+                self.sort(stream, run, &mut alone);
             }
+            self.next_part += 1;
             return Ok(Some(alone));
         }
         let mut alone = Part::new();
-        while alone.len() < PARTS * PART_RUNS
+        while alone.len() < PART_RUNS
             && let Some((stream, run)) = self.fold.runs.pop_first()
         {
             self.sort(stream, run, &mut alone);

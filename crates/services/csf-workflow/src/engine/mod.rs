@@ -146,8 +146,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Runs {
-    /// Runs in the hands of a task, by stream.
-    loaded: HashMap<Arc<str>, mpsc::UnboundedSender<Input>>,
+    /// Runs in the hands of a task, by stream. A channel takes the room of 32 messages: boxes are small.
+    loaded: HashMap<Arc<str>, mpsc::UnboundedSender<Box<Input>>>,
     /// Who waits for the end of a run, by stream.
     waiting: HashMap<String, Vec<oneshot::Sender<HistoryEvent>>>,
     /// Why runs cannot go on, by stream.
@@ -444,6 +444,7 @@ impl Shared {
         if runs.is_closed {
             return Err(WorkflowError::Closed);
         }
+        let input = Box::new(input);
         let input = match runs.loaded.get(stream) {
             Some(task) => match task.send(input) {
                 Ok(()) => return Ok(()),

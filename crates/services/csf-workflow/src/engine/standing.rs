@@ -33,11 +33,17 @@ pub(super) struct Standing {
     /// Whether it has ended.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) has_ended: bool,
-    /// Steps that have ended and were begun before the first entry that was folded.
+    /// What its entries say of earlier ones.
     #[serde(skip)]
+    before: Option<Box<Before>>,
+}
+
+/// What is to be changed in how a run stood before the first entry that was folded.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Before {
+    /// Steps that have ended since.
     gone: BTreeSet<u32>,
     /// Whether another run has taken its place, so that nobody is told of its end.
-    #[serde(skip)]
     is_continued: bool,
     /// Whether it was reset, and another run is its parent's child.
     #[serde(skip)]
@@ -96,7 +102,7 @@ impl Standing {
                 let open = self.steps();
                 self.without(|step| step == *seq);
                 if self.steps() == open {
-                    self.gone.insert(*seq);
+                    self.before.get_or_insert_default().gone.insert(*seq);
                 }
             }
             end if end.is_end() => self.end(matches!(end, HistoryEvent::ContinuedAsNew { .. })),
@@ -145,17 +151,19 @@ impl Standing {
     }
 
     fn end(&mut self, is_continued: bool) {
-        (self.has_ended, self.is_continued) = (true, is_continued);
+        self.has_ended = true;
         (self.timers, self.activities) = (Vec::new(), Vec::new());
         if is_continued {
             self.kin = None;
+            self.before.get_or_insert_default().is_continued = true;
         }
     }
 
     /// The same run after later entries.
     fn after(mut self, later: Self) -> Self {
-        if !later.gone.is_empty() {
-            self.without(|step| later.gone.contains(&step));
+        let before = later.before.unwrap_or_default();
+        if !before.gone.is_empty() {
+            self.without(|step| before.gone.contains(&step));
         }
         self.timers.extend(later.timers);
         self.activities.extend(later.activities);
@@ -167,7 +175,7 @@ impl Standing {
             self.leave_parent();
         }
         if later.has_ended {
-            self.end(later.is_continued);
+            self.end(before.is_continued);
         }
         self
     }

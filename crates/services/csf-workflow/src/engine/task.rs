@@ -125,7 +125,7 @@ enum Done {
     Ended,
 }
 
-pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::UnboundedReceiver<Input>) {
+pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::UnboundedReceiver<Box<Input>>) {
     let timer = engine.world.timer.clone();
     let mut task = Task { engine, stream, loaded: None, performing: BTreeMap::new(), updates: BTreeMap::new() };
     loop {
@@ -141,11 +141,11 @@ pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::
             inbox.recv().await
         };
         let Some(first) = first else { return };
-        let mut inputs = vec![first];
+        let mut inputs = vec![*first];
         while inputs.len() < INPUTS_MAX
             && let Ok(input) = inbox.try_recv()
         {
-            inputs.push(input);
+            inputs.push(*input);
         }
         if matches!(task.process(inputs).await, Done::Ended) {
             // What comes after the end finds it in the log.
@@ -163,7 +163,7 @@ impl Task {
     }
 
     /// Leaves the memory, unless something has come meanwhile.
-    fn leave(&self, inbox: &mut mpsc::UnboundedReceiver<Input>) -> bool {
+    fn leave(&self, inbox: &mut mpsc::UnboundedReceiver<Box<Input>>) -> bool {
         let mut runs = self.engine.runs();
         if !inbox.is_empty() {
             return false;
