@@ -46,11 +46,9 @@ struct Before {
     /// Whether another run has taken its place, so that nobody is told of its end.
     is_continued: bool,
     /// Whether it was reset, and another run is its parent's child.
-    #[serde(skip)]
     is_reset: bool,
     /// Entries still to come that a reset copied: the code has not been asked before they are there. They stand in one append, which no
     /// checkpoint divides.
-    #[serde(skip)]
     copied: u64,
 }
 
@@ -73,10 +71,13 @@ fn is_false(is: &bool) -> bool {
 
 impl Standing {
     fn take(&mut self, event: &HistoryEvent) {
-        if self.copied > 0 {
-            self.copied -= 1;
+        if let Some(before) = self.before.as_mut().filter(|before| before.copied > 0) {
+            before.copied -= 1;
         } else {
-            self.copied = event.begun_with() - 1;
+            let copied = event.begun_with() - 1;
+            if copied > 0 {
+                self.before.get_or_insert_default().copied = copied;
+            }
             // A run that was started from outside has decided in the same append.
             self.is_undecided = !event.resets().is_empty()
                 || matches!(event, HistoryEvent::Started { run, parent, .. } if *run > 0 || parent.is_some());
@@ -171,7 +172,7 @@ impl Standing {
             self.kin().children.extend(later.children);
         }
         self.is_undecided = later.is_undecided;
-        if later.is_reset {
+        if before.is_reset {
             self.leave_parent();
         }
         if later.has_ended {
@@ -221,13 +222,13 @@ impl Fold {
             self.runs.insert(stored.stream.as_str().into(), Standing::default());
         }
         let run = self.runs.get_mut(&*stored.stream).expect("it was put there");
-        let is_copy = run.copied > 0;
+        let is_copy = run.before.as_ref().is_some_and(|before| before.copied > 0);
         run.take(event);
         if let Some(reset) = event.resets().last() {
             // Its parent waits for the end of this one now.
             let old = self.runs.entry(reset.stream.as_str().into()).or_default();
             old.leave_parent();
-            old.is_reset = true;
+            old.before.get_or_insert_default().is_reset = true;
         }
         match event {
             HistoryEvent::SignalReceived { .. } => self.received.extend(stored.id),
