@@ -4,7 +4,7 @@
 //! write-ahead file is, which keeps the database whole.
 //! Invariant: rows and [`Mark`] change in one transaction, so the mark always says how far the rows go.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use csf_core::Incarnation;
@@ -14,7 +14,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use super::checkpointer::Checkpointer;
 use super::error::{Action, damaged, from_io, from_sqlite};
 use super::find::{self, Finder, Folder};
-use super::journal::{bytes, lock, newest_position, signed};
+use super::journal::{Lock, bytes, lock, newest_position, signed};
 use super::lookup::SqliteLookup;
 use super::options::JournalOptions;
 use super::reader::{ReadError, SqliteReader, in_directory};
@@ -58,7 +58,7 @@ pub(crate) struct SqliteIndex {
     database: Database,
     unfolded_bytes: u64,
     /// Held until the index is dropped or the process dies.
-    lock: File,
+    lock: Lock,
 }
 
 #[derive(Debug)]

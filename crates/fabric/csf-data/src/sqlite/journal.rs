@@ -41,7 +41,7 @@ pub struct SqliteJournal {
     /// The disk's words when it failed to sync. What it holds is not known from then on.
     unsynced: Option<String>,
     /// Held until the journal is dropped or the process dies.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl SqliteJournal {
@@ -150,12 +150,24 @@ pub(crate) const fn signed(value: u64) -> i64 {
     value.cast_signed()
 }
 
-pub(super) fn lock(directory: &Path) -> Result<File, JournalError> {
+/// The one writer's lock on a directory.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would let go of it only once no process that was being started at that moment has it open. If it cannot be said,
+        // closing says it.
+        let _ = self.0.unlock();
+    }
+}
+
+pub(super) fn lock(directory: &Path) -> Result<Lock, JournalError> {
     let io = |e| from_io(directory, Action::Write, &e);
     let file =
         File::options().create(true).truncate(false).write(true).open(directory.join("journal.lock")).map_err(io)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse { directory: directory.to_owned() }),
         Err(TryLockError::Error(e)) => Err(io(e)),
     }

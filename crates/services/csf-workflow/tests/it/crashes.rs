@@ -11,7 +11,7 @@ use csf_workflow::{
     WorkflowContext, WorkflowError,
 };
 
-use crate::world;
+use crate::{killed_before, world};
 
 const ORDERS: u32 = 6;
 
@@ -216,12 +216,5 @@ fn is_killed(seed: u64, disk: &SimDisk, outside: &Outside, order: u32, kill: u64
         assert_eq!(is_done, order == 1);
         engine.close();
     };
-    let mut left = kill;
-    let ended = executor.block_on_until(main, || {
-        let is_now = left == 0;
-        left = left.saturating_sub(1);
-        is_now
-    });
-    executor.drop_tasks();
-    ended.unwrap().is_none()
+    killed_before(&executor, kill, main)
 }

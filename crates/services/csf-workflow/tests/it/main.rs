@@ -65,3 +65,15 @@ fn on_disk<T>(
 async fn kinds(engine: &Engine, id: &str) -> Vec<&'static str> {
     engine.history(id).await.unwrap().iter().map(|entry| entry.event.kind()).collect()
 }
+
+/// Whether this life ended before its step of this number.
+fn killed_before(executor: &SimExecutor, kill: u64, life: impl Future<Output = ()>) -> bool {
+    let mut left = kill;
+    let ended = executor.block_on_until(life, || {
+        let is_now = left == 0;
+        left = left.saturating_sub(1);
+        is_now
+    });
+    executor.drop_tasks();
+    ended.unwrap().is_none()
+}

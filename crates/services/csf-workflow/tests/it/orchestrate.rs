@@ -19,7 +19,7 @@ use csf_workflow::orchestrate::{
 };
 use csf_workflow::{Engine, EngineOptions};
 
-use crate::world;
+use crate::{killed_before, world};
 
 /// Services that take some time and know keys; `rogue` stamps by a clock of its own, far behind, and merges nothing.
 #[derive(Clone)]
@@ -251,14 +251,7 @@ fn a_workflow_that_is_killed_at_each_step_is_carried_out_with_each_step_once() {
                 let scene = scene(&executor, &disk, &done).await;
                 check(&scene.orchestrator.execute_distributed_workflow(&diamond()).await.unwrap());
             };
-            let mut left = kill;
-            let ended = executor.block_on_until(main, || {
-                let is_now = left == 0;
-                left = left.saturating_sub(1);
-                is_now
-            });
-            executor.drop_tasks();
-            ended.unwrap().is_none()
+            killed_before(&executor, kill, main)
         };
         if !life(kill) {
             break;

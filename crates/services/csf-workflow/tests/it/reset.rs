@@ -10,7 +10,7 @@ use csf_workflow::{
     Workflow, WorkflowContext, WorkflowError,
 };
 
-use crate::{kinds, on_disk, with_engine, world};
+use crate::{killed_before, kinds, on_disk, with_engine, world};
 
 fn activities() -> Vec<Activity> {
     ["a", "b", "c"].map(|name| Activity::new(name, move |_, n: u64| async move { Ok(format!("{name}{n}")) })).into()
@@ -175,14 +175,7 @@ fn is_killed(disk: &SimDisk, kill: u64) -> bool {
         assert_eq!(engine.result::<u32>("hears").await.unwrap(), 1, "what was sent before the point is not sent again");
         engine.close();
     };
-    let mut left = kill;
-    let ended = executor.block_on_until(main, || {
-        let is_now = left == 0;
-        left = left.saturating_sub(1);
-        is_now
-    });
-    executor.drop_tasks();
-    ended.unwrap().is_none()
+    killed_before(&executor, kill, main)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use csf_sim::{SimDisk, SimExecutor, SimLog};
 use csf_workflow::task::{TaskDesk, TaskError, TaskLease, TaskOutcome, TaskRequest, TaskState, task_workflow};
 use csf_workflow::{Engine, EngineOptions};
 
-use crate::{on_disk, with_engine, world};
+use crate::{killed_before, on_disk, with_engine, world};
 
 fn json(value: serde_json::Value) -> Json {
     value.into()
@@ -172,14 +172,7 @@ fn is_killed(disk: &SimDisk, seed: u64, done: &Arc<Mutex<Vec<String>>>, kill: u6
         served.unwrap();
         engine.close();
     };
-    let mut left = kill;
-    let ended = executor.block_on_until(main, || {
-        let is_now = left == 0;
-        left = left.saturating_sub(1);
-        is_now
-    });
-    executor.drop_tasks();
-    ended.unwrap().is_none()
+    killed_before(&executor, kill, main)
 }
 
 #[test]
