@@ -5,25 +5,36 @@ use std::path::{Path, PathBuf};
 use csf_core::port::{Journal, JournalError};
 use csf_data::integration::{DataError, Database, PostgresDatabase, SqliteDatabase};
 use csf_data::model::{ModelError, ModelStore, PostgresModels, SqliteModels};
-use csf_data::{JetStreamJournal, JetStreamOptions, JournalOptions, PostgresJournal, PostgresOptions, SqliteJournal};
+use csf_data::{
+    JetStreamOptions, JournalOptions, MirroredJournal, PostgresJournal, PostgresOptions, SPOOL_BYTES, SqliteJournal,
+};
 
 /// A store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     Sqlite,
     Postgres,
+    /// With a repeat and a spool beside the process.
+    PostgresSpool,
+    /// With a spool, as nodes have it.
     JetStream,
 }
 
 impl Backend {
-    const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::JetStream];
+    const ALL: [Self; 4] = [Self::Sqlite, Self::Postgres, Self::PostgresSpool, Self::JetStream];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
+            Self::PostgresSpool => "postgres-spool",
             Self::JetStream => "jetstream",
         }
+    }
+
+    /// Whether what is acknowledged while the server is away waits beside the process.
+    pub(crate) const fn spools(self) -> bool {
+        matches!(self, Self::PostgresSpool | Self::JetStream)
     }
 
     pub(crate) fn named(name: &str) -> Result<Self, String> {
@@ -52,9 +63,14 @@ impl Place {
         Ok(match self.backend {
             Backend::Sqlite => Box::new(SqliteJournal::open(&self.folder, &options)?),
             Backend::Postgres => Box::new(PostgresJournal::open(&self.postgres()?)?),
+            Backend::PostgresSpool => {
+                Box::new(MirroredJournal::on_postgres(&self.folder, &self.postgres()?, SPOOL_BYTES)?)
+            }
             Backend::JetStream => {
-                let jetstream = JetStreamOptions { index: options, ..JetStreamOptions::new(&self.url, &self.name) };
-                Box::new(JetStreamJournal::open(&self.folder, &jetstream)?)
+                let spooled =
+                    JetStreamOptions { spool_bytes: SPOOL_BYTES, ..JetStreamOptions::new(&self.url, &self.name) };
+                let jetstream = JetStreamOptions { index: options, ..spooled };
+                Box::new(MirroredJournal::on_jetstream(&self.folder, &jetstream)?)
             }
         })
     }
@@ -62,7 +78,7 @@ impl Place {
     pub(crate) fn models(&self) -> Result<Box<dyn ModelStore>, String> {
         let models = |error: ModelError| error.to_string();
         Ok(match self.backend {
-            Backend::Sqlite | Backend::JetStream => {
+            Backend::Sqlite | Backend::PostgresSpool | Backend::JetStream => {
                 Box::new(SqliteModels::open(&self.models_folder()).map_err(models)?)
             }
             Backend::Postgres => {
@@ -73,7 +89,9 @@ impl Place {
 
     pub(crate) fn database(&self) -> Result<Box<dyn Database>, DataError> {
         Ok(match self.backend {
-            Backend::Sqlite | Backend::JetStream => Box::new(SqliteDatabase::open(&self.folder.join("users.db"))?),
+            Backend::Sqlite | Backend::PostgresSpool | Backend::JetStream => {
+                Box::new(SqliteDatabase::open(&self.folder.join("users.db"))?)
+            }
             Backend::Postgres => {
                 let bad = |e: JournalError| DataError::Store {
                     place: self.url.clone(),

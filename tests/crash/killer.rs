@@ -28,6 +28,9 @@ const START_MS_MAX: u64 = 400;
 /// Longest life after its start, milliseconds.
 const LIFE_MS_MAX: u64 = 500;
 
+/// Longest absence of a server where what is acknowledged meanwhile waits, milliseconds: more than a commit waits for it.
+const AWAY_MS_MAX: u64 = 3_000;
+
 /// What a run has come to.
 pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
@@ -115,7 +118,8 @@ fn one_life(
             match chance.below(4) {
                 0 => {
                     counts.server_kills += 1;
-                    stage.kill_and_start_again()?;
+                    let away = if place.backend.spools() { chance.below(AWAY_MS_MAX) } else { 0 };
+                    stage.kill_and_start_again(Duration::from_millis(away))?;
                     pause(Duration::from_millis(chance.below(LIFE_MS_MAX)));
                 }
                 1 => {
@@ -231,7 +235,7 @@ impl Drop for Process {
 /// The server, and the connection to it that can be cut.
 enum Stage {
     Alone,
-    Postgres(PostgresServer, Proxy),
+    Postgres(Backend, PostgresServer, Proxy),
     JetStream(NatsServer, Proxy),
 }
 
@@ -240,10 +244,10 @@ impl Stage {
         let words = |e: csf_tests::TestError| e.to_string();
         Ok(match backend {
             Backend::Sqlite => Self::Alone,
-            Backend::Postgres => {
+            Backend::Postgres | Backend::PostgresSpool => {
                 let server = PostgresServer::start("").map_err(words)?;
                 let proxy = Proxy::start(server.address()).map_err(words)?;
-                Self::Postgres(server, proxy)
+                Self::Postgres(backend, server, proxy)
             }
             Backend::JetStream => {
                 let server = NatsServer::start(&folder.join("nats"), "").map_err(words)?;
@@ -256,7 +260,7 @@ impl Stage {
     fn place(&self, folder: &Path, log: u64) -> Place {
         let (backend, url) = match self {
             Self::Alone => (Backend::Sqlite, String::new()),
-            Self::Postgres(_, proxy) => (Backend::Postgres, format!("postgresql://csf@{}/postgres", proxy.address())),
+            Self::Postgres(backend, _, proxy) => (*backend, format!("postgresql://csf@{}/postgres", proxy.address())),
             Self::JetStream(_, proxy) => (Backend::JetStream, format!("nats://{}", proxy.address())),
         };
         let name = format!("log_{log}");
@@ -270,17 +274,24 @@ impl Stage {
     fn cut(&self) {
         match self {
             Self::Alone => {}
-            Self::Postgres(_, proxy) | Self::JetStream(_, proxy) => proxy.cut(),
+            Self::Postgres(_, _, proxy) | Self::JetStream(_, proxy) => proxy.cut(),
         }
     }
 
-    fn kill_and_start_again(&mut self) -> Result<(), String> {
-        let done = match self {
+    /// The server is away for so long.
+    fn kill_and_start_again(&mut self, away: Duration) -> Result<(), String> {
+        let killed = match self {
             Self::Alone => Ok(()),
-            Self::Postgres(server, _) => server.kill().and_then(|()| server.start_again()),
-            Self::JetStream(server, _) => server.kill().and_then(|()| server.start_again()),
+            Self::Postgres(_, server, _) => server.kill(),
+            Self::JetStream(server, _) => server.kill(),
         };
-        done.map_err(|e| e.to_string())
+        pause(away);
+        let started = killed.and_then(|()| match self {
+            Self::Alone => Ok(()),
+            Self::Postgres(_, server, _) => server.start_again(),
+            Self::JetStream(server, _) => server.start_again(),
+        });
+        started.map_err(|e| e.to_string())
     }
 }
 

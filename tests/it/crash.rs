@@ -40,6 +40,13 @@ fn processes_and_servers_that_are_killed_on_postgresql_lose_and_double_nothing()
 }
 
 #[test]
+fn processes_that_are_killed_while_their_log_waits_for_postgresql_lose_and_double_nothing() {
+    if backings().contains(&Backing::Servers) {
+        nothing_is_lost("postgres-spool", "20");
+    }
+}
+
+#[test]
 fn processes_and_servers_that_are_killed_on_jetstream_lose_and_double_nothing() {
     if backings().contains(&Backing::Servers) {
         nothing_is_lost("jetstream", "24");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use csf_core::Stamp;
 use csf_core::port::{Append, EventLog, ExpectedVersion, Journal, LogError, NewEvent, Read, Refused, Sleep, Timer};
 use csf_data::lock::{Fence, Locks};
-use csf_data::{JetStreamJournal, JetStreamOptions, PostgresJournal, PostgresOptions, SharedLog};
+use csf_data::{JetStreamOptions, MirroredJournal, PostgresJournal, PostgresOptions, SharedLog};
 use csf_runtime::TokioWorld;
 use csf_sim::SeededRng;
 use csf_sim::linearizability::{
@@ -202,7 +202,7 @@ fn locks_and_streams_on_jetstream_are_linearizable() {
     let mut server = NatsServer::start(&folder.join("nats"), "").unwrap();
     let proxy = Proxy::start(server.address()).unwrap();
     let options = JetStreamOptions::new(format!("nats://{}", proxy.address()), "histories");
-    let journal = JetStreamJournal::open(&folder.join("index"), &options).unwrap();
+    let journal = MirroredJournal::on_jetstream(&folder.join("index"), &options).unwrap();
     judged("jetstream", Box::new(journal), move |fault| match fault % 4 {
         3 => {
             server.kill().unwrap();

@@ -13,6 +13,7 @@ mod matrix;
 mod node;
 mod orchestrator;
 mod patterns;
+mod spool;
 mod supervision;
 
 use std::io::Write;

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
                  fuzz [TARGET] [--seconds N]   fuzz the parsers of outside bytes, all of them or one\n  \
                  bench bus|time [--only G1,G3] [--quick] [--json]   the heart beside its peers; `--list` shows the rows\n  \
                  crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
-                 crash --backend sqlite|postgres|jetstream --kills N --seed S [--json]   kill -9 processes on a log, and its server\n  \
+                 crash --backend sqlite|postgres|postgres-spool|jetstream --kills N --seed S [--json]   kill -9 processes on a log, and its server\n  \
                  chaos [--only NAME] [--seed S] [--rounds N] [--json]   faults of network, parts and resources: recovery, losses\n  \
                  otp [--scenarios N] [--seed S] [--only N] [--json]   our supervisors beside Erlang/OTP's\n  \
                  reload-storm [--changes N] [--seed S] [--rate N] [--json]   random changes of a node's configuration under load\n  \

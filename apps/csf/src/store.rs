@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use csf_core::port::{Journal, JournalError, JournalReader};
 use csf_data::{
-    JetStreamJournal, JetStreamOptions, JournalOptions, PostgresJournal, PostgresOptions, PostgresReader, ServerSync,
-    SqliteJournal, SqliteReader,
+    JetStreamOptions, JournalOptions, MirroredJournal, PostgresJournal, PostgresOptions, PostgresReader, SPOOL_BYTES,
+    ServerSync, SqliteJournal, SqliteReader,
 };
 
 use crate::diagnostic::Failure;
 
 /// Copies of a stream: what JetStream takes.
 const REPLICAS_MAX: usize = 5;
+/// The smallest spool: a commit of a busy node is about a megabyte.
+const SPOOL_BYTES_MIN: u64 = 1 << 20;
 
 /// A journal's place, as `[node] journal` and `--journal` say it. Its words never hold a password.
 #[derive(Clone, Debug)]
@@ -26,8 +28,8 @@ pub(crate) struct Store {
 enum Kind {
     /// The embedded journal.
     Embedded,
-    /// A database.
-    PostgreSql { options: Box<PostgresOptions>, words: String },
+    /// A database; with a spool, repeated in the directory.
+    PostgreSql { options: Box<PostgresOptions>, words: String, spool_bytes: u64 },
     /// A stream, with its index in the directory.
     JetStream { options: Box<JetStreamOptions>, words: String },
 }
@@ -38,8 +40,8 @@ impl Store {
         Self { kind: Kind::Embedded, directory }
     }
 
-    /// Reads `text`: `postgresql://user@host/database?schema=NAME`, `nats://host,host/STREAM?replicas=3&sync=always`, or a directory. What a
-    /// node on a server keeps here goes below `state`. Passwords come from the environment: `PGPASSWORD`, and `NATS_USER` with `NATS_PASSWORD`.
+    /// Reads `text`: `postgresql://user@host/database?schema=NAME&spool=256MiB`, `nats://host,host/STREAM?replicas=3&sync=always&spool=1GiB`,
+    /// or a directory. What a node on a server keeps here goes below `state`. Passwords come from the environment: `PGPASSWORD`, and `NATS_USER` with `NATS_PASSWORD`.
     ///
     /// # Errors
     /// When it is a URL and cannot be read, or holds a password.
@@ -75,16 +77,19 @@ impl Store {
     pub(crate) fn open(&self) -> Result<Box<dyn Journal>, JournalError> {
         Ok(match &self.kind {
             Kind::Embedded => Box::new(SqliteJournal::open(&self.directory, &JournalOptions::default())?),
-            Kind::PostgreSql { options, .. } => Box::new(PostgresJournal::open(options)?),
-            Kind::JetStream { options, .. } => Box::new(JetStreamJournal::open(&self.directory, options)?),
+            Kind::PostgreSql { options, spool_bytes: 0, .. } => Box::new(PostgresJournal::open(options)?),
+            Kind::PostgreSql { options, spool_bytes, .. } => {
+                Box::new(MirroredJournal::on_postgres(&self.directory, options, *spool_bytes)?)
+            }
+            Kind::JetStream { options, .. } => Box::new(MirroredJournal::on_jetstream(&self.directory, options)?),
         })
     }
 
-    /// Opens it for reading, beside a writer or without one. Of a stream, what its index on this machine has.
+    /// Opens it for reading, beside a writer or without one: what the repeat on this machine has, where there is one.
     pub(crate) fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
         Ok(match &self.kind {
-            Kind::Embedded | Kind::JetStream { .. } => Box::new(SqliteReader::open_read_only(&self.directory)?),
-            Kind::PostgreSql { options, .. } => Box::new(PostgresReader::open(options)?),
+            Kind::PostgreSql { options, spool_bytes: 0, .. } => Box::new(PostgresReader::open(options)?),
+            _ => Box::new(SqliteReader::open_read_only(&self.directory)?),
         })
     }
 
@@ -114,9 +119,12 @@ fn bad(scheme: &str, reason: &str) -> Failure {
 
 fn postgresql(text: &str, address: &str, query: &[(&str, &str)]) -> Result<Kind, Failure> {
     let said = |error: JournalError| bad("postgresql", &error.to_string());
-    let schema = query.iter().find(|(key, _)| *key == "schema").map(|(_, value)| *value);
+    let own = |name: &str| query.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let schema = own("schema");
+    let spool_bytes = own("spool").map_or(Ok(0), |text| size(text).map_err(|reason| bad("postgresql", &reason)))?;
+    let is_own = |key: &str| ["schema", "spool"].contains(&key);
     let others: Vec<String> =
-        query.iter().filter(|(key, _)| *key != "schema").map(|(key, value)| format!("{key}={value}")).collect();
+        query.iter().filter(|(key, _)| !is_own(key)).map(|(key, value)| format!("{key}={value}")).collect();
     let base = text.split_once('?').map_or(text, |(base, _)| base);
     let url = if others.is_empty() { base.to_owned() } else { format!("{base}?{}", others.join("&")) };
     let mut options = PostgresOptions::new(&url).map_err(said)?;
@@ -127,7 +135,7 @@ fn postgresql(text: &str, address: &str, query: &[(&str, &str)]) -> Result<Kind,
         options = options.with_password(&password.to_string_lossy());
     }
     let words = format!("postgresql://{address}?schema={}", schema.unwrap_or("csf"));
-    Ok(Kind::PostgreSql { options: Box::new(options), words })
+    Ok(Kind::PostgreSql { options: Box::new(options), words, spool_bytes })
 }
 
 fn jetstream(scheme: &str, address: &str, query: &[(&str, &str)]) -> Result<Kind, Failure> {
@@ -140,24 +148,45 @@ fn jetstream(scheme: &str, address: &str, query: &[(&str, &str)]) -> Result<Kind
         (Ok(user), Ok(password)) => format!("{}:{}@", escaped(&user), escaped(&password)),
         _ => String::new(),
     };
-    let mut options = JetStreamOptions::new(format!("{scheme}://{login}{hosts}"), stream);
+    let url = format!("{scheme}://{login}{hosts}");
+    let mut options = JetStreamOptions { spool_bytes: SPOOL_BYTES, ..JetStreamOptions::new(url, stream) };
     for (key, value) in query {
         match (*key, *value) {
             ("sync", "always") => options.sync = ServerSync::Always,
             ("sync", "interval") => options.sync = ServerSync::Interval,
+            ("spool", text) => options.spool_bytes = size(text).map_err(|reason| bad(&reason))?,
             ("replicas", count) => {
                 let count = count.parse().ok().filter(|count| (1..=REPLICAS_MAX).contains(count));
                 let reason = format!("replicas are 1 to {REPLICAS_MAX}");
                 options.replicas = count.ok_or_else(|| bad(&reason))?;
             }
             (key, value) => {
-                let known = "sync=always, sync=interval and replicas=N";
+                let known = "sync=always, sync=interval, replicas=N and spool=SIZE";
                 return Err(bad(&format!("`{key}={value}` means nothing here; there are {known}")));
             }
         }
     }
     let words = format!("{scheme}://{address}");
     Ok(Kind::JetStream { options: Box::new(options), words })
+}
+
+/// A size such as `256MiB`, bytes; 0 for none.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => Some(0),
+        "KiB" => Some(10),
+        "MiB" => Some(20),
+        "GiB" => Some(30),
+        "TiB" => Some(40),
+        _ => None,
+    };
+    let bytes = unit.and_then(|shift| digits.parse::<u64>().ok()?.checked_mul(1 << shift));
+    let bytes = bytes.ok_or_else(|| format!("`spool={text}` is no size; write 256MiB, 1GiB, or 0 for none"))?;
+    match bytes {
+        0 | SPOOL_BYTES_MIN.. => Ok(bytes),
+        _ => Err(format!("`spool={text}` holds no commit of ordinary size; write at least 1MiB, or 0 for none")),
+    }
 }
 
 /// As a URL has it (RFC 3986, section 2.1).
@@ -182,7 +211,10 @@ mod tests {
         for (text, words) in [
             ("/var/lib/csf", "/var/lib/csf"),
             ("postgresql://csf@db:5432/flight", "postgresql://csf@db:5432/flight?schema=csf"),
-            ("postgres://csf@db/flight?schema=left&sslmode=disable", "postgresql://csf@db/flight?schema=left"),
+            (
+                "postgres://csf@db/flight?schema=left&spool=1GiB&sslmode=disable",
+                "postgresql://csf@db/flight?schema=left",
+            ),
             ("nats://a:4222,b:4222/left?replicas=3&sync=always", "nats://a:4222,b:4222/left"),
         ] {
             assert_eq!(parse(text).unwrap().to_string(), words);
@@ -190,7 +222,11 @@ mod tests {
         let store = parse("nats://a/left?replicas=3&sync=always").unwrap();
         assert_eq!(store.directory(), Path::new("/state/journal/nats---a-left"));
         let Kind::JetStream { options, .. } = store.kind else { panic!("a stream") };
-        assert_eq!((options.replicas, options.sync), (3, ServerSync::Always));
+        assert_eq!((options.replicas, options.sync, options.spool_bytes), (3, ServerSync::Always, 256 << 20));
+        for (text, bytes) in [("nats://a/left?spool=0", 0), ("nats://a/left?spool=3MiB", 3 << 20)] {
+            let Kind::JetStream { options, .. } = parse(text).unwrap().kind else { panic!("a stream") };
+            assert_eq!(options.spool_bytes, bytes);
+        }
     }
 
     #[test]
@@ -202,6 +238,9 @@ mod tests {
             ("nats://a", "a stream are wanted"),
             ("nats://a/left?replicas=9", "1 to 5"),
             ("nats://a/left?sink=always", "`sink=always`"),
+            ("nats://a/left?spool=much", "`spool=much` is no size"),
+            ("postgresql://csf@db/flight?spool=99999999TiB", "is no size"),
+            ("postgresql://csf@db/flight?spool=3KiB", "at least 1MiB"),
             ("postgresql://csf@db/flight?schema=Left", "is no name of a schema"),
             ("postgresql://", "cannot be"),
         ] {

@@ -9,7 +9,7 @@ use csf_core::port::{
     Appended, Batch, Durability, EventLog, Journal, JournalError, JournalReader, Json, NewEvent, Receipt,
 };
 use csf_data::{
-    JetStreamJournal, JetStreamOptions, JournalOptions, PostgresJournal, PostgresOptions, ServerSync, SharedLog,
+    JetStreamOptions, MirroredJournal, JournalOptions, PostgresJournal, PostgresOptions, ServerSync, SharedLog,
     SqliteJournal,
 };
 
@@ -59,7 +59,7 @@ pub fn jetstream(callers: usize, count: u64) -> Result<Figures, Missing> {
     let ((server, _folder), index) = (peer::jetstream::server()?, Folder::new("index")?);
     let options = JetStreamOptions::new(format!("nats://{}", server.address()), "bench");
     let options = JetStreamOptions { sync: ServerSync::Always, ..options };
-    let journal = JetStreamJournal::open(index.path(), &options).map_err(missing)?;
+    let journal = MirroredJournal::on_jetstream(index.path(), &options).map_err(missing)?;
     append_on(Arc::new(SharedLog::start(Box::new(journal)).map_err(missing)?), callers, count)
 }
 

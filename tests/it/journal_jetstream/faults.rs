@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use csf_core::port::{Journal, JournalError};
-use csf_data::{JetStreamJournal, JetStreamOptions};
+use csf_data::{JetStreamOptions, MirroredJournal};
 use csf_tests::{Answers, Proxy};
 
 use super::{World, append, assert_holds, copy_all, one};
@@ -37,11 +37,7 @@ fn a_second_writer_fences_the_first_in_the_midst_of_its_work() {
 }
 
 /// Appends on a thread; the number of each acknowledged append is sent.
-fn appending(
-    mut journal: JetStreamJournal,
-    count: u64,
-    told: Sender<u64>,
-) -> std::thread::JoinHandle<JetStreamJournal> {
+fn appending(mut journal: MirroredJournal, count: u64, told: Sender<u64>) -> std::thread::JoinHandle<MirroredJournal> {
     std::thread::spawn(move || {
         for n in 0..count {
             append(&mut journal, [n]);
@@ -72,7 +68,7 @@ fn a_server_that_is_killed_and_starts_again_costs_time_only() {
 fn a_server_that_stays_away_is_an_error_and_comes_back() {
     let Some(mut world) = World::new("") else { return };
     let options = JetStreamOptions { call_time_max: Duration::from_millis(600), ..world.options("away") };
-    let mut journal = JetStreamJournal::open(&world.index("away"), &options).unwrap();
+    let mut journal = MirroredJournal::on_jetstream(&world.index("away"), &options).unwrap();
     append(&mut journal, 0..3);
     world.server.kill().unwrap();
     let error = journal.append(&one(3)).unwrap_err();
@@ -96,7 +92,7 @@ fn connections_cut_and_answers_lost_double_and_lose_nothing() {
         answer_time_max: Duration::from_millis(300),
         ..JetStreamOptions::new(format!("nats://{}", proxy.address()), "cut")
     };
-    let journal = JetStreamJournal::open(&world.index("cut"), &options).unwrap();
+    let journal = MirroredJournal::on_jetstream(&world.index("cut"), &options).unwrap();
     let (told, acknowledged) = channel();
     let writer = appending(journal, 600, told);
     for n in acknowledged {
@@ -125,7 +121,7 @@ fn what_is_not_known_to_be_stored_is_told_so_and_found_at_the_next_start() {
             call_time_max: Duration::from_millis(900),
             ..JetStreamOptions::new(format!("nats://{}", proxy.address()), name)
         };
-        let mut journal = JetStreamJournal::open(&world.index(name), &options).unwrap();
+        let mut journal = MirroredJournal::on_jetstream(&world.index(name), &options).unwrap();
         append(&mut journal, 0..5);
         proxy.answers(Answers::Lost);
         let error = journal.append(&one(5)).unwrap_err();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use csf_core::Stamp;
 use csf_core::port::{Append, Batch, Durability, EventId, Filter, Journal, JournalError, NewEvent, Read, StoredEvent};
-use csf_data::{JetStreamJournal, JetStreamOptions, JournalOptions, SqliteJournal};
+use csf_data::{JetStreamOptions, JournalOptions, MirroredJournal, SqliteJournal};
 use csf_sim::conformance;
 use csf_tests::NatsServer;
 use serde_json::json;
@@ -45,8 +45,8 @@ impl World {
         self.folder.join("index").join(name)
     }
 
-    fn open(&self, stream: &str, index: &str) -> JetStreamJournal {
-        JetStreamJournal::open(&self.index(index), &self.options(stream)).unwrap()
+    fn open(&self, stream: &str, index: &str) -> MirroredJournal {
+        MirroredJournal::on_jetstream(&self.index(index), &self.options(stream)).unwrap()
     }
 
     /// A journal that nobody has opened before.
@@ -209,7 +209,7 @@ fn a_damaged_index_is_built_anew_and_a_journal_of_its_own_is_left_alone() {
     assert_holds(&world.open("damaged", "damaged"), 0..10);
 
     drop(SqliteJournal::open(&world.index("sqlite"), &JournalOptions::default()).unwrap());
-    let error = JetStreamJournal::open(&world.index("sqlite"), &world.options("damaged")).unwrap_err();
+    let error = MirroredJournal::on_jetstream(&world.index("sqlite"), &world.options("damaged")).unwrap_err();
     assert!(error.to_string().contains("journal of its own"), "{error}");
 }
 
@@ -217,7 +217,7 @@ fn a_damaged_index_is_built_anew_and_a_journal_of_its_own_is_left_alone() {
 fn two_writers_of_one_directory_are_refused() {
     let Some(world) = World::new("") else { return };
     let journal = world.open("twice", "twice");
-    let error = JetStreamJournal::open(&world.index("twice"), &world.options("twice")).unwrap_err();
+    let error = MirroredJournal::on_jetstream(&world.index("twice"), &world.options("twice")).unwrap_err();
     assert!(matches!(error, JournalError::InUse { .. }), "{error}");
     drop(journal);
 }
@@ -237,7 +237,7 @@ async fn a_gap_in_the_stream_is_damage() {
     append(&mut journal, 0..10);
     drop(journal);
     assert!(stream.delete_message(5).await.unwrap());
-    let error = JetStreamJournal::open(&world.index("second"), &world.options("gap")).unwrap_err();
+    let error = MirroredJournal::on_jetstream(&world.index("second"), &world.options("gap")).unwrap_err();
     assert!(matches!(&error, JournalError::Damaged { place, .. } if place == "message 5"), "{error}");
     // The index that has read it still serves.
     assert_holds(&world.open("gap", "first"), 0..10);
@@ -255,11 +255,11 @@ async fn a_stream_that_forgets_or_holds_something_else_is_refused() {
     };
     let aged = async_nats::jetstream::stream::Config { max_age: Duration::from_secs(60), ..config("forgets") };
     context.create_stream(aged).await.unwrap();
-    let error = JetStreamJournal::open(&world.index("forgets"), &world.options("forgets")).unwrap_err();
+    let error = MirroredJournal::on_jetstream(&world.index("forgets"), &world.options("forgets")).unwrap_err();
     assert!(error.to_string().contains("forgets messages"), "{error}");
     context.create_stream(config("other")).await.unwrap();
     context.publish("csf.journal.other", "hello".into()).await.unwrap().await.unwrap();
-    let error = JetStreamJournal::open(&world.index("other"), &world.options("other")).unwrap_err();
+    let error = MirroredJournal::on_jetstream(&world.index("other"), &world.options("other")).unwrap_err();
     assert!(matches!(&error, JournalError::Damaged { place, .. } if place == "message 1"), "{error}");
 }
 
@@ -272,7 +272,7 @@ fn errors_name_the_server_and_never_the_password() {
             call_time_max: Duration::from_secs(2),
             ..JetStreamOptions::new(url(credentials), "secret")
         };
-        JetStreamJournal::open(&world.index("secret"), &options)
+        MirroredJournal::on_jetstream(&world.index("secret"), &options)
     };
     let error = open("csf:wrong-pass").unwrap_err();
     let said = format!("{error} {error:?}");

@@ -7,7 +7,7 @@ pub(crate) use demo::held_ids;
 use crate::Outcome;
 use crate::exec::{command, output};
 
-/// `--demo --kills N --seed S --json`, or `--backend sqlite|postgres|jetstream` with the same.
+/// `--demo --kills N --seed S --json`, or `--backend sqlite|postgres|postgres-spool|jetstream` with the same.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     if arguments.iter().any(|argument| argument == "--demo") {
         return demo::run(arguments);

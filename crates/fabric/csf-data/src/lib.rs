@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod cache;
 mod checksum;
+mod commit;
 mod contiguity;
 pub mod group;
 pub mod integration;
@@ -14,6 +15,7 @@ pub mod integration;
 mod jetstream;
 pub mod lock;
 mod log;
+mod mirror;
 pub mod model;
 mod packed;
 mod plan;
@@ -22,8 +24,9 @@ mod sqlite;
 mod subscription;
 
 #[cfg(feature = "jetstream")]
-pub use jetstream::{JetStreamJournal, JetStreamOptions, ServerSync};
+pub use jetstream::{JetStreamOptions, ServerSync};
 pub use log::SharedLog;
+pub use mirror::{MirroredJournal, SPOOL_BYTES};
 pub use postgres::{PostgresJournal, PostgresOptions, PostgresReader};
 pub use sqlite::{JournalOptions, SqliteJournal, SqliteReader};
 pub use subscription::Subscription;

@@ -7,7 +7,7 @@ use super::address;
 use super::durability::ServerSync;
 use crate::JournalOptions;
 
-/// Options of [`crate::JetStreamJournal::open`].
+/// Options of [`crate::MirroredJournal::on_jetstream`].
 #[derive(Clone)]
 pub struct JetStreamOptions {
     /// Where NATS is, such as `nats://user:password@127.0.0.1:4222` or `nats://token@127.0.0.1`; of a cluster, several with commas between
@@ -21,8 +21,10 @@ pub struct JetStreamOptions {
     pub sync: ServerSync,
     /// Longest a single answer is waited for; then it is asked again.
     pub answer_time_max: Duration,
-    /// Longest a call waits altogether, over lost connections and restarts of the server.
+    /// Longest a call waits altogether, over lost connections and restarts of the server, where nothing is spooled.
     pub call_time_max: Duration,
+    /// What may wait in the directory, acknowledged, while the servers are away, bytes. 0: a call waits for them, and fails in the end.
+    pub spool_bytes: u64,
     /// The index.
     pub index: JournalOptions,
 }
@@ -38,6 +40,7 @@ impl JetStreamOptions {
             sync: ServerSync::default(),
             answer_time_max: Duration::from_secs(2),
             call_time_max: Duration::from_secs(30),
+            spool_bytes: 0,
             index: JournalOptions::default(),
         }
     }
@@ -55,13 +58,14 @@ impl JetStreamOptions {
 
 impl fmt::Debug for JetStreamOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, stream: _, replicas, sync, answer_time_max, call_time_max, index } = self;
+        let Self { url: _, stream: _, replicas, sync, answer_time_max, call_time_max, spool_bytes, index } = self;
         f.debug_struct("JetStreamOptions")
             .field("place", &self.place())
             .field("replicas", replicas)
             .field("sync", sync)
             .field("answer_time_max", answer_time_max)
             .field("call_time_max", call_time_max)
+            .field("spool_bytes", spool_bytes)
             .field("index", index)
             .finish()
     }

@@ -3,6 +3,8 @@
 //! The same bytes are sent until it is known what became of them. That is safe: the place after the expected message is taken once. When
 //! it is taken already, the message that lies there says by whom.
 
+use std::time::Duration;
+
 use async_nats::header::{
     NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
 };
@@ -37,6 +39,8 @@ pub(super) enum Published {
     Refused { reason: String, full: bool },
     /// Nothing is where the writer's own last message was: the server has lost its newest messages.
     Lost,
+    /// The time is over, and it did not get there.
+    NotReached { reason: String },
     /// The time is over, and it may be there or come there.
     Unknown { reason: String },
 }
@@ -58,8 +62,8 @@ enum Answer {
 }
 
 impl Publication {
-    /// Sends it until it is known what became of it, at most `call_time_max`.
-    pub(super) async fn publish(self, session: Session) -> Published {
+    /// Sends it until it is known what became of it, at most for so long.
+    pub(super) async fn publish(self, session: Session, limit: Duration) -> Published {
         // What stands in the way, and whether a try may have arrived; one that the end of the time interrupts may.
         let (mut newest, mut in_doubt) = ("not connected".to_owned(), false);
         let trying = async {
@@ -86,12 +90,11 @@ impl Publication {
                 sleep(RETRY_PAUSE).await;
             }
         };
-        let limit = session.options.call_time_max;
         match timeout(limit, trying).await {
             Ok(what) => what,
             Err(_) => {
                 let reason = format!("no answer within {limit:?}: {newest}");
-                if in_doubt { Published::Unknown { reason } } else { Published::Refused { reason, full: false } }
+                if in_doubt { Published::Unknown { reason } } else { Published::NotReached { reason } }
             }
         }
     }

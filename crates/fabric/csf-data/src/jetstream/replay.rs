@@ -5,8 +5,8 @@
 
 use csf_core::Incarnation;
 
-use super::commit::Commit;
 use super::message::{Content, Message};
+use crate::commit::Commit;
 
 /// Largest commit, bytes: it is put together in memory.
 pub(crate) const COMMIT_BYTES_MAX: usize = 256 << 20;

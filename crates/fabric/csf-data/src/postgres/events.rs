@@ -54,6 +54,12 @@ pub(super) fn read(session: &mut Session, read: &Read, head: u64) -> Result<Vec<
     rows.iter().map(event).collect()
 }
 
+/// Every event after `after` and up to `end`.
+pub(super) fn between(session: &mut Session, after: u64, end: u64) -> Result<Vec<StoredEvent>, Failure> {
+    let sql = format!("SELECT {COLUMNS} FROM event WHERE position > $1 AND position <= $2 ORDER BY position");
+    session.query(&sql, &[&after.cast_signed(), &end.cast_signed()])?.iter().map(event).collect()
+}
+
 /// A number of the port as the server compares it; `None` when nothing can be there.
 fn bound(from: u64, direction: Direction) -> Option<i64> {
     match (i64::try_from(from), direction) {

@@ -1,5 +1,6 @@
 //! The writing side: one per schema, one transaction per append.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use csf_core::Incarnation;
@@ -8,7 +9,8 @@ use csf_core::port::{Batch, Journal, JournalError, JournalReader, Receipt};
 use super::lookup::PostgresLookup;
 use super::options::PostgresOptions;
 use super::reader::PostgresReader;
-use super::writer::{Commit, Deadline, Writer};
+use super::writer::{Deadline, Outcome, Writer};
+use crate::commit::Commit;
 use crate::plan::Planner;
 
 /// The journal of a node in a schema of a PostgreSQL database.
@@ -69,11 +71,17 @@ impl Journal for PostgresJournal {
             }
         };
         if !plan.is_empty() {
-            match writer.commit(&plan, position, &mut deadline) {
-                Commit::Done => {}
-                Commit::Failed(error) => return Err(error),
-                Commit::Unknown(error @ JournalError::Fenced { .. }) => return Err(error),
-                Commit::Unknown(error) => {
+            let commit = Commit {
+                after: position,
+                packets_end: plan.packets_end,
+                blocks: Cow::Borrowed(&plan.blocks),
+                steps: Cow::Borrowed(&plan.steps),
+            };
+            match writer.commit(&commit, &mut deadline, true) {
+                Outcome::Done => {}
+                Outcome::Failed(error) => return Err(error),
+                Outcome::Unknown(error @ JournalError::Fenced { .. }) => return Err(error),
+                Outcome::Unknown(error) => {
                     let reason = format!("the answer to a commit was lost: {error}");
                     *unknown = Some(reason.clone());
                     return Err(JournalError::Unsynced { directory: options.place(), reason });

@@ -14,6 +14,7 @@ mod packets;
 mod reader;
 mod schema;
 mod session;
+mod source;
 mod store;
 mod writer;
 

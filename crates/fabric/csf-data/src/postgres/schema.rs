@@ -9,6 +9,10 @@ use super::session::Session;
 
 /// The newest format this build reads and the one it writes.
 const FORMAT: i64 = 1;
+/// Which journal it is: 64 random bits, in `meta`.
+const JOURNAL: &str =
+    "INSERT INTO meta SELECT 'journal', ('x' || left(md5(gen_random_uuid()::text), 16))::bit(64)::bigint
+                       ON CONFLICT (name) DO NOTHING";
 /// The category of a stream, as the index has it.
 pub(super) const CATEGORY: &str = "split_part(stream, '-', 1)";
 
@@ -108,6 +112,7 @@ fn begin_within(session: &mut Session, options: &PostgresOptions) -> Result<Head
             .batch(&format!("INSERT INTO meta VALUES ('format', {FORMAT}); INSERT INTO head VALUES (true, 0, 0)"))?;
     }
     check_format(session, options)?;
+    session.execute(JOURNAL, &[])?;
     let sql = "UPDATE head SET incarnation = incarnation + 1 RETURNING position, incarnation";
     session.maybe(sql, &[])?.map_or_else(|| Err(no_head()), |row| head_of(&row))
 }
@@ -116,6 +121,12 @@ fn begin_within(session: &mut Session, options: &PostgresOptions) -> Result<Head
 fn exists(session: &mut Session, table: &str, options: &PostgresOptions) -> Result<bool, Failure> {
     let sql = "SELECT to_regclass($1) IS NOT NULL";
     Ok(session.one(sql, &[&format!("{}.{table}", options.schema)])?.try_get(0)?)
+}
+
+/// Which journal it is.
+pub(super) fn journal(session: &mut Session) -> Result<u64, Failure> {
+    let row = session.one("SELECT value FROM meta WHERE name = 'journal'", &[])?;
+    Ok(row.try_get::<_, i64>(0)?.cast_unsigned())
 }
 
 /// That there is a log, and one this build can read.

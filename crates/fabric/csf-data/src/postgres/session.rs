@@ -9,10 +9,11 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{try_join, try_join_all};
+use tokio::sync::Notify;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Connection, Error, NoTls, Row, Socket, Statement};
@@ -37,6 +38,8 @@ pub(crate) struct Session {
     statements: HashMap<String, Statement>,
     news: Arc<News>,
     is_lost: bool,
+    /// Until when an answer is waited for.
+    until: Option<Instant>,
 }
 
 impl Session {
@@ -70,7 +73,7 @@ impl Session {
             Err(RecvTimeoutError::Timeout) => return Err(Failure::Silent),
             Err(RecvTimeoutError::Disconnected) => return Err(Failure::Unfit("its thread ended".into())),
         };
-        let mut session = Self { client, statements: HashMap::new(), news, is_lost: false };
+        let mut session = Self { client, statements: HashMap::new(), news, is_lost: false, until: None };
         session.set_up(options)?;
         Ok(session)
     }
@@ -95,6 +98,34 @@ impl Session {
         Ok(())
     }
 
+    /// Every answer is waited for until then; a connection that has not answered by then is given up.
+    pub(crate) fn answers_until(&mut self, until: Option<Instant>) {
+        self.until = until;
+    }
+
+    /// The outcome of `future`; this thread sleeps until it is there. Unlike a runtime's, this may be called within one.
+    #[expect(clippy::disallowed_methods, reason = "how long a server may take to answer is real time")]
+    fn wait<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut until = self.until;
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return output;
+            }
+            match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => std::thread::park(),
+                Some(Duration::ZERO) => {
+                    // The end of the connection is the answer to all that was asked.
+                    self.news.end.notify_one();
+                    until = None;
+                }
+                Some(left) => std::thread::park_timeout(left),
+            }
+        }
+    }
+
     /// Whether the connection is gone.
     pub(crate) fn is_lost(&self) -> bool {
         self.is_lost || self.client.is_closed()
@@ -109,7 +140,7 @@ impl Session {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = wait(self.client.prepare(sql));
+        let statement = self.wait(self.client.prepare(sql));
         let statement = self.noted(statement)?;
         if self.statements.len() >= STATEMENTS_MAX {
             self.statements.clear();
@@ -120,7 +151,7 @@ impl Session {
 
     /// Statements without parameters.
     pub(crate) fn batch(&mut self, sql: &str) -> Result<(), Error> {
-        let done = wait(self.client.batch_execute(sql));
+        let done = self.wait(self.client.batch_execute(sql));
         self.noted(done)
     }
 
@@ -133,21 +164,21 @@ impl Session {
     /// The rows of a question.
     pub(crate) fn query(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
         let statement = self.prepared(sql)?;
-        let rows = wait(self.client.query(&statement, values));
+        let rows = self.wait(self.client.query(&statement, values));
         self.noted(rows)
     }
 
     /// Runs a statement; how many rows it has changed.
     pub(crate) fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64, Error> {
         let statement = self.prepared(sql)?;
-        let done = wait(self.client.execute(&statement, values));
+        let done = self.wait(self.client.execute(&statement, values));
         self.noted(done)
     }
 
     /// The one row of a question.
     pub(crate) fn one(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Row, Error> {
         let statement = self.prepared(sql)?;
-        let row = wait(self.client.query_one(&statement, values));
+        let row = self.wait(self.client.query_one(&statement, values));
         self.noted(row)
     }
 
@@ -161,14 +192,14 @@ impl Session {
         let statements = questions.iter().map(|(sql, _)| self.prepared(sql)).collect::<Result<Vec<_>, _>>()?;
         let asked =
             statements.iter().zip(questions).map(|(statement, (_, values))| self.client.query(statement, values));
-        let rows = wait(try_join_all(asked));
+        let rows = self.wait(try_join_all(asked));
         self.noted(rows)
     }
 
     /// Begins a transaction and asks its first question in one round trip.
     pub(crate) fn begin(&mut self, begin: &str, sql: &str) -> Result<Vec<Row>, Error> {
         let statement = self.prepared(sql)?;
-        let begun = wait(try_join(self.client.batch_execute(begin), self.client.query(&statement, &[])));
+        let begun = self.wait(try_join(self.client.batch_execute(begin), self.client.query(&statement, &[])));
         self.noted(begun).map(|((), rows)| rows)
     }
 
@@ -185,6 +216,8 @@ impl Session {
 struct News {
     count: Mutex<(u64, bool)>,
     more: Condvar,
+    /// The connection is given up.
+    end: Notify,
 }
 
 impl News {
@@ -199,11 +232,18 @@ impl News {
 
 /// Moves the connection's bytes until the client is dropped or the connection lost; its questions are told then.
 async fn drive(mut connection: Connection<Socket, NoTlsStream>, news: &News) {
-    while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-        if matches!(message, AsyncMessage::Notification(_)) {
-            news.tell(false);
+    loop {
+        let message = tokio::select! {
+            message = poll_fn(|cx| connection.poll_message(cx)) => message,
+            () = news.end.notified() => None,
+        };
+        match message {
+            Some(Ok(AsyncMessage::Notification(_))) => news.tell(false),
+            Some(Ok(_)) => {}
+            None | Some(Err(_)) => break,
         }
     }
+    drop(connection);
     news.tell(true);
 }
 
@@ -212,18 +252,5 @@ struct Unpark(Thread);
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
-    }
-}
-
-/// The outcome of `future`; this thread sleeps until it is there. Unlike a runtime's, this may be called within one.
-fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! A plan becomes rows: one statement, which is a transaction by itself, as long as it is of ordinary size.
+//! A commit becomes rows: one statement, which is a transaction by itself, as long as it is of ordinary size.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,9 @@ use super::error::Failure;
 use super::schema::Head;
 use super::session::Session;
 use crate::checksum::checksum;
+use crate::commit::Commit;
 use crate::packed::block::Block;
-use crate::plan::{Plan, Planned, Step};
+use crate::plan::{Planned, Step};
 
 /// Bytes of content in a statement; the server takes a message of at most 1 GiB.
 const STATEMENT_BYTES_MAX: usize = 64 << 20;
@@ -49,12 +50,12 @@ WITH fence AS (
 )
 SELECT position FROM fence";
 
-/// Carries out the plan, or nothing of it; false when the head is not at `from`.
-pub(super) fn store(session: &mut Session, plan: &Plan<'_>, from: Head, channel: &str) -> Result<bool, Failure> {
-    let changes = changes(plan);
-    let chunks = chunks(plan, &changes);
+/// Stores the commit, or nothing of it; false when the head is not at `from`.
+pub(super) fn store(session: &mut Session, commit: &Commit<'_>, from: Head, channel: &str) -> Result<bool, Failure> {
+    let changes = changes(commit);
+    let chunks = chunks(commit, &changes);
     if let ([chunk], true) = (&chunks[..], changes.is_empty()) {
-        return chunk.keep(session, plan, from, plan.position, channel);
+        return chunk.keep(session, commit, from, commit.position(), channel);
     }
     session.batch("BEGIN")?;
     let mut work = || -> Result<bool, Failure> {
@@ -62,8 +63,8 @@ pub(super) fn store(session: &mut Session, plan: &Plan<'_>, from: Head, channel:
             return Ok(false);
         }
         for (at, chunk) in chunks.iter().enumerate() {
-            let to = if at + 1 == chunks.len() { plan.position } else { from.position };
-            if !chunk.keep(session, plan, from, to, channel)? {
+            let to = if at + 1 == chunks.len() { commit.position() } else { from.position };
+            if !chunk.keep(session, commit, from, to, channel)? {
                 return Ok(false);
             }
         }
@@ -75,12 +76,12 @@ pub(super) fn store(session: &mut Session, plan: &Plan<'_>, from: Head, channel:
 }
 
 /// What each changed stream is in the end.
-fn changes<'p>(plan: &'p Plan<'_>) -> BTreeMap<&'p str, StreamHead> {
+fn changes<'p>(commit: &'p Commit<'_>) -> BTreeMap<&'p str, StreamHead> {
     let change = |step: &'p Step<'_>| match step {
         Step::Change { stream, head } => Some((stream.as_str(), *head)),
         Step::Keep(_) => None,
     };
-    plan.steps.iter().filter_map(change).collect()
+    commit.steps.iter().filter_map(change).collect()
 }
 
 fn change(session: &mut Session, changes: &BTreeMap<&str, StreamHead>, from: Head) -> Result<bool, Failure> {
@@ -110,13 +111,13 @@ struct Chunk<'p> {
     blocks: Vec<&'p Block>,
 }
 
-/// The plan's rows in statements; at least one, which moves the head. An event that is truncated in the same plan is not stored.
-fn chunks<'p>(plan: &'p Plan<'_>, changes: &BTreeMap<&str, StreamHead>) -> Vec<Chunk<'p>> {
+/// The commit's rows in statements; at least one, which moves the head. An event that is truncated in the same commit is not stored.
+fn chunks<'p>(commit: &'p Commit<'_>, changes: &BTreeMap<&str, StreamHead>) -> Vec<Chunk<'p>> {
     let mut chunks = vec![Chunk::default()];
-    for block in &plan.blocks {
+    for block in &*commit.blocks {
         chunk_for(&mut chunks, block.body.len()).blocks.push(block);
     }
-    for step in &plan.steps {
+    for step in &*commit.steps {
         let Step::Keep(planned) = step else { continue };
         let is_gone = changes.get(planned.event.stream.as_str()).is_some_and(|head| planned.version < head.first);
         if !is_gone {
@@ -164,7 +165,7 @@ impl<'p> Chunk<'p> {
     fn keep(
         &self,
         session: &mut Session,
-        plan: &Plan<'_>,
+        commit: &Commit<'_>,
         from: Head,
         to: u64,
         channel: &str,
@@ -187,7 +188,7 @@ impl<'p> Chunk<'p> {
                 &self.origins,
                 &self.data,
                 &self.checksums,
-                &plan.packets_end.cast_signed(),
+                &commit.packets_end.cast_signed(),
                 &number(|b| b.last_position),
                 &number(|b| b.header.first_position),
                 &number(|b| u64::from(b.header.lane.node)),

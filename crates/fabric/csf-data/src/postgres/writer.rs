@@ -13,7 +13,7 @@ use super::options::PostgresOptions;
 use super::schema::{self, Head};
 use super::session::Session;
 use super::store::store;
-use crate::plan::Plan;
+use crate::commit::Commit;
 
 /// First pause before another try; each is twice the one before.
 const BACKOFF: Duration = Duration::from_millis(20);
@@ -45,7 +45,7 @@ impl Deadline {
 }
 
 /// What became of a commit.
-pub(super) enum Commit {
+pub(super) enum Outcome {
     Done,
     /// Why not, and nothing is stored.
     Failed(JournalError),
@@ -63,6 +63,8 @@ pub(super) struct Writer {
     /// The server's process behind the session.
     backend: i32,
     channel: String,
+    /// Where the log ends if the last commit was stored, whose answer was lost.
+    doubt: Option<u64>,
 }
 
 impl Writer {
@@ -83,7 +85,7 @@ impl Writer {
         })();
         let (session, backend, durability, head) = opened.map_err(|e: Failure| e.said(&options, Action::Open))?;
         let (incarnation, channel) = (head.incarnation, options.channel());
-        Ok((Self { options, incarnation, durability, session: Some(session), backend, channel }, head))
+        Ok((Self { options, incarnation, durability, session: Some(session), backend, channel, doubt: None }, head))
     }
 
     /// The connection, a new one when the old one is lost. The log must stand at `position`.
@@ -101,27 +103,41 @@ impl Writer {
         self.session.as_ref().is_none_or(Session::is_lost)
     }
 
-    /// Stores the plan, which begins at `position`, once.
-    pub(super) fn commit(&mut self, plan: &Plan<'_>, position: u64, deadline: &mut Deadline) -> Commit {
+    /// Stores the commit once, also when it is asked again after an outcome that was not known. Makes a new connection only if it `connects`.
+    pub(super) fn commit(&mut self, commit: &Commit<'_>, deadline: &mut Deadline, connects: bool) -> Outcome {
+        let (position, end) = (commit.after, commit.position());
         let from = Head { position, incarnation: self.incarnation };
         loop {
+            if self.is_lost() {
+                let head = match connects {
+                    true => self.reconnect(deadline),
+                    false => Err(Failure::Unfit("the connection is lost".into()).said(&self.options, Action::Write)),
+                };
+                match head {
+                    Ok(head) if head.position == end && self.doubt == Some(end) => break,
+                    Ok(head) if head.position == position => self.doubt = None,
+                    Ok(head) => return Outcome::Failed(self.elsewhere(head, position)),
+                    Err(error) if self.doubt.is_some() => return Outcome::Unknown(error),
+                    Err(error) => return Outcome::Failed(error),
+                }
+            }
             let channel = self.channel.clone();
-            let session = match self.session(position, deadline) {
-                Ok(session) => session,
-                Err(error) => return Commit::Failed(error),
-            };
-            match store(session, plan, from, &channel) {
-                Ok(true) => return Commit::Done,
-                Ok(false) => return Commit::Failed(self.refused(position)),
-                Err(failure) if !self.is_lost() => return Commit::Failed(failure.said(&self.options, Action::Write)),
-                Err(_) => {}
+            let session = self.session.as_mut().expect("a connection was made");
+            match store(session, commit, from, &channel) {
+                Ok(true) => break,
+                Ok(false) => return Outcome::Failed(self.refused(position)),
+                Err(failure) if !self.is_lost() => return Outcome::Failed(failure.said(&self.options, Action::Write)),
+                Err(_) => self.doubt = Some(end),
             }
-            match self.reconnect(deadline) {
-                Ok(head) if head.position == plan.position => return Commit::Done,
-                Ok(head) if head.position == position => {}
-                Ok(head) => return Commit::Failed(self.elsewhere(head, position)),
-                Err(error) => return Commit::Unknown(error),
-            }
+        }
+        self.doubt = None;
+        Outcome::Done
+    }
+
+    /// Every answer is waited for until then at most; a connection that does not answer is given up.
+    pub(super) fn answers_until(&mut self, deadline: Option<&Deadline>) {
+        if let Some(session) = &mut self.session {
+            session.answers_until(deadline.map(|deadline| deadline.end));
         }
     }
 
@@ -190,6 +206,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.answers_until(Some(&Deadline::after(GRACE)));
         let Some(session) = self.session.as_mut().filter(|session| !session.is_lost()) else { return };
         // The next writer may be waiting. If it cannot be said, the end of the connection says it.
         let _ = session.batch("SELECT pg_advisory_unlock_all()");

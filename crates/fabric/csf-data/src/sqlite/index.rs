@@ -2,7 +2,7 @@
 //!
 //! The tables are those of the journal. What it lost in a crash, it reads again: so a commit is not synced, only the folding of the
 //! write-ahead file is, which keeps the database whole.
-//! Invariant: rows and [`Mark`] change in one transaction, so the mark always says how far the rows go.
+//! Invariant: rows and [`Mark`] change in one transaction, so the rows go at least as far as the mark says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ const SEQUENCE: &str = "source_sequence";
 const CHECKSUM: &str = "source_checksum";
 const SOURCE_HIGH: &str = "source_high";
 const SOURCE_LOW: &str = "source_low";
+const POSITION: &str = "source_position";
 
 /// How far the log elsewhere has been repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(crate) struct Mark {
     pub(crate) checksum: u32,
     /// The start it belongs to.
     pub(crate) incarnation: Incarnation,
+    /// Position of the newest packet or event up to it. What the rows have beyond is not known to be there.
+    pub(crate) position: u64,
 }
 
 /// One commit, as rows.
@@ -119,6 +122,8 @@ impl SqliteIndex {
         let [Some(sequence), Some(checksum), Some(high), Some(low), Some(incarnation)] = transposed(values)? else {
             return Ok(None);
         };
+        // Without one, rows and mark went together.
+        let position = self.meta(POSITION)?.map_or_else(|| self.position(), |position| Ok(position.cast_unsigned()))?;
         let narrow = |value: i64| {
             u32::try_from(value).map_err(|_| damaged(&self.directory, "meta", format!("{value} is no 32-bit number")))
         };
@@ -127,6 +132,7 @@ impl SqliteIndex {
             sequence: sequence.cast_unsigned(),
             checksum: narrow(checksum)?,
             incarnation: narrow(incarnation)?,
+            position,
         }))
     }
 
@@ -134,8 +140,8 @@ impl SqliteIndex {
         schema::meta(&self.database.connection, name).map_err(|e| from_sqlite(&self.directory, Action::Read, &e))
     }
 
-    /// Repeats these commits, and so goes as far as the mark says.
-    pub(crate) fn repeat(&mut self, entries: &[Entry<'_, '_>], mark: &Mark) -> Result<(), JournalError> {
+    /// Repeats these commits. What is there goes as far as the mark says; as far as before without one.
+    pub(crate) fn repeat(&mut self, entries: &[Entry<'_, '_>], mark: Option<&Mark>) -> Result<(), JournalError> {
         let before = self.position()?;
         let Database { connection, finder, folder, checkpointer } = &mut self.database;
         folder.room()?;
@@ -146,7 +152,9 @@ impl SqliteIndex {
             for entry in entries {
                 insert(&transaction, finder, entry.blocks, entry.steps, entry.packets_end, &mut gone)?;
             }
-            set_mark(&transaction, mark)?;
+            if let Some(mark) = mark {
+                set_mark(&transaction, mark)?;
+            }
             transaction.commit()?;
             Ok(gone)
         };
@@ -212,6 +220,7 @@ fn set_mark(transaction: &Transaction<'_>, mark: &Mark) -> rusqlite::Result<()> 
         (SOURCE_HIGH, signed((mark.source >> 64) as u64)),
         (SOURCE_LOW, signed(mark.source as u64)),
         ("incarnation", i64::from(mark.incarnation)),
+        (POSITION, signed(mark.position)),
     ];
     let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?;
     values.into_iter().try_for_each(|(name, value)| statement.execute(params![name, value]).map(drop))

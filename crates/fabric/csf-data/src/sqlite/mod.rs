@@ -4,7 +4,6 @@ mod checkpointer;
 mod error;
 mod events;
 mod find;
-#[cfg(feature = "jetstream")]
 mod index;
 mod journal;
 mod lookup;
@@ -14,10 +13,9 @@ mod scan;
 mod schema;
 mod store;
 
-#[cfg(feature = "jetstream")]
-pub(crate) use error::damaged;
-#[cfg(feature = "jetstream")]
+pub(crate) use error::{Action, damaged, from_sqlite};
 pub(crate) use index::{Entry, Mark, SqliteIndex};
 pub use journal::SqliteJournal;
+pub(crate) use journal::signed;
 pub use options::JournalOptions;
 pub use reader::SqliteReader;

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use csf_bus::{Doorbell, Start, Subscription};
-use csf_core::port::{Batch, Journal, JournalError, LaneKind, LogError, Receipt, within};
+use csf_core::port::{Batch, Journal, JournalError, LaneKind, LogError, Receipt, Timer, within};
 use csf_core::{LaneId, MessageType};
 
 use super::watermark::{CommittedPacket, DurableFeed};
@@ -42,6 +42,7 @@ pub struct Recorder {
     shared: Arc<Shared>,
     events: Vec<EventRequest>,
     plant: Option<Plant>,
+    timer: Arc<dyn Timer>,
     /// How many lanes were known, and the last of them.
     learned: Option<(usize, LaneId)>,
 }
@@ -74,6 +75,7 @@ impl Recorder {
         world: &World,
     ) -> std::io::Result<RecorderHandle> {
         let feed = Arc::new(DurableFeed::new(journal.position()));
+        let outage = journal.outage();
         let bell = subscription.doorbell().clone();
         let shared = Arc::new(Shared::new(bell));
         let delivery_of = delivery_of.into_iter().map(|(author, lane)| (author, vec![lane])).collect();
@@ -85,10 +87,11 @@ impl Recorder {
             shared: shared.clone(),
             events: Vec::new(),
             plant: world.plant,
+            timer: world.timer.clone(),
             learned: None,
         };
         let worker = Worker::start("csf-recorder", recorder, world)?;
-        Ok(RecorderHandle { feed, shared, worker })
+        Ok(RecorderHandle { feed, shared, worker, outage, timer: world.timer.clone() })
     }
 
     /// After a collection.
@@ -183,7 +186,11 @@ impl Recorder {
         let mut batch = self.lanes.batch(&cut, self.journal.position() + 1);
         // Theirs are taken, and come back if they are to be tried again.
         batch.appends = self.events.iter_mut().map(|request| std::mem::take(&mut request.append)).collect();
-        match self.journal.append(&batch) {
+        let now = u64::try_from(self.timer.now().as_nanos()).unwrap_or(u64::MAX - 1);
+        self.shared.began.store(now + 1, Ordering::Relaxed);
+        let appended = self.journal.append(&batch);
+        self.shared.began.store(0, Ordering::Relaxed);
+        match appended {
             Ok(receipt) => Ok(Some(Written { batch, receipt, total })),
             Err(error) => {
                 let appends = std::mem::take(&mut batch.appends);

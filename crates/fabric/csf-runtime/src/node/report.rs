@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use csf_bus::{TemporalViolation, TopicTraffic};
 use csf_core::Stamp;
-use csf_core::port::{BusHealthCheck, LaneKind, TemporalMetrics};
+use csf_core::port::{Away, BusHealthCheck, LaneKind, TemporalMetrics};
 use csf_time::ClockReport;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,9 @@ pub struct JournalReport {
     pub durable_position: u64,
     /// The failure that stops recording, while it lasts.
     pub failure: Option<String>,
+    /// What keeps the store away, while it is, and what waits for it on this machine.
+    #[serde(default)]
+    pub away: Option<Away>,
 }
 
 /// A topic in numbers.
@@ -190,6 +193,7 @@ impl Node {
                 bytes,
                 durable_position: self.feed().position(),
                 failure: self.feed().failure(),
+                away: self.recorder.away(),
             },
             resumed: self.resumed.clone(),
         }

@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use csf_core::port::Away;
+
 use super::handle::Node;
 use super::hub::{CoordinationHub, HealthStatus, Subsystem, SubsystemError};
 use crate::exec::{Dispatcher, DispatcherHandle, Runner};
@@ -11,6 +13,8 @@ use crate::service::BoxFuture;
 
 /// Looks at the components before a stop at most.
 const DRAINS: u32 = 1_000;
+/// A commit that takes longer is told.
+const COMMIT_AGE_MAX: Duration = Duration::from_secs(1);
 /// Time between two questions whether dispatchers are idle.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
@@ -49,8 +53,18 @@ impl Subsystem for RecorderSubsystem {
     }
 
     fn health_check(&self) -> HealthStatus {
-        match self.node.upgrade().and_then(|n| n.feed().failure()) {
-            Some(reason) => HealthStatus::Unhealthy(reason),
+        let Some(node) = self.node.upgrade() else { return HealthStatus::Healthy };
+        if let Some(reason) = node.feed().failure() {
+            return HealthStatus::Unhealthy(reason);
+        }
+        if let Some(Away { reason, spooled_bytes, spool_limit }) = node.recorder.away() {
+            let waits = format!("{spooled_bytes} of at most {spool_limit} bytes wait on this machine");
+            return HealthStatus::Degraded(format!("the journal's store is away: {reason}; {waits}"));
+        }
+        match node.recorder.commit_age().filter(|age| *age > COMMIT_AGE_MAX) {
+            Some(age) => {
+                HealthStatus::Degraded(format!("a commit of the journal has taken {} ms so far", age.as_millis()))
+            }
             None => HealthStatus::Healthy,
         }
     }

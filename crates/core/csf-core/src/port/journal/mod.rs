@@ -5,15 +5,18 @@
 
 mod error;
 mod event;
+mod outage;
 mod packet;
 mod read;
 
 pub use error::*;
 pub use event::*;
+pub use outage::*;
 pub use packet::*;
 pub use read::*;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +78,11 @@ pub trait Journal: Send {
     /// # Errors
     /// [`JournalError`] when the store cannot be opened.
     fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError>;
+
+    /// Tells whether the store is away. A store that is part of this process never is.
+    fn outage(&self) -> OutageWatch {
+        Arc::new(|| None)
+    }
 }
 
 /// The reading side. Any number, from any thread, one at a time each.

@@ -1,11 +1,12 @@
 //! The recorder from outside: what is durable, and what else shall be.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use csf_bus::{Doorbell, Topic};
 use csf_core::LaneId;
-use csf_core::port::{Append, Appended, LogError};
+use csf_core::port::{Append, Appended, Away, LogError, OutageWatch, Timer};
 use tokio::sync::oneshot;
 
 use crate::exec::watermark::DurableFeed;
@@ -36,11 +37,19 @@ pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     pub(super) events: Mutex<Vec<EventRequest>>,
     pub(super) orders: Mutex<Vec<Order>>,
+    /// When the commit under way began, nanoseconds on the timer and one more; 0 when none is.
+    pub(super) began: AtomicU64,
 }
 
 impl Shared {
     pub(super) fn new(bell: Arc<Doorbell>) -> Self {
-        Self { bell, stop: AtomicBool::new(false), events: Mutex::default(), orders: Mutex::default() }
+        Self {
+            bell,
+            stop: AtomicBool::new(false),
+            events: Mutex::default(),
+            orders: Mutex::default(),
+            began: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn events(&self) -> MutexGuard<'_, Vec<EventRequest>> {
@@ -57,6 +66,8 @@ pub struct RecorderHandle {
     pub(super) feed: Arc<DurableFeed>,
     pub(super) shared: Arc<Shared>,
     pub(super) worker: Worker,
+    pub(super) outage: OutageWatch,
+    pub(super) timer: Arc<dyn Timer>,
 }
 
 impl RecorderHandle {
@@ -64,6 +75,17 @@ impl RecorderHandle {
     #[must_use]
     pub fn feed(&self) -> &Arc<DurableFeed> {
         &self.feed
+    }
+
+    /// What keeps the journal's store away, while it is.
+    pub(crate) fn away(&self) -> Option<Away> {
+        (self.outage)()
+    }
+
+    /// How long the commit under way has taken so far.
+    pub(crate) fn commit_age(&self) -> Option<Duration> {
+        let began = self.shared.began.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.timer.now().saturating_sub(Duration::from_nanos(began)))
     }
 
     /// Appends events and waits until they are durable. Cancel safe as [`csf_core::port::EventLog::append`] is.

@@ -33,6 +33,7 @@ fn recorder(bus: &PhaseCoherenceBus) -> Recorder {
         shared: Arc::new(Shared::new(bell)),
         events: Vec::new(),
         plant: None,
+        timer: Arc::new(csf_sim::SimExecutor::new(1)),
         learned: None,
     }
 }
