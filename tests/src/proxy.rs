@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::TestError;
 
@@ -22,6 +22,26 @@ pub struct Proxy {
     address: SocketAddr,
     answers: Arc<Mutex<Answers>>,
     open: Arc<Mutex<Vec<TcpStream>>>,
+    gate: Arc<Gate>,
+}
+
+/// Whether bytes go through.
+#[derive(Default)]
+struct Gate {
+    is_shut: Mutex<bool>,
+    opens: Condvar,
+}
+
+impl Gate {
+    fn set(&self, is_shut: bool) {
+        *lock(&self.is_shut) = is_shut;
+        self.opens.notify_all();
+    }
+
+    fn pass(&self) {
+        let shut = self.opens.wait_while(lock(&self.is_shut), |is_shut| *is_shut);
+        drop(shut.unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 impl Proxy {
@@ -32,15 +52,17 @@ impl Proxy {
     pub fn start(server: SocketAddr) -> Result<Self, TestError> {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(TestError::io("a free port"))?;
         let address = listener.local_addr().map_err(TestError::io("a free port"))?;
-        let proxy = Self { address, answers: Arc::new(Mutex::new(Answers::Pass)), open: Arc::default() };
-        let (answers, open) = (proxy.answers.clone(), proxy.open.clone());
+        let proxy =
+            Self { address, answers: Arc::new(Mutex::new(Answers::Pass)), open: Arc::default(), gate: Arc::default() };
+        let (answers, open, gate) = (proxy.answers.clone(), proxy.open.clone(), proxy.gate.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(server) else { continue };
                 let Some([to_server, to_client]) = halves(&client, &server) else { continue };
-                let answers = answers.clone();
-                std::thread::spawn(move || pass(to_server, || Answers::Pass));
-                std::thread::spawn(move || pass(to_client, || taken(&answers)));
+                let (answers, gates) = (answers.clone(), [gate.clone(), gate.clone()]);
+                let [outward, inward] = gates;
+                std::thread::spawn(move || pass(to_server, &outward, || Answers::Pass));
+                std::thread::spawn(move || pass(to_client, &inward, || taken(&answers)));
                 lock(&open).extend([client, server]);
             }
         });
@@ -59,6 +81,17 @@ impl Proxy {
             // Its ends may be gone already.
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Parts the two sides: nothing arrives, on connections that there are or that are made, until they are joined again. What was sent
+    /// arrives then, as TCP would send it again.
+    pub fn part(&self) {
+        self.gate.set(true);
+    }
+
+    /// Joins the two sides again.
+    pub fn join(&self) {
+        self.gate.set(false);
     }
 
     /// What becomes of answers from now on.
@@ -87,9 +120,10 @@ fn taken(answers: &Mutex<Answers>) -> Answers {
 }
 
 /// Until an end closes, or the connection is to be cut.
-fn pass((mut from, mut to): (TcpStream, TcpStream), answers: impl Fn() -> Answers) {
+fn pass((mut from, mut to): (TcpStream, TcpStream), gate: &Gate, answers: impl Fn() -> Answers) {
     let mut bytes = [0; 4096];
     while let Ok(len @ 1..) = from.read(&mut bytes) {
+        gate.pass();
         match answers() {
             Answers::Pass if to.write_all(&bytes[..len]).is_ok() => {}
             Answers::Lost => {}

@@ -136,7 +136,7 @@ pub(crate) async fn start(item: &Item, catalogue: &Arc<Catalogue>, start: Start)
         directory: start.store.directory().to_owned(),
         journal: start.store.to_string(),
         open_journal: Box::new(move || write.open()),
-        open_reader: Arc::new(move || read.reader()),
+        open_reader: Arc::new(move || read.node_reader()),
         listen: start.listen,
         build_id: paths::build_id(),
         spin_ns: if cores > 1 { SPIN_NS } else { 0 },

@@ -85,12 +85,20 @@ impl Store {
         })
     }
 
-    /// Opens it for reading, beside a writer or without one: what the repeat on this machine has, where there is one.
+    /// Opens it for reading, beside a writer or without one. Of a stream, what its repeat on this machine has.
     pub(crate) fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
         Ok(match &self.kind {
-            Kind::PostgreSql { options, spool_bytes: 0, .. } => Box::new(PostgresReader::open(options)?),
-            _ => Box::new(SqliteReader::open_read_only(&self.directory)?),
+            Kind::PostgreSql { options, .. } => Box::new(PostgresReader::open(options)?),
+            Kind::Embedded | Kind::JetStream { .. } => Box::new(SqliteReader::open_read_only(&self.directory)?),
         })
+    }
+
+    /// Opens it for reading in the node that writes it: what the node has acknowledged is there, also while the server is away.
+    pub(crate) fn node_reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
+        match &self.kind {
+            Kind::PostgreSql { spool_bytes: 1.., .. } => Ok(Box::new(SqliteReader::open_read_only(&self.directory)?)),
+            _ => self.reader(),
+        }
     }
 
     /// Whether all of it is in the directory.
@@ -121,7 +129,8 @@ fn postgresql(text: &str, address: &str, query: &[(&str, &str)]) -> Result<Kind,
     let said = |error: JournalError| bad("postgresql", &error.to_string());
     let own = |name: &str| query.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
     let schema = own("schema");
-    let spool_bytes = own("spool").map_or(Ok(0), |text| size(text).map_err(|reason| bad("postgresql", &reason)))?;
+    let spool_bytes =
+        own("spool").map_or(Ok(SPOOL_BYTES), |text| size(text).map_err(|reason| bad("postgresql", &reason)))?;
     let is_own = |key: &str| ["schema", "spool"].contains(&key);
     let others: Vec<String> =
         query.iter().filter(|(key, _)| !is_own(key)).map(|(key, value)| format!("{key}={value}")).collect();

@@ -8,7 +8,7 @@ use crate::scratch::Scratch;
 use crate::world::{Running, failure, json, text};
 
 /// Nothing where the server is not installed; that is told, or an error where it must be there.
-fn available<S>(started: Result<S, TestError>) -> Option<S> {
+pub(crate) fn available<S>(started: Result<S, TestError>) -> Option<S> {
     match started {
         Ok(server) => Some(server),
         Err(missing @ TestError::NotInstalled { .. }) if std::env::var("CSF_TEST_SERVERS").is_err() => {
