@@ -21,8 +21,8 @@ use crate::work::CALLERS;
 
 /// Kills on one log; then it is judged, and the next log begins.
 const KILLS_A_LOG: u64 = 50;
-/// Longest silence of a process that works.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest silence of a process that works: its last life settles all that the others left.
+const PATIENCE: Duration = Duration::from_secs(400);
 /// Of the lives that end in their start: the longest, milliseconds.
 const START_MS_MAX: u64 = 400;
 /// Longest life after its start, milliseconds.
