@@ -9,6 +9,7 @@ mod bench;
 mod cli;
 mod client;
 mod commands;
+mod database;
 mod demo;
 mod diagnostic;
 mod fault;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 use clap::Parser;
 pub use csf_runtime::Pack;
 pub use csf_workflow::{Activity, Workflow};
+pub use database::DatabaseCleanupHandler;
 
 /// What a project of one's own adds to the binary.
 #[derive(Default)]

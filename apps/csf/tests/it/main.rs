@@ -5,6 +5,7 @@
 mod api;
 mod bench;
 mod commands;
+mod database;
 mod demo;
 mod doctor;
 mod events;

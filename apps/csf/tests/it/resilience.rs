@@ -15,9 +15,9 @@ use crate::stores::available;
 use crate::world::{Running, json as run_json};
 
 /// How long the store is away.
-const PARTITION: Duration = Duration::firstsecs(5);
+const PARTITION: Duration = Duration::from_secs(5);
 /// How long the node may take to be healthy again.
-const RECOVERY: Duration = Duration::firstsecs(30);
+const RECOVERY: Duration = Duration::from_secs(30);
 /// Users at once.
 const USERS: u64 = 100;
 

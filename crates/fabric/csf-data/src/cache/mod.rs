@@ -82,8 +82,13 @@ pub trait CacheStore: Send + Sync {
     /// Gives the words new versions.
     fn touch<'a>(&'a self, words: &'a [String]) -> CacheFuture<'a, ()>;
 
-    /// Removes everything that this store has kept under its own name, and nothing else; how many keys.
+    /// Removes everything that this store has kept under its own name, and nothing else, and ends its connection; how many keys.
     fn clear(&self) -> CacheFuture<'_, u64>;
+
+    /// Whether it has a connection.
+    fn is_connected(&self) -> bool {
+        false
+    }
 }
 
 /// How often what happened.
@@ -236,6 +241,12 @@ impl QueryCache {
     /// [`CacheError`].
     pub async fn clear(&self) -> Result<u64, CacheError> {
         self.shared.store.clear().await
+    }
+
+    /// Whether its store has a connection.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.store.is_connected()
     }
 
     /// How often what happened.

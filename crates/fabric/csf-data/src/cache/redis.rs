@@ -250,6 +250,11 @@ impl CacheStore for RedisCache {
             Ok(cleared)
         })
     }
+
+    fn is_connected(&self) -> bool {
+        // Whoever holds it is making a connection or has one.
+        self.link.try_lock().map_or(true, |link| link.open.is_some())
+    }
 }
 
 impl std::fmt::Debug for RedisCache {

@@ -277,6 +277,20 @@ impl DataIntegrationLayer {
     }
 }
 
+impl DataIntegrationLayer {
+    /// Whether the database's connections and the cache's have ended.
+    ///
+    /// # Errors
+    /// Which have not.
+    pub fn check_closed(&self) -> Result<(), &'static str> {
+        match (self.pool.is_closed() && self.relay.is_closed(), self.cache.is_connected()) {
+            (false, _) => Err("a connection to the database is open"),
+            (true, true) => Err("the connection to the cache is open"),
+            (true, false) => Ok(()),
+        }
+    }
+}
+
 impl Drop for DataIntegrationLayer {
     fn drop(&mut self) {
         self.is_closed.send_replace(true);

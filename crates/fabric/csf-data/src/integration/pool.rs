@@ -68,6 +68,13 @@ impl Pool {
         }
     }
 
+    /// Whether every connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        let has_ended = |thread: &JoinHandle<()>| thread.is_finished();
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+            && self.threads.lock().unwrap_or_else(PoisonError::into_inner).iter().all(has_ended)
+    }
+
     /// Ends every connection; back when all have ended. Nothing is accepted after that.
     pub(super) fn close(&self) {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).take();

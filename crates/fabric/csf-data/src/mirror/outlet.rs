@@ -17,8 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const TRY: Duration = Duration::from_secs(5);
 /// Pause after a try that failed.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long a commit waits for those before it, while they are on their way: the next one gathers more, and the spool gets shorter.
-const DRAIN_WAIT: Duration = Duration::from_millis(20);
+/// How many of those that wait are sent before another may join them, once the server is back: the spool gets shorter with every one, and
+/// each gathers more.
+const SENT_BEFORE_JOINING: u64 = 2;
 
 /// Where a commit is now.
 #[derive(Debug)]
@@ -74,8 +75,9 @@ impl Outlet {
     pub(super) fn keep(&mut self, commit: &Commit<'_>) -> Result<Kept, Failed> {
         let mut state = self.shared.lock();
         if state.is_returning {
-            let is_busy = |state: &mut State| state.is_returning && state.is_spooling();
-            let waited = self.shared.news.wait_timeout_while(state, DRAIN_WAIT, is_busy);
+            let few = state.waiting().saturating_sub(SENT_BEFORE_JOINING);
+            let is_long = |state: &mut State| state.is_returning && state.is_spooling() && state.waiting() > few;
+            let waited = self.shared.news.wait_timeout_while(state, PATIENCE, is_long);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
         if let Some(stopped) = &state.stopped {
@@ -153,6 +155,11 @@ pub(super) enum Failed {
 impl State {
     fn is_spooling(&self) -> bool {
         self.source.is_none() || self.spool.as_ref().is_some_and(|spool| !spool.is_empty())
+    }
+
+    /// Commits in the spool.
+    fn waiting(&self) -> u64 {
+        self.spool.as_ref().map_or(0, Spool::count)
     }
 
     /// The failure for who asked.
