@@ -18,6 +18,7 @@ mod nats_server;
 mod postgresql;
 mod proxy;
 mod redis_server;
+mod restartable;
 mod servers;
 mod supervision;
 mod watchdog;
