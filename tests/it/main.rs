@@ -5,6 +5,7 @@ mod crash;
 mod data;
 mod data_faults;
 mod event_bus;
+mod event_store;
 mod harness;
 mod histories;
 mod journal_jetstream;

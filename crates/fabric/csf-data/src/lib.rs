@@ -8,6 +8,8 @@ pub mod aggregate;
 pub mod cache;
 mod checksum;
 mod contiguity;
+pub mod cqrs;
+pub mod event_store;
 pub mod group;
 pub mod integration;
 #[cfg(feature = "jetstream")]
