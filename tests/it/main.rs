@@ -1,6 +1,7 @@
 //! Integration tests across the parts, on real servers where those are installed and on the embedded defaults everywhere.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod causal_trace;
 mod crash;
 mod data;
 mod data_faults;
