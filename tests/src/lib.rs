@@ -12,6 +12,7 @@ mod database;
 mod error;
 mod event_bus;
 mod harness;
+pub mod load;
 mod mock_server;
 mod nats;
 mod nats_server;

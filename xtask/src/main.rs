@@ -7,6 +7,7 @@ mod chaos;
 mod crash;
 mod exec;
 mod fuzz;
+mod load;
 mod new_pack;
 mod otp;
 mod repeat;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("crash") => crash::run(rest),
         Some("chaos") => chaos::run(rest),
+        Some("load") => load::run(rest),
         Some("otp") => otp::run(rest),
         Some("repeat") => repeat::run(rest),
         Some("reload-storm") => storm::run(rest),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
                  crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
                  crash --backend sqlite|postgres|jetstream --kills N --seed S [--json]   kill -9 processes on a log, and its server\n  \
                  chaos [--only NAME] [--seed S] [--rounds N] [--json]   faults of network, parts and resources: recovery, losses\n  \
+                 load [--users 10,50] [--seconds N] [--ramp N] [--rate R] [--json]   more and more users of a node, until too much fails\n  \
                  otp [--scenarios N] [--seed S] [--only N] [--json]   our supervisors beside Erlang/OTP's\n  \
                  reload-storm [--changes N] [--seed S] [--rate N] [--json]   random changes of a node's configuration under load\n  \
                  repeat [--times N] [--seed S]   the unit tests N (50) times under random scheduling\n  \

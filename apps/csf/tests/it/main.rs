@@ -10,6 +10,7 @@ mod doctor;
 mod events;
 mod faults;
 mod life;
+mod load;
 mod logging;
 mod reload;
 mod schema;
