@@ -4,6 +4,7 @@
 mod asm;
 mod bench;
 mod chaos;
+mod coverage;
 mod crash;
 mod exec;
 mod fuzz;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("tidy") => tidy::run(),
         Some("test") => test::run(rest),
+        Some("coverage") => coverage::run(rest),
         Some("asm") => asm::run(rest),
         Some("shots") => shots::run(rest),
         Some("fuzz") => fuzz::run(rest),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
                 "cargo xtask COMMAND\n\n  \
                  tidy                      layers, manifests, error pages, traceability, links\n  \
                  test [--only STEP]        everything CI runs; prints what took how long\n  \
+                 coverage [--group G] [--html] [--json] [--counted]   which lines the tests run, by groups of crates; the last runs no test\n  \
                  asm [--bless]             the bus's hot path as compiled, against docs/formats/hot-path-asm.txt\n  \
                  shots [DIR]               pictures of the console, checked for faults\n  \
                  fuzz [TARGET] [--seconds N]   fuzz the parsers of outside bytes, all of them or one\n  \
