@@ -1,10 +1,12 @@
 //! Integration tests across the parts, on real servers where those are installed and on the embedded defaults everywhere.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod causal_trace;
 mod crash;
 mod data;
 mod data_faults;
 mod event_bus;
+mod event_store;
 mod harness;
 mod histories;
 mod journal_jetstream;

@@ -105,10 +105,15 @@ pub(crate) type Told = Arc<Mutex<Vec<(u8, String)>>>;
 
 /// Everything a start needs, with its journal in `directory`; no address is taken.
 pub(crate) fn options(directory: &Path) -> (BootOptions, Told) {
-    let source = Arc::new(Source { name: "csf.toml".to_owned(), text: CONFIG.to_owned() });
+    options_of(directory, Box::new(SmallPack), CONFIG)
+}
+
+/// The same with a pack and a configuration of one's own.
+fn options_of(directory: &Path, pack: Box<dyn Pack>, configuration: &str) -> (BootOptions, Told) {
+    let source = Arc::new(Source { name: "csf.toml".to_owned(), text: configuration.to_owned() });
     let (settings, problems) = Settings::read(&Item::parse(&source).unwrap());
     assert!(problems.is_empty());
-    let packs: Vec<Box<dyn Pack>> = vec![Box::new(SmallPack)];
+    let packs = vec![pack];
     let catalogue = Arc::new(Catalogue::of(&packs));
     let clock: Arc<dyn TimeSource> = SystemClock::detect().unwrap();
     let (write, read): (PathBuf, PathBuf) = (directory.into(), directory.into());
@@ -147,7 +152,15 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(directory: &Path) -> Result<Self, BootError> {
-        let (mut options, told) = options(directory);
+        Self::start_with(options(directory)).await
+    }
+
+    /// A node of another pack.
+    pub(crate) async fn of(directory: &Path, pack: Box<dyn Pack>, configuration: &str) -> Result<Self, BootError> {
+        Self::start_with(options_of(directory, pack, configuration)).await
+    }
+
+    async fn start_with((mut options, told): (BootOptions, Told)) -> Result<Self, BootError> {
         let access = Access::new().unwrap();
         let bound = Gateway::bind("127.0.0.1:0".parse().unwrap(), access.clone()).unwrap();
         let address = bound.address();

@@ -6,18 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::TestError;
-use crate::servers::{Listening, free_address, on_path, start_nats_at};
-use crate::watchdog::Watchdog;
+use crate::restartable::Restartable;
+use crate::servers::{on_path, start_nats_at};
 
 /// A NATS with JetStream, below a folder. Dropping it kills it.
 pub struct NatsServer {
-    program: PathBuf,
-    folder: PathBuf,
-    arguments: Vec<OsString>,
-    address: SocketAddr,
-    process: Option<Listening>,
-    /// Dropped last: the server has ended by then.
-    watchdog: Watchdog,
+    server: Restartable,
 }
 
 impl NatsServer {
@@ -49,20 +43,18 @@ impl NatsServer {
     /// # Errors
     /// As [`NatsServer::start`].
     pub fn start_program(program: PathBuf, folder: &Path, configuration: &str) -> Result<Self, TestError> {
-        let mut watchdog = Watchdog::start()?;
         fs::create_dir_all(folder).map_err(TestError::io(folder.display().to_string()))?;
         let file = folder.join("nats.conf");
         fs::write(&file, configuration).map_err(TestError::io(file.display().to_string()))?;
-        let arguments = vec!["--config".into(), file.into()];
-        let process = start_nats_at(free_address, &program, folder, &arguments, &mut watchdog)?;
-        let (folder, address) = (folder.to_owned(), process.address);
-        Ok(Self { program, folder, arguments, address, process: Some(process), watchdog })
+        let (folder, arguments): (_, [OsString; 2]) = (folder.to_owned(), ["--config".into(), file.into()]);
+        let start = move |at, watchdog: &mut _| start_nats_at(at, &program, &folder, &arguments, watchdog);
+        Ok(Self { server: Restartable::start(start)? })
     }
 
     /// Where it listens, before and after it was killed.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// Kills it, at once.
@@ -70,8 +62,7 @@ impl NatsServer {
     /// # Errors
     /// [`TestError::Io`].
     pub fn kill(&mut self) -> Result<(), TestError> {
-        let Some(process) = self.process.take() else { return Ok(()) };
-        self.watchdog.spares(process.child.id())
+        self.server.kill()
     }
 
     /// Starts it again at its old address, on what it has stored.
@@ -79,10 +70,7 @@ impl NatsServer {
     /// # Errors
     /// [`TestError::Server`], [`TestError::Io`].
     pub fn start_again(&mut self) -> Result<(), TestError> {
-        let address = self.address;
-        let again = start_nats_at(|| Ok(address), &self.program, &self.folder, &self.arguments, &mut self.watchdog)?;
-        self.process = Some(again);
-        Ok(())
+        self.server.start_again()
     }
 }
 

@@ -157,12 +157,12 @@ impl Drop for Listening {
 }
 
 fn start_redis(program: &Path, folder: &Path, watchdog: &mut Watchdog) -> Result<Listening, TestError> {
-    start_redis_at(free_address, program, folder, "", watchdog)
+    start_redis_at(None, program, folder, "", watchdog)
 }
 
-/// A Redis where `address` says, which saves its keys as `save` says.
+/// A Redis at this address or a free one, which saves its keys as `save` says.
 pub(crate) fn start_redis_at(
-    address: impl Fn() -> Result<SocketAddr, TestError>,
+    address: Option<SocketAddr>,
     program: &Path,
     folder: &Path,
     save: &str,
@@ -179,12 +179,12 @@ pub(crate) fn start_redis_at(
 }
 
 fn start_nats(program: &Path, folder: &Path, watchdog: &mut Watchdog) -> Result<Listening, TestError> {
-    start_nats_at(free_address, program, folder, &[], watchdog)
+    start_nats_at(None, program, folder, &[], watchdog)
 }
 
-/// A NATS with JetStream where `address` says, with more arguments.
+/// A NATS with JetStream at this address or a free one, with more arguments.
 pub(crate) fn start_nats_at(
-    address: impl Fn() -> Result<SocketAddr, TestError>,
+    address: Option<SocketAddr>,
     program: &Path,
     folder: &Path,
     arguments: &[OsString],
@@ -206,13 +206,13 @@ fn until_listening(
     version: String,
     folder: &Path,
     watchdog: &mut Watchdog,
-    address: impl Fn() -> Result<SocketAddr, TestError>,
+    address: Option<SocketAddr>,
     command: impl Fn(SocketAddr) -> (Command, &'static str),
 ) -> Result<Listening, TestError> {
     fs::create_dir_all(folder).map_err(TestError::io(folder.display().to_string()))?;
     let mut reason = String::new();
     for _ in 0..TRIES {
-        let address = address()?;
+        let address = address.map_or_else(free_address, Ok)?;
         let (mut command, ready) = command(address);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(TestError::io(server))?;

@@ -4,9 +4,11 @@
 mod asm;
 mod bench;
 mod chaos;
+mod coverage;
 mod crash;
 mod exec;
 mod fuzz;
+mod load;
 mod new_pack;
 mod otp;
 mod repeat;
@@ -26,12 +28,14 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("tidy") => tidy::run(),
         Some("test") => test::run(rest),
+        Some("coverage") => coverage::run(rest),
         Some("asm") => asm::run(rest),
         Some("shots") => shots::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("bench") => bench::run(rest),
         Some("crash") => crash::run(rest),
         Some("chaos") => chaos::run(rest),
+        Some("load") => load::run(rest),
         Some("otp") => otp::run(rest),
         Some("repeat") => repeat::run(rest),
         Some("reload-storm") => storm::run(rest),
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
                 "cargo xtask COMMAND\n\n  \
                  tidy                      layers, manifests, error pages, traceability, links\n  \
                  test [--only STEP]        everything CI runs; prints what took how long\n  \
+                 coverage [--group G] [--html] [--json] [--counted]   which lines the tests run, by groups of crates; the last runs no test\n  \
                  asm [--bless]             the bus's hot path as compiled, against docs/formats/hot-path-asm.txt\n  \
                  shots [DIR]               pictures of the console, checked for faults\n  \
                  fuzz [TARGET] [--seconds N]   fuzz the parsers of outside bytes, all of them or one\n  \
@@ -48,6 +53,7 @@ fn main() -> ExitCode {
                  crash --demo --kills N --seed S [--json]   kill -9 in mid flight, count what was lost\n  \
                  crash --backend sqlite|postgres|postgres-spool|jetstream --kills N --seed S [--json]   kill -9 processes on a log, and its server\n  \
                  chaos [--only NAME] [--seed S] [--rounds N] [--json]   faults of network, parts and resources: recovery, losses\n  \
+                 load [--users 10,50] [--seconds N] [--ramp N] [--rate R] [--json]   more and more users of a node, until too much fails\n  \
                  otp [--scenarios N] [--seed S] [--only N] [--json]   our supervisors beside Erlang/OTP's\n  \
                  reload-storm [--changes N] [--seed S] [--rate N] [--json]   random changes of a node's configuration under load\n  \
                  repeat [--times N] [--seed S]   the unit tests N (50) times under random scheduling\n  \

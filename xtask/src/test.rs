@@ -1,10 +1,12 @@
 //! The whole test command: what CI runs is exactly this.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::coverage::Tests;
 use crate::exec::{self, command, output};
-use crate::{asm, chaos, new_pack, otp, repeat, shots, storm, tidy};
+use crate::{asm, chaos, coverage, new_pack, otp, repeat, shots, storm, tidy};
 
 struct Step {
     name: &'static str,
@@ -19,7 +21,7 @@ struct Counts {
 
 const ONE: Counts = Counts { passed: 1, skipped: 0 };
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     Step { name: "format", work: || exec::run("cargo", &["fmt", "--all", "--check"]).map(|()| ONE) },
     Step { name: "tidy", work: || tidy::run().map(|()| ONE) },
     Step { name: "clippy", work: clippy },
@@ -27,6 +29,7 @@ const STEPS: [Step; 19] = [
     Step { name: "tests", work: tests },
     Step { name: "repeat", work: repeated },
     Step { name: "servers", work: on_servers },
+    Step { name: "coverage", work: covered },
     Step { name: "doc tests", work: doc_tests },
     Step { name: "asm", work: hot_path },
     Step { name: "valgrind", work: valgrind },
@@ -93,13 +96,23 @@ fn clippy() -> Result<Counts, String> {
     Ok(ONE)
 }
 
+/// Counts which lines they run, for the step `coverage`, where that can be told.
 fn tests() -> Result<Counts, String> {
-    let text = output(
-        command("cargo", &["test", "--workspace", "--quiet", "--lib", "--bins", "--tests", "--no-fail-fast"])
-            .env("CSF_BIN", exec::csf()),
-    )?;
-    print!("{text}");
-    Ok(counted(&text))
+    coverage::forget();
+    let mut sum = Counts::default();
+    for which in [Tests::Unit, Tests::Integration] {
+        let mut test = command("cargo", &["test", "--workspace", "--quiet", "--no-fail-fast"]);
+        let text = output(counted_by(test.args(which.arguments()), which))?;
+        print!("{text}");
+        let told = counted(&text);
+        sum = Counts { passed: sum.passed + told.passed, skipped: sum.skipped + told.skipped };
+    }
+    Ok(sum)
+}
+
+/// Without LLVM's tools nobody could read the counts: what was built without counters does as well.
+fn counted_by(test: &mut Command, which: Tests) -> &mut Command {
+    if coverage::Tools::find().is_ok() { coverage::instrument(test, which) } else { test.env("CSF_BIN", exec::csf()) }
 }
 
 /// A taste of `cargo xtask repeat`: the crates whose tests have threads, twice. The seeds are always the same, so that what fails here
@@ -121,10 +134,21 @@ fn on_servers() -> Result<Counts, String> {
     // The second by way of the workspace: for the package alone half of it would be built anew, with other features.
     for which in [&["--package", "csf-tests", "--test", "it"][..], &["--workspace", "--test", "it", "stores::"]] {
         let mut test = command("cargo", &["test", "--quiet"]);
-        test.args(which).env("CSF_TEST_SERVERS", "required").env("CSF_BIN", exec::csf());
-        text.push_str(&output(&mut test)?);
+        test.args(which).env("CSF_TEST_SERVERS", "required");
+        text.push_str(&output(counted_by(&mut test, Tests::Integration))?);
     }
     Ok(counted(&text))
+}
+
+/// What the steps `tests` and `servers` have run.
+fn covered() -> Result<Counts, String> {
+    match coverage::Tools::find() {
+        Ok(tools) => coverage::check(&tools).map(|()| ONE),
+        Err(reason) => {
+            println!("skipped: {reason}");
+            Ok(Counts { passed: 0, skipped: 1 })
+        }
+    }
 }
 
 fn doc_tests() -> Result<Counts, String> {

@@ -304,7 +304,7 @@ pub(crate) struct Tap {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Why {
-    /// Packet id, such as 1.1.3-42, or a topic for its newest packet
+    /// Packet id, such as 1.1.3-42, a topic for its newest packet, or @7 for the event at position 7
     pub(crate) packet: String,
     /// Generations shown
     #[arg(long, default_value_t = 6)]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use csf_core::MessageId;
+use csf_core::port::EventCause;
 use csf_runtime::provenance::{Provenance, Relation, WhyNode};
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +91,7 @@ fn unknown(id: &str) -> Failure {
 
 fn from_journal<R>(
     args: &Why,
-    ask: impl FnOnce(&mut Provenance<'_>, MessageId) -> Result<Option<R>, csf_core::port::JournalError>,
+    ask: impl FnOnce(&mut Provenance<'_>, EventCause) -> Result<Option<R>, csf_core::port::JournalError>,
 ) -> Result<Option<R>, Failure> {
     let directory = node::journal_or_newest(args.journal.clone())?;
     let mut reader = node::open_journal(&directory)?;
@@ -98,7 +99,7 @@ fn from_journal<R>(
     let mut provenance = Provenance::new(&mut *reader, &catalogue)?;
     let id = match args.packet.parse() {
         Ok(id) => id,
-        Err(error) => provenance.newest(&args.packet)?.ok_or_else(|| no_id(&args.packet, &error))?,
+        Err(error) => provenance.newest(&args.packet)?.ok_or_else(|| no_id(&args.packet, &error))?.into(),
     };
     Ok(ask(&mut provenance, id)?)
 }
@@ -107,7 +108,7 @@ fn from_node<R: for<'de> Deserialize<'de>>(args: &Why, question: &str) -> Result
     let client = Client::connect(args.remote.node.as_deref())?;
     let id = match args.packet.parse() {
         Ok(id) => id,
-        Err(error) => newest(&client, &args.packet)?.ok_or_else(|| no_id(&args.packet, &error))?,
+        Err(error) => EventCause::from(newest(&client, &args.packet)?.ok_or_else(|| no_id(&args.packet, &error))?),
     };
     let value = client.get(&format!("/api/v1/packets/{id}/{question}?depth={}", args.depth))?;
     serde_json::from_value(value)

@@ -12,6 +12,7 @@ mod events;
 mod faults;
 mod http;
 mod life;
+mod load;
 mod logging;
 mod reload;
 mod resilience;

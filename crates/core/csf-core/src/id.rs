@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Identifies a node; the CA assigns it at join, a lone node is 1.
@@ -15,7 +16,7 @@ pub type NodeId = u16;
 pub type Incarnation = u32;
 
 /// One producer's FIFO on one topic, unique within a node's incarnation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct LaneId {
     /// Node on which the producer runs.
     pub node: NodeId,
@@ -34,7 +35,7 @@ impl LaneId {
 }
 
 /// The identity of a message, derived from its slot. Ordered by lane, then sequence; that order says nothing about time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct MessageId {
     /// The lane that carried it first.
     pub lane: LaneId,

@@ -172,12 +172,27 @@ impl<A: Aggregate> Repository<A> {
         command: A::Command,
         request: &Request,
     ) -> Result<Executed<A>, CommandError<A::Refusal>> {
+        self.execute_expecting(id, command, ExpectedVersion::Any, request).await
+    }
+
+    /// [`Repository::execute`] of an aggregate that is of the expected version; one that is not decides nothing.
+    pub(crate) async fn execute_expecting(
+        &self,
+        id: &str,
+        command: A::Command,
+        expected: ExpectedVersion,
+        request: &Request,
+    ) -> Result<Executed<A>, CommandError<A::Refusal>> {
         let stream = Self::stream(id);
         for _ in 0..ATTEMPTS_MAX {
             let mut loaded = self.load(id).await?;
             // After the load: what is decided by has not taken the request in yet.
             if let Some(position) = self.repeated(&stream, request).await? {
                 return self.carried_out(id, position).await;
+            }
+            if !expected.holds(loaded.version) {
+                let refused = Refused::WrongVersion { stream, expected, actual: loaded.version };
+                return Err(LogError::from(refused).into());
             }
             let events = loaded.state.decide(command.clone()).map_err(CommandError::Refused)?;
             if events.is_empty() {

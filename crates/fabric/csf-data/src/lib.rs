@@ -9,6 +9,8 @@ pub mod cache;
 mod checksum;
 mod commit;
 mod contiguity;
+pub mod cqrs;
+pub mod event_store;
 pub mod group;
 pub mod integration;
 #[cfg(feature = "jetstream")]

@@ -1,12 +1,14 @@
-//! Provenance: which packets made this one come about.
+//! Provenance: which packets and events made this one come about.
 //!
-//! An effect names the packet that triggered its handler. The delivery log adds what the same component was given since its previous
+//! An effect names the packet that triggered its handler, a service's packet and an event what led to it where they say so. The delivery log adds what the same component was given since its previous
 //! output, because that shaped its state too. Joined recursively this is the causal ancestry of a packet, down to the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use csf_core::port::{JournalError, JournalReader, LaneInfo, LaneKind, Scan, StoredPacket};
-use csf_core::{Header, LaneId, MessageId};
+use csf_core::port::{
+    EventCause, Filter, JournalError, JournalReader, LaneInfo, LaneKind, Read, Scan, StoredEvent, StoredPacket,
+};
+use csf_core::{Header, LaneId, MessageId, Priority};
 use serde::{Deserialize, Serialize};
 
 use crate::runs::{Chapter, chapters};
@@ -33,14 +35,14 @@ pub enum Relation {
     Effect,
 }
 
-/// A packet as people see it.
+/// A packet as people see it, or an event of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PacketView {
-    /// `node.incarnation.lane-sequence`.
+    /// `node.incarnation.lane-sequence`; `@position` of an event.
     pub id: String,
-    /// Topic.
+    /// Topic, or the event's stream.
     pub topic: String,
-    /// Message type, `name@version`.
+    /// Message type, `name@version`, or the event's type.
     #[serde(rename = "type")]
     pub message: String,
     /// Who published it.
@@ -50,6 +52,9 @@ pub struct PacketView {
     /// When it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_at: Option<MeasuredView>,
+    /// Until when it is of use, as `stamp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
     /// Its trigger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -90,10 +95,27 @@ impl PacketView {
                 .measured_at
                 .as_ref()
                 .map(|m| MeasuredView { clock: m.clock.to_string(), ns: m.ns.to_string() }),
+            deadline: header.deadline.map(|deadline| deadline.to_string()),
             cause: header.cause.map(|c| c.to_string()),
             priority: header.priority,
             position: (packet.position > 0).then_some(packet.position),
             payload,
+        }
+    }
+
+    fn of_event(event: StoredEvent) -> Self {
+        Self {
+            id: EventCause::Event(event.position).to_string(),
+            topic: event.stream,
+            message: event.kind,
+            author: event.origin.author.unwrap_or_default(),
+            stamp: event.stamp.to_string(),
+            measured_at: None,
+            deadline: None,
+            cause: event.origin.cause.map(|cause| cause.to_string()),
+            priority: Priority::Normal,
+            position: Some(event.position),
+            payload: event.data.parse().unwrap_or(serde_json::Value::Null),
         }
     }
 }
@@ -162,13 +184,48 @@ impl<'a> Provenance<'a> {
         Ok(newest.map(|h| h.id))
     }
 
-    /// The causal ancestry of a packet to `depth` generations; `None` when it is not in the journal.
+    /// The causal ancestry of a packet or an event to `depth` generations; `None` when it is not in the journal.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn why(&mut self, id: MessageId, depth: usize) -> Result<Option<WhyNode>, JournalError> {
-        let mut seen = BTreeSet::new();
-        self.node(id, Relation::Root, None, depth, &mut seen)
+    pub fn why(&mut self, of: impl Into<EventCause>, depth: usize) -> Result<Option<WhyNode>, JournalError> {
+        self.either(of.into(), Relation::Root, None, depth, &mut BTreeSet::new())
+    }
+
+    fn either(
+        &mut self,
+        of: EventCause,
+        relation: Relation,
+        effect_stamp: Option<u64>,
+        depth: usize,
+        seen: &mut BTreeSet<MessageId>,
+    ) -> Result<Option<WhyNode>, JournalError> {
+        match of {
+            EventCause::Packet(id) => self.node(id, relation, effect_stamp, depth, seen),
+            EventCause::Event(position) => self.event_node(position, relation, effect_stamp, depth, seen),
+        }
+    }
+
+    fn event_node(
+        &mut self,
+        position: u64,
+        relation: Relation,
+        effect_stamp: Option<u64>,
+        depth: usize,
+        seen: &mut BTreeSet<MessageId>,
+    ) -> Result<Option<WhyNode>, JournalError> {
+        let mut page = self.reader.read(&Read::log(Filter::all()).from(position).limit(1))?;
+        let Some(event) = page.events.pop().filter(|event| event.position == position) else { return Ok(None) };
+        let (stamp, cause) = (event.stamp.0, event.origin.cause);
+        let elapsed_ns = effect_stamp.map_or(0, |effect| effect.saturating_sub(stamp));
+        let packet = PacketView::of_event(event);
+        let mut node = WhyNode { packet, relation, elapsed_ns, truncated: 0, causes: Vec::new() };
+        match cause {
+            Some(_) if depth == 0 => node.truncated = 1,
+            Some(cause) => node.causes.extend(self.either(cause, Relation::Trigger, Some(stamp), depth - 1, seen)?),
+            None => {}
+        }
+        Ok(Some(node))
     }
 
     fn node(
@@ -194,11 +251,15 @@ impl<'a> Provenance<'a> {
             causes: Vec::new(),
         };
         let first_visit = seen.insert(id);
-        if lane.kind != LaneKind::Effect || !first_visit || relation == Relation::Remembered {
+        if lane.kind == LaneKind::Delivery || !first_visit || relation == Relation::Remembered {
             return Ok(Some(node));
         }
-        let mut causes = self.causes(&lane, &packet)?;
-        if relation != Relation::Consumed {
+        let mut causes = match lane.kind {
+            LaneKind::Effect => self.causes(&lane, &packet)?,
+            // No delivery log says what a service was given.
+            _ => packet.header.cause.map(|cause| (cause, Relation::Trigger)).into_iter().collect(),
+        };
+        if lane.kind == LaneKind::Effect && relation != Relation::Consumed {
             let remembered = self.remembered(&lane, &packet, &causes)?;
             causes.extend(remembered.into_iter().map(|id| (id, Relation::Remembered)));
         }
@@ -292,33 +353,51 @@ impl<'a> Provenance<'a> {
         (message.decode)(&packet.payload).ok()?.downcast::<Delivery>().ok().map(|d| *d)
     }
 
-    /// What this packet caused, to `depth` generations, at most `limit` packets per generation.
+    /// What this packet or event caused, to `depth` generations, at most `limit` packets and as many events per generation.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn effects(&mut self, id: MessageId, depth: usize, limit: usize) -> Result<Vec<WhyNode>, JournalError> {
-        let Some(packet) = self.reader.packet(id)? else {
-            return Ok(Vec::new());
+    pub fn effects(
+        &mut self,
+        of: impl Into<EventCause>,
+        depth: usize,
+        limit: usize,
+    ) -> Result<Vec<WhyNode>, JournalError> {
+        let of = of.into();
+        let (position, stamp) = match of {
+            EventCause::Packet(id) => match self.reader.packet(id)? {
+                Some(packet) => (packet.position, packet.header.stamp),
+                None => return Ok(Vec::new()),
+            },
+            EventCause::Event(position) => {
+                let page = self.reader.read(&Read::log(Filter::all()).from(position).limit(1))?;
+                let Some(event) = page.events.first() else { return Ok(Vec::new()) };
+                (position, event.stamp)
+            }
         };
         if depth == 0 {
             return Ok(Vec::new());
         }
-        let lanes: Vec<LaneId> = self.lanes.values().filter(|l| l.kind == LaneKind::Effect).map(|l| l.id).collect();
-        let scan = Scan { from_position: packet.position + 1, limit: LOOK_BACK, lanes };
-        let direct: Vec<StoredPacket> =
-            self.reader.scan(&scan)?.into_iter().filter(|p| p.header.cause == Some(id)).take(limit).collect();
+        let mut direct: Vec<(EventCause, u64, PacketView)> = Vec::new();
+        if let EventCause::Packet(id) = of {
+            let lanes = self.lanes.values().filter(|l| l.kind != LaneKind::Delivery).map(|l| l.id).collect();
+            let scan = Scan { from_position: position + 1, limit: LOOK_BACK, lanes };
+            let packets = self.reader.scan(&scan)?.into_iter().filter(|p| p.header.cause == Some(id)).take(limit);
+            for packet in packets {
+                let Some(lane) = self.lanes.get(&packet.header.id.lane) else { continue };
+                let view = PacketView::of(lane, &packet, self.catalogue);
+                direct.push((packet.header.id.into(), packet.header.stamp.since(stamp), view));
+            }
+        }
+        let page = self.reader.read(&Read::log(Filter::all()).from(position + 1).limit(LOOK_BACK))?;
+        for event in page.events.into_iter().filter(|event| event.origin.cause == Some(of)).take(limit) {
+            let elapsed_ns = event.stamp.since(stamp);
+            direct.push((EventCause::Event(event.position), elapsed_ns, PacketView::of_event(event)));
+        }
         let mut nodes = Vec::new();
-        for effect in direct {
-            let Some(lane) = self.lanes.get(&effect.header.id.lane).cloned() else {
-                continue;
-            };
-            nodes.push(WhyNode {
-                packet: PacketView::of(&lane, &effect, self.catalogue),
-                relation: Relation::Effect,
-                elapsed_ns: effect.header.stamp.since(packet.header.stamp),
-                truncated: 0,
-                causes: self.effects(effect.header.id, depth - 1, limit)?,
-            });
+        for (effect, elapsed_ns, packet) in direct {
+            let causes = self.effects(effect, depth - 1, limit)?;
+            nodes.push(WhyNode { packet, relation: Relation::Effect, elapsed_ns, truncated: 0, causes });
         }
         Ok(nodes)
     }

@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use csf_bus::{PhaseCoherenceBus, Publisher, TopicError};
 use csf_core::port::{LaneKind, ServiceRegistry, TimeSource, within};
 use csf_core::{Message, Stamp};
+use futures_util::future::{Either, select};
 
+use crate::integrate::ServiceInfo;
 use crate::supervise::ChildContext;
 
 /// A boxed future, so that the trait stays object-safe without a macro.
@@ -70,6 +72,24 @@ impl ServiceContext {
             return Ok(None);
         };
         self.bus.publisher::<T>(topic, &self.name, LaneKind::Source).map(Some)
+    }
+
+    /// Answers the requests on topic `requests` that name `service` ([`crate::integrate::ServiceRequest`]), each on the output `port`, until the
+    /// service is asked to stop.
+    ///
+    /// # Errors
+    /// [`ServiceError::Topic`] when there is no such topic, when it carries something else, or when `port` is connected to nothing;
+    /// [`ServiceError::Bus`].
+    pub async fn answer(&mut self, requests: &str, port: &str, service: ServiceInfo) -> Result<(), ServiceError> {
+        let unconnected = || TopicError::Unknown { name: format!("writes.{port}") };
+        let responses = self.publisher(port)?.ok_or_else(unconnected)?;
+        let bus = self.bus.clone();
+        let answering = pin!(crate::integrate::answer(&bus, requests, responses, &service));
+        let stopping = pin!(self.stopping());
+        match select(stopping, answering).await {
+            Either::Left(_) => Ok(()),
+            Either::Right((ended, _)) => ended.map_err(ServiceError::Bus),
+        }
     }
 
     /// Packets this service published on `port` before this instance, in earlier starts on the same journal too: where to go on.

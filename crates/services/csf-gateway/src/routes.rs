@@ -1,5 +1,6 @@
 //! The routes of version 1.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -8,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use csf_bus::EdgeError;
-use csf_core::port::{JournalError, JournalReader, LaneInfo, Scan, StoredPacket};
-use csf_core::{LaneId, MessageId};
+use csf_core::LaneId;
+use csf_core::port::{EventCause, JournalError, JournalReader, LaneInfo, Scan, StoredPacket};
 use csf_runtime::node::{Node, NodeState, PublishError, Readiness, SubmitError, Until};
 use csf_runtime::provenance::{PacketView, Provenance};
 use serde::Deserialize;
@@ -382,7 +383,7 @@ impl Depth {
     }
 }
 
-fn parse_id(text: &str) -> Result<MessageId, Refusal> {
+fn parse_id<T: FromStr<Err = csf_core::ParseIdError>>(text: &str) -> Result<T, Refusal> {
     text.parse().map_err(|e: csf_core::ParseIdError| Refusal::query(e.to_string()))
 }
 
@@ -393,13 +394,13 @@ async fn packet(State(api): State<Api>, Path(text): Path<String>) -> Answer {
 }
 
 async fn why(State(api): State<Api>, Path(text): Path<String>, Query(depth): Query<Depth>) -> Answer {
-    let (id, depth) = (parse_id(&text)?, depth.get()?);
+    let (id, depth) = (parse_id::<EventCause>(&text)?, depth.get()?);
     let found = api.ask(move |node, reader| Provenance::new(reader, node.catalogue())?.why(id, depth)).await?;
     json_answer(&found.ok_or_else(|| Refusal::unknown_packet(&text))?)
 }
 
 async fn trace(State(api): State<Api>, Path(text): Path<String>, Query(depth): Query<Depth>) -> Answer {
-    let (id, depth) = (parse_id(&text)?, depth.get()?);
+    let (id, depth) = (parse_id::<EventCause>(&text)?, depth.get()?);
     let found = api
         .ask(move |node, reader| {
             let mut provenance = Provenance::new(reader, node.catalogue())?;

@@ -15,8 +15,10 @@ mod tests;
 pub use contract::{IntegrationContract, Valid};
 pub use executor::{ExecutionMetrics, ExecutorError, SupervisedExecutor, SupervisedTask, TaskId};
 pub use module::{Module, ModuleError, ModuleRegistry};
+pub(crate) use request::answer;
 pub use request::{
-    ServiceInfo, ServiceRegistry, ServiceRequest, ServiceResponse, ServiceStatus, process_service_request,
+    REQUESTS_TOPIC, RESPONSES_TOPIC, ServiceInfo, ServiceRegistry, ServiceRequest, ServiceResponse, ServiceStatus,
+    process_service_request,
 };
 pub use router::{
     Aggregate, Judge, MessageHandler, MessageRouter, Outcome, Routed, RoutingError, Strategy, aggregate_results,

@@ -1,17 +1,27 @@
 //! Services that answer requests on the bus (FAB-110). A request's id is its packet's.
+//!
+//! Requests and responses are packets of two topics, so that they are recorded where those are. Invariant: a request names what led to it and
+//! until when its answer is of use, its response names the request, and each is stamped later than its cause (INT-003).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use csf_bus::PhaseCoherenceBus;
-use csf_core::port::{EventBusRx, EventBusTx, Timer, within};
-use csf_core::{BusError, ComponentId, MessageId, PhasePacket};
+use csf_bus::{Interest, PhaseCoherenceBus, Publisher, Subscriber, TopicError, TopicSpec};
+use csf_core::port::{LaneKind, Timer, within};
+use csf_core::{Attributes, BusError, Header, Message, MessageId, Stamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::BoxFuture;
 use crate::supervise::{ChildSpec, ExitReason};
 
+/// Topic of requests where none is named.
+pub const REQUESTS_TOPIC: &str = "csf.service.requests";
+/// Topic of responses where none is named.
+pub const RESPONSES_TOPIC: &str = "csf.service.responses";
+
 /// What a service is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceRequest {
     /// Who is to answer.
     pub service_id: String,
@@ -23,8 +33,14 @@ pub struct ServiceRequest {
     pub timeout_ms: u32,
 }
 
+impl Message for ServiceRequest {
+    const NAME: &'static str = "csf.service-request";
+    const VERSION: u16 = 1;
+}
+
 /// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ServiceStatus {
     /// Done.
     Success,
@@ -35,7 +51,7 @@ pub enum ServiceStatus {
 }
 
 /// What came of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceResponse {
     /// The request's packet.
     pub request_id: MessageId,
@@ -45,6 +61,11 @@ pub struct ServiceResponse {
     pub result: Option<Vec<u8>>,
     /// Why it gave nothing.
     pub error: Option<String>,
+}
+
+impl Message for ServiceResponse {
+    const NAME: &'static str = "csf.service-response";
+    const VERSION: u16 = 1;
 }
 
 type Operation = dyn Fn(&ServiceRequest) -> BoxFuture<'static, Result<Vec<u8>, String>> + Send + Sync;
@@ -83,14 +104,33 @@ pub async fn process_service_request(
 pub struct ServiceRegistry {
     bus: PhaseCoherenceBus,
     timer: Arc<dyn Timer>,
+    topics: Topics,
+    requests: Mutex<Option<Publisher<ServiceRequest>>>,
     services: Mutex<Vec<String>>,
 }
 
+#[derive(Clone)]
+struct Topics {
+    requests: String,
+    responses: String,
+}
+
 impl ServiceRegistry {
-    /// Without services.
+    /// Without services, on [`REQUESTS_TOPIC`] and [`RESPONSES_TOPIC`].
     #[must_use]
     pub fn new(bus: PhaseCoherenceBus, timer: Arc<dyn Timer>) -> Self {
-        Self { bus, timer, services: Mutex::default() }
+        Self::on_topics(bus, timer, REQUESTS_TOPIC, RESPONSES_TOPIC)
+    }
+
+    /// On topics of one's own: those that a node records, for example.
+    pub fn on_topics(
+        bus: PhaseCoherenceBus,
+        timer: Arc<dyn Timer>,
+        requests: impl Into<String>,
+        responses: impl Into<String>,
+    ) -> Self {
+        let topics = Topics { requests: requests.into(), responses: responses.into() };
+        Self { bus, timer, topics, requests: Mutex::default(), services: Mutex::default() }
     }
 
     fn names(&self) -> MutexGuard<'_, Vec<String>> {
@@ -115,9 +155,9 @@ impl ServiceRegistry {
             });
         }
         names.push(service.service_id.clone());
-        let bus = self.bus.clone();
+        let (bus, topics) = (self.bus.clone(), self.topics.clone());
         let id = service.service_id.clone();
-        Ok(ChildSpec::task(id, move |_| serve(bus.clone(), service.clone())))
+        Ok(ChildSpec::task(id, move |_| serve(bus.clone(), topics.clone(), service.clone())))
     }
 
     /// Asks a service and waits for its response; a time-out is a response too.
@@ -125,43 +165,100 @@ impl ServiceRegistry {
     /// # Errors
     /// [`BusError`]: the request could not be published.
     pub async fn request(&self, request: ServiceRequest) -> Result<ServiceResponse, BusError> {
+        self.request_caused(request, None).await
+    }
+
+    /// [`ServiceRegistry::request`] because of a packet, which the request names and comes after.
+    ///
+    /// # Errors
+    /// As [`ServiceRegistry::request`].
+    pub async fn request_caused(
+        &self,
+        request: ServiceRequest,
+        cause: Option<&Header>,
+    ) -> Result<ServiceResponse, BusError> {
         let timeout_ms = request.timeout_ms;
-        let mut responses = self.bus.subscribe::<ServiceResponse>().await?;
-        let request_id = self.bus.publish(PhasePacket::new(request, ComponentId::custom(0))).await?;
+        declare(&self.bus, &self.topics).map_err(|e| internal(&e))?;
+        let mut responses: Subscriber<ServiceResponse> =
+            self.bus.subscriber(&self.topics.responses, Interest::new().label("request")).map_err(|e| internal(&e))?;
+        let request_id = self.publish(request, cause)?;
         let answer = async {
             loop {
-                match responses.recv().await {
-                    Some(response) if response.payload.request_id == request_id => {
-                        return Some(response.payload.clone());
-                    }
-                    Some(_) => {}
-                    None => return None,
+                let (_, response) = responses.recv().await;
+                if response.request_id == request_id {
+                    return response;
                 }
             }
         };
-        let answered = within(&*self.timer, Duration::from_millis(timeout_ms.into()), answer).await.flatten();
-        Ok(answered.unwrap_or_else(|| ServiceResponse {
-            request_id,
-            status: ServiceStatus::TimedOut,
-            result: None,
-            error: Some(format!("no response within {timeout_ms} ms")),
-        }))
+        let answered = within(&*self.timer, Duration::from_millis(timeout_ms.into()), answer).await;
+        Ok(answered.unwrap_or_else(|| timed_out(request_id, format!("no response within {timeout_ms} ms"))))
+    }
+
+    fn publish(&self, request: ServiceRequest, cause: Option<&Header>) -> Result<MessageId, BusError> {
+        let mut lane = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let publisher = match &mut *lane {
+            Some(open) => open,
+            closed => {
+                let opened = self.bus.publisher(&self.topics.requests, "requests", LaneKind::Source);
+                closed.insert(opened.map_err(|e| internal(&e))?)
+            }
+        };
+        let timeout_ns = u64::from(request.timeout_ms) * 1_000_000;
+        let deadline = Stamp(now(&self.bus).0.saturating_add(timeout_ns));
+        let causes: Vec<MessageId> = cause.iter().map(|header| header.id).collect();
+        if let Some(header) = cause {
+            publisher.observe(header.stamp);
+        }
+        publisher.try_publish_caused(request, Attributes::default().with_deadline(deadline), &causes)
     }
 }
 
-async fn serve(bus: PhaseCoherenceBus, service: ServiceInfo) -> ExitReason {
-    let name = service.service_id.clone();
-    let mut requests = match bus.subscribe_filtered::<ServiceRequest>(move |p| p.payload.service_id == name).await {
-        Ok(requests) => requests,
-        Err(error) => return ExitReason::failed(error),
+fn declare(bus: &PhaseCoherenceBus, topics: &Topics) -> Result<(), TopicError> {
+    bus.declare(TopicSpec::new::<ServiceRequest>(&topics.requests))?;
+    bus.declare(TopicSpec::new::<ServiceResponse>(&topics.responses)).map(|_| ())
+}
+
+fn now(bus: &PhaseCoherenceBus) -> Stamp {
+    Stamp(bus.config().time_source.now_ns().map_or(0, |now| now.as_nanos()))
+}
+
+fn internal(error: &TopicError) -> BusError {
+    BusError::Internal { details: error.to_string() }
+}
+
+fn timed_out(request_id: MessageId, error: String) -> ServiceResponse {
+    ServiceResponse { request_id, status: ServiceStatus::TimedOut, result: None, error: Some(error) }
+}
+
+async fn serve(bus: PhaseCoherenceBus, topics: Topics, service: ServiceInfo) -> ExitReason {
+    let responses =
+        declare(&bus, &topics).and_then(|()| bus.publisher(&topics.responses, &service.service_id, LaneKind::Source));
+    let served = match responses {
+        Ok(responses) => answer(&bus, &topics.requests, responses, &service).await,
+        Err(error) => Err(internal(&error)),
     };
-    while let Some(request) = requests.recv().await {
-        let response = process_service_request(&service, request.id, &request.payload).await;
-        let mut packet = PhasePacket::new(response, ComponentId::custom(0));
-        packet.add_temporal_correlation(vec![request.id]);
-        if let Err(error) = bus.publish(packet).await {
-            return ExitReason::failed(error);
-        }
+    served.map_or_else(ExitReason::failed, |()| ExitReason::Normal)
+}
+
+/// Answers the requests on a topic that name the service, one after the other. A request whose requester has given up is not begun.
+/// Cancel safe between requests.
+pub(crate) async fn answer(
+    bus: &PhaseCoherenceBus,
+    requests: &str,
+    mut responses: Publisher<ServiceResponse>,
+    service: &ServiceInfo,
+) -> Result<(), BusError> {
+    let name = service.service_id.clone();
+    let interest = Interest::new().filter(move |_, request: &ServiceRequest| request.service_id == name);
+    let mut requests: Subscriber<ServiceRequest> =
+        bus.subscriber(requests, interest.label(&service.service_id)).map_err(|e| internal(&e))?;
+    loop {
+        let (header, request) = requests.recv().await;
+        let response = match header.deadline {
+            Some(deadline) if deadline < now(bus) => timed_out(header.id, "it came after its deadline".to_owned()),
+            _ => process_service_request(service, header.id, &request).await,
+        };
+        responses.observe(header.stamp);
+        responses.publish_caused(response, Attributes::default(), &[header.id]).await?;
     }
-    ExitReason::Normal
 }

@@ -157,7 +157,7 @@ async fn why_leads_from_a_sum_to_its_number_and_what_came_between() {
     let causes: Vec<_> = why.causes.iter().map(|c| (c.relation, c.packet.payload["value"].as_i64().unwrap())).collect();
     assert_eq!(causes, [(Relation::Trigger, 6), (Relation::Consumed, -1)]);
     assert!(why.causes.iter().all(|c| c.elapsed_ns > 0 && c.packet.author == "api"));
-    let effects = provenance.effects(why.causes[0].packet.id.parse().unwrap(), 2, 10).unwrap();
+    let effects = provenance.effects(why.causes[0].packet.id.parse::<csf_core::MessageId>().unwrap(), 2, 10).unwrap();
     assert_eq!(effects[0].packet.id, why.packet.id);
     node.shutdown().await;
 }

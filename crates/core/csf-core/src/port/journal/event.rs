@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Criteria, Durability, Filter};
-use crate::{MessageId, Stamp};
+use crate::{Header, MessageId, ParseIdError, Stamp};
 
 /// Longest name of a stream, bytes.
 pub const STREAM_BYTES_MAX: usize = 256;
@@ -167,6 +167,33 @@ pub enum EventCause {
     Event(u64),
 }
 
+impl From<MessageId> for EventCause {
+    fn from(id: MessageId) -> Self {
+        Self::Packet(id)
+    }
+}
+
+/// A packet's id, or `@` and an event's position.
+impl fmt::Display for EventCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packet(id) => id.fmt(f),
+            Self::Event(position) => write!(f, "@{position}"),
+        }
+    }
+}
+
+impl FromStr for EventCause {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix('@').map(str::parse) {
+            Some(Ok(position)) => Ok(Self::Event(position)),
+            Some(Err(_)) | None => text.parse().map(Self::Packet),
+        }
+    }
+}
+
 /// Where an event comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
@@ -240,6 +267,14 @@ impl NewEvent {
     #[must_use]
     pub fn with_origin(self, origin: Origin) -> Self {
         Self { origin, ..self }
+    }
+
+    /// Because of a packet: the event names it and is stamped later than it.
+    #[must_use]
+    pub fn caused_by(mut self, packet: &Header) -> Self {
+        self.origin.cause = Some(packet.id.into());
+        self.stamp = self.stamp.max(packet.stamp.after(1));
+        self
     }
 }
 
