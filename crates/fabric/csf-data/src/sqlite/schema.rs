@@ -17,8 +17,8 @@ use super::reader::{ReadError, in_directory};
 use crate::checksum::checksum;
 
 /// The newest format this build reads and the one it writes.
-pub(crate) const FORMAT: u32 = 3;
-/// The oldest format that is read; a writer renews what is older, down to 1.
+pub(crate) const FORMAT: u32 = 4;
+/// The oldest format that is read; a writer renews what is not the newest, down to 1.
 const OLDEST: u32 = 3;
 /// `csfj`, in the database header, so that `file` and `sqlite3` can tell what it is.
 const APPLICATION_ID: u32 = 0x6373_666a;
@@ -129,11 +129,12 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), JournalError> {
 pub(crate) fn open_writer(directory: &Path, options: &JournalOptions) -> Result<Connection, JournalError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = open(directory, flags)?;
-    match check_format(directory, &connection) {
-        Err(JournalError::OlderFormat { found, .. }) => {
-            renew(&mut connection, found).map_err(|e| in_directory(directory, Action::Write, e))?;
-        }
+    let found = match check_format(directory, &connection) {
+        Err(JournalError::OlderFormat { found, .. }) => found,
         checked => checked?,
+    };
+    if found < FORMAT {
+        renew(&mut connection, found).map_err(|e| in_directory(directory, Action::Write, e))?;
     }
     set_up_writer(&connection, options).map_err(|e| from_sqlite(directory, Action::Write, &e))?;
     Ok(connection)
@@ -196,7 +197,9 @@ fn renew(connection: &mut Connection, found: u32) -> Result<(), ReadError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match found {
         1 => renew_format_1(&transaction)?,
-        _ => transaction.execute_batch(FORMAT_2_INDEXES)?,
+        2 => transaction.execute_batch(FORMAT_2_INDEXES)?,
+        // Nothing but the number: an older build would not look at the redo log.
+        _ => {}
     }
     transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'format'", [FORMAT])?;
     Ok(transaction.commit()?)
@@ -226,7 +229,7 @@ fn renew_format_1(transaction: &Transaction<'_>) -> Result<(), ReadError> {
     Ok(transaction.execute_batch("DROP TABLE event_1")?)
 }
 
-fn check_format(directory: &Path, connection: &Connection) -> Result<(), JournalError> {
+fn check_format(directory: &Path, connection: &Connection) -> Result<u32, JournalError> {
     match meta(connection, "format").map_err(|e| foreign(directory, &e))? {
         None => Err(damaged(directory, "meta", "the row `format` is missing")),
         Some(found) if found > i64::from(FORMAT) => {
@@ -239,7 +242,7 @@ fn check_format(directory: &Path, connection: &Connection) -> Result<(), Journal
             found: u32::try_from(found).unwrap_or_default(),
             oldest: OLDEST,
         }),
-        Some(_) => Ok(()),
+        Some(found) => Ok(u32::try_from(found).unwrap_or_default()),
     }
 }
 
