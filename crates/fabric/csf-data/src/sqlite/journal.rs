@@ -9,7 +9,7 @@ use csf_core::port::{Batch, Durability, Journal, JournalError, JournalReader, Re
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::checkpointer::Checkpointer;
-use super::error::{Action, damaged, from_io, from_sqlite};
+use super::error::{Action, from_io, from_sqlite};
 use super::find::{self, Finder, Folder};
 use super::lookup::SqliteLookup;
 use super::options::JournalOptions;
@@ -33,10 +33,10 @@ pub struct SqliteJournal {
     directory: PathBuf,
     /// What is planned is looked up here, and written beside.
     lookups: Connection,
-    redo: RedoLog,
     applied: Arc<Applied>,
-    /// Before the index, which waits for it.
+    // The order of the fields is the order of their ends: the index waits for what is brought in, and the redo log's lock for both.
     _applier: Applier,
+    redo: RedoLog,
     connection: Arc<Mutex<Connection>>,
     finder: Finder,
     folder: Folder,
@@ -67,14 +67,14 @@ impl SqliteJournal {
         let mut connection = schema::open_writer(directory, options)?;
         let sqlite = |e| from_sqlite(directory, Action::Write, &e);
         let position = newest_position(&connection).map_err(sqlite)?;
-        let last = schema::meta(&connection, "incarnation").map_err(sqlite)?.unwrap_or_default();
-        let last = Incarnation::try_from(last).unwrap_or_default();
+        let files = redo::open(directory)?;
+        let last = schema::last_start(directory, &connection)?;
         let (position, generation) = redo::recover(directory, &mut connection, last, position)?;
         // Synced, and with it what was brought back.
         let incarnation = next_incarnation(directory, &mut connection)?;
         connection.pragma_update(None, "synchronous", "normal").map_err(sqlite)?;
         let connection = Arc::new(Mutex::new(connection));
-        let (applier, applied, files) = Applier::start(directory, connection.clone(), position)?;
+        let (applier, applied) = Applier::start(directory, connection.clone(), &files, position)?;
         let lookups = schema::open_reader(directory)?;
         let (finder, folder) = find::open(directory, &lookups, position, options.index_events, Some(applied.clone()))?;
         let lanes = SqliteReader::open(directory, finder.beside(directory))?.lanes()?;
@@ -235,16 +235,11 @@ pub(crate) fn newest_position(connection: &Connection) -> rusqlite::Result<u64> 
 }
 
 fn next_incarnation(directory: &Path, connection: &mut Connection) -> Result<Incarnation, JournalError> {
-    let raise = || -> rusqlite::Result<Option<i64>> {
+    let mut raise = || -> rusqlite::Result<()> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute("UPDATE meta SET value = value + 1 WHERE name = 'incarnation'", [])?;
-        let raised = schema::meta(&transaction, "incarnation")?;
-        transaction.commit()?;
-        Ok(raised)
+        transaction.commit()
     };
-    let mut raise = raise;
-    let raised = raise().map_err(|e| from_sqlite(directory, Action::Write, &e))?;
-    raised
-        .and_then(|value| Incarnation::try_from(value).ok())
-        .ok_or_else(|| damaged(directory, "meta", format!("incarnation {raised:?} is no 32-bit number")))
+    raise().map_err(|e| from_sqlite(directory, Action::Write, &e))?;
+    schema::last_start(directory, connection)
 }

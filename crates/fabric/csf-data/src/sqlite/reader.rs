@@ -55,6 +55,7 @@ impl SqliteReader {
     /// # Errors
     /// [`JournalError::Storage`] when there is no journal, [`JournalError::NewerFormat`], [`JournalError::Damaged`].
     pub fn open_read_only(directory: &Path) -> Result<Self, JournalError> {
+        redo::recover_what_is_left(directory);
         Self::open(directory, Finder::alone(directory))
     }
 

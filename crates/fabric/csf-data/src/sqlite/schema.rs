@@ -7,11 +7,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use csf_core::Incarnation;
 use csf_core::port::JournalError;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::checkpointer::BACKSTOP;
 use super::error::{Action, damaged, from_io, from_sqlite};
+use super::journal::newest_position;
 use super::options::JournalOptions;
 use super::reader::{ReadError, in_directory};
 use crate::checksum::checksum;
@@ -159,6 +161,25 @@ fn set_up_writer(connection: &Connection, options: &JournalOptions) -> rusqlite:
 
 fn pages(bytes: u64) -> i64 {
     i64::try_from((bytes / PAGE_BYTES).max(1)).unwrap_or(i64::MAX)
+}
+
+/// A connection that brings back what a writer that is gone has left: the newest position and the last start.
+pub(crate) fn open_left(directory: &Path) -> Result<(Connection, u64, Incarnation), JournalError> {
+    let sqlite = |e| from_sqlite(directory, Action::Read, &e);
+    let connection = open(directory, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    check_format(directory, &connection)?;
+    connection.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
+    let position = newest_position(&connection).map_err(sqlite)?;
+    let incarnation = last_start(directory, &connection)?;
+    Ok((connection, position, incarnation))
+}
+
+/// The number of the newest start.
+pub(crate) fn last_start(directory: &Path, connection: &Connection) -> Result<Incarnation, JournalError> {
+    let value = meta(connection, "incarnation").map_err(|e| from_sqlite(directory, Action::Read, &e))?;
+    value
+        .and_then(|value| Incarnation::try_from(value).ok())
+        .ok_or_else(|| damaged(directory, "meta", format!("incarnation {value:?} is no 32-bit number")))
 }
 
 /// A connection that only reads.

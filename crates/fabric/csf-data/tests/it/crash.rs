@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use csf_core::port::Journal;
-use csf_data::{JournalOptions, SqliteJournal};
+use csf_core::port::{Journal, JournalReader};
+use csf_data::{JournalOptions, SqliteJournal, SqliteReader};
 
 use crate::scratch::Scratch;
 use crate::{batch, open, packet, scan_all};
@@ -59,6 +59,10 @@ fn acknowledged_appends_survive_a_kill() {
         child.wait().unwrap();
         let newest = *acknowledged.last().expect("the writer acknowledges appends");
 
+        // Who only reads finds it too, before anybody has written again.
+        let mut reader = SqliteReader::open_read_only(scratch.path()).unwrap();
+        let position = reader.size().unwrap().position;
+        assert!(position >= newest, "{newest} was acknowledged, {position} is read");
         let journal = open(&scratch);
         assert!(journal.position() >= newest, "{newest} was acknowledged, {} is there", journal.position());
         assert_eq!(journal.incarnation(), 2 * kill + 2, "the killed start counts");

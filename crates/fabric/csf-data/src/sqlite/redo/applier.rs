@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use csf_core::port::JournalError;
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::FILE_BYTES_MAX;
+use super::file::{self, Files};
 use super::place::Place;
-use super::record::{Draft, Record};
-use super::{FILE_BYTES_MAX, file};
+use super::record::Draft;
 use crate::sqlite::error::{Action, from_io};
 use crate::sqlite::reader::{ReadError, in_directory};
 use crate::sqlite::store::insert_record;
@@ -164,15 +165,15 @@ pub(in crate::sqlite) struct Applier {
 }
 
 impl Applier {
-    /// Makes the files of the redo log where they are absent; everything up to `position` is in the database and synced.
+    /// Everything up to `position` is in the database and synced.
     pub(in crate::sqlite) fn start(
         directory: &Path,
         connection: Arc<Mutex<Connection>>,
+        files: &Files,
         position: u64,
-    ) -> Result<(Self, Arc<Applied>, [File; 2]), JournalError> {
+    ) -> Result<(Self, Arc<Applied>), JournalError> {
         let io = |e| from_io(directory, Action::Write, &e);
-        let (files, lengths) = file::open(directory)?;
-        let files_state = lengths.map(|bytes| FileState { bytes, full_at: None });
+        let files_state = files.lengths.map(|bytes| FileState { bytes, full_at: None });
         let state = State { synced: position, applied: position, files: files_state, ..State::default() };
         let applied = Arc::new(Applied {
             directory: directory.to_owned(),
@@ -182,7 +183,7 @@ impl Applier {
             full: Condvar::new(),
         });
         let wal = File::open(directory.join("journal.db-wal")).map_err(io)?;
-        let own = [files[0].try_clone().map_err(io)?, files[1].try_clone().map_err(io)?];
+        let own = [files.files[0].try_clone().map_err(io)?, files.files[1].try_clone().map_err(io)?];
         let place = Place::of(directory);
         place.enter(applied.clone());
         let mut applier = Self { place, applied: applied.clone(), threads: Vec::new() };
@@ -191,7 +192,7 @@ impl Applier {
         applier.threads.push(thread("csf-apply").spawn(move || apply(&shared, &connection)).map_err(io)?);
         let shared = applied.clone();
         applier.threads.push(thread("csf-redo").spawn(move || free(&shared, &own, &wal)).map_err(io)?);
-        Ok((applier, applied, files))
+        Ok((applier, applied))
     }
 }
 

@@ -42,8 +42,15 @@ pub(in crate::sqlite) struct RedoLog {
     directory: std::path::PathBuf,
 }
 
-/// The files of a directory, made when they are absent, and how long they are.
-pub(super) fn open(directory: &Path) -> Result<([File; 2], [u64; 2]), JournalError> {
+/// The files and how long they are.
+#[derive(Debug)]
+pub(in crate::sqlite) struct Files {
+    pub(super) files: [File; 2],
+    pub(super) lengths: [u64; 2],
+}
+
+/// The files of a directory, made when they are absent. The first is locked until it is closed: so a reader knows that its writer lives.
+pub(in crate::sqlite) fn open(directory: &Path) -> Result<Files, JournalError> {
     let open = |name| -> io::Result<(File, u64)> {
         let path = directory.join(name);
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -57,8 +64,9 @@ pub(super) fn open(directory: &Path) -> Result<([File; 2], [u64; 2]), JournalErr
     let io = |e| from_io(directory, Action::Write, &e);
     let [first, second] = FILES.map(open);
     let ((first, first_len), (second, second_len)) = (first.map_err(io)?, second.map_err(io)?);
+    first.lock().map_err(io)?;
     sync_directory(directory)?;
-    Ok(([first, second], [first_len, second_len]))
+    Ok(Files { files: [first, second], lengths: [first_len, second_len] })
 }
 
 /// Writes zeros, so that what is written there later changes neither the file's length nor its blocks.
@@ -72,10 +80,17 @@ pub(super) fn fill(file: &File, from: u64, until: u64) -> io::Result<()> {
     file.sync_all()
 }
 
+impl Drop for RedoLog {
+    fn drop(&mut self) {
+        // As with the journal's lock: closing would do it, once no process that was being started has it open.
+        let _ = self.files[0].unlock();
+    }
+}
+
 impl RedoLog {
     /// Both files are free; `generation` was never used.
-    pub(in crate::sqlite) fn new(directory: &Path, files: [File; 2], generation: u64) -> Self {
-        let directory = directory.to_owned();
+    pub(in crate::sqlite) fn new(directory: &Path, files: Files, generation: u64) -> Self {
+        let (directory, files) = (directory.to_owned(), files.files);
         Self { files, active: 0, at: 0, generation, unasked: ROOM_EVERY, has_room: false, directory }
     }
 

@@ -15,11 +15,11 @@ mod record;
 mod recover;
 
 pub(super) use applier::{Applied, Applier};
-pub(super) use file::{RedoLog, Written};
+pub(super) use file::{RedoLog, Written, open};
 pub(super) use place::Place;
 pub(super) use record::{BlockRow, Draft, EventRow, Record, Row};
 pub(crate) use recover::fuzzing;
-pub(super) use recover::recover;
+pub(super) use recover::{recover, recover_what_is_left};
 
 /// The two files.
 pub(super) const FILES: [&str; 2] = ["journal.redo-0", "journal.redo-1"];

@@ -8,8 +8,9 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::FILES;
 use super::record::Record;
-use crate::sqlite::error::{Action, damaged, from_io};
+use crate::sqlite::error::{Action, damaged, from_io, from_sqlite};
 use crate::sqlite::reader::{ReadError, in_directory};
+use crate::sqlite::schema;
 use crate::sqlite::store::insert_record;
 
 /// Carries out the records after `position`, the newest one in the database, in one transaction; the newest position then, and a generation that was never
@@ -54,6 +55,26 @@ pub(in crate::sqlite) fn recover(
         tracing::info!(from = position, to = newest, "the redo log brought back what the database lacked");
     }
     Ok((newest, generation))
+}
+
+/// What a writer that is gone has left is carried out for who only reads, as far as they may.
+pub(in crate::sqlite) fn recover_what_is_left(directory: &Path) {
+    let Ok(file) = fs::File::open(directory.join(FILES[0])) else { return };
+    if file.try_lock().is_err() {
+        // Its writer lives, or somebody else is doing this.
+        return;
+    }
+    let carried_out = (|| -> Result<(), JournalError> {
+        let sqlite = |e| from_sqlite(directory, Action::Read, &e);
+        let (mut connection, position, incarnation) = schema::open_left(directory)?;
+        recover(directory, &mut connection, incarnation, position)?;
+        connection.close().map_err(|(_, e)| sqlite(e))
+    })();
+    if let Err(error) = carried_out {
+        tracing::warn!(%error, "the redo log was left aside: the newest events may be missing until the next start");
+    }
+    // Who was started meanwhile may have the file open too.
+    let _ = file.unlock();
 }
 
 /// The records of a file and how many rows each has; nothing in the place of one whose rows make no sense.
