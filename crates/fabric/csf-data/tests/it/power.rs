@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use csf_core::Stamp;
-use csf_core::port::{Batch, Filter, Journal, JournalError, NewEvent, Read};
+use csf_core::port::{Batch, EventId, Filter, Journal, JournalError, NewEvent, Read};
 use csf_data::{JournalOptions, SqliteJournal};
 use serde_json::json;
 
@@ -210,6 +210,31 @@ fn a_record_torn_anywhere_is_left_out_and_the_next_one_takes_its_place() {
         let next = journal.position() + 1;
         assert_eq!(journal.append(&small(next)).unwrap().position, next);
     }
+}
+
+/// `docs/formats/journal.md`, "The redo log", by hand.
+#[test]
+fn a_record_is_as_its_format_says() {
+    let sized = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_le_bytes()[..], bytes].concat();
+    // Generation 1, start 1, positions 0 and 1, no packets; position 1, version 1, stamp 5, id and tags.
+    let mut checked = [1u64.to_le_bytes().as_slice(), &1u32.to_le_bytes()].concat();
+    [0u64, 1, 0].iter().for_each(|n| checked.extend(n.to_le_bytes()));
+    checked.push(2);
+    [1u64, 1, 5].iter().for_each(|n| checked.extend(n.to_le_bytes()));
+    checked.push(0b011);
+    checked.extend(0xabcd_u128.to_be_bytes());
+    [&b"order-1"[..], b"placed", b"[\"t\"]", b"{\"n\":1}"].iter().for_each(|text| checked.extend(sized(text)));
+    let sum = crc32fast::hash(&checked);
+    let len = u32::try_from(checked.len()).unwrap();
+    let record = [&b"csfr"[..], &len.to_le_bytes(), &sum.to_le_bytes(), &checked].concat();
+
+    let scratch = Scratch::new();
+    let event = NewEvent::new("order-1", "placed", Stamp(5), json!({"n": 1})).with_tag("t");
+    let event = event.with_id(EventId::from_u128(0xabcd));
+    open(&scratch).append(&Batch { appends: vec![event.into()], ..Batch::default() }).unwrap();
+    let bytes = fs::read(scratch.path().join("journal.redo-0")).unwrap();
+    assert_eq!((&bytes[..record.len()], bytes.len()), (&record[..], 256 << 10));
+    assert!(bytes[record.len()..].iter().all(|byte| *byte == 0));
 }
 
 #[test]
