@@ -2,12 +2,11 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use csf_core::Stamp;
-use csf_core::port::{
-    Appended, Batch, Durability, EventLog, Journal, JournalError, JournalReader, Json, NewEvent, Receipt,
-};
+use csf_core::port::{EventLog, Json, NewEvent};
 use csf_data::{
     JetStreamOptions, MirroredJournal, JournalOptions, PostgresJournal, PostgresOptions, ServerSync, SharedLog,
     SqliteJournal,
@@ -15,6 +14,7 @@ use csf_data::{
 
 use crate::load::{EVENT_BYTES, Folder, Missing, durable};
 use crate::peer;
+use crate::peer::rows::{Rows, RowsJournal};
 use crate::stats::Figures;
 
 fn missing(error: impl std::fmt::Display) -> Missing {
@@ -63,11 +63,14 @@ pub fn jetstream(callers: usize, count: u64) -> Result<Figures, Missing> {
     append_on(Arc::new(SharedLog::start(Box::new(journal)).map_err(missing)?), callers, count)
 }
 
-/// The same callers and the same writer on a file: the contents appended, then `fdatasync`. No index, no check, nothing can be read.
-pub fn raw(callers: usize, count: u64) -> Result<Figures, Missing> {
-    let folder = Folder::new("raw")?;
-    let file = File::create(folder.path().join("log")).map_err(missing)?;
-    let journal = RawJournal { file, position: 0, buffer: Vec::new() };
+/// The same callers and the same writer on nothing but numbered contents.
+pub fn rows(
+    make: impl FnOnce(&Path) -> Result<Box<dyn Rows>, Missing>,
+    callers: usize,
+    count: u64,
+) -> Result<Figures, Missing> {
+    let folder = Folder::new("rows")?;
+    let journal = RowsJournal::new(make(folder.path())?);
     append_on(Arc::new(SharedLog::start(Box::new(journal)).map_err(missing)?), callers, count)
 }
 
@@ -80,46 +83,4 @@ pub fn disk(count: u64) -> Result<Figures, Missing> {
         let content = vec![b'x'; EVENT_BYTES];
         Ok(move |_| file.write_all(&content).and_then(|()| file.sync_data()).map_err(missing))
     })
-}
-
-struct RawJournal {
-    file: File,
-    position: u64,
-    buffer: Vec<u8>,
-}
-
-impl Journal for RawJournal {
-    fn append(&mut self, batch: &Batch) -> Result<Receipt, JournalError> {
-        self.buffer.clear();
-        let mut appends = Vec::with_capacity(batch.appends.len());
-        for append in &batch.appends {
-            let first = self.position + 1;
-            for event in &append.events {
-                self.buffer.extend_from_slice(event.data.as_str().as_bytes());
-                self.position += 1;
-            }
-            let (last, durability) = (self.position, Durability::Disk);
-            appends.push(Ok(Appended { first, last, version: 0, is_repeat: false, durability }));
-        }
-        let written = self.file.write_all(&self.buffer).and_then(|()| self.file.sync_data());
-        written.map_err(|e| JournalError::Storage {
-            directory: "raw".into(),
-            action: "written",
-            reason: e.to_string(),
-            full: false,
-        })?;
-        Ok(Receipt { position: self.position, durability: Durability::Disk, appends })
-    }
-
-    fn position(&self) -> u64 {
-        self.position
-    }
-
-    fn incarnation(&self) -> csf_core::Incarnation {
-        1
-    }
-
-    fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
-        Ok(csf_sim::MemoryStore::default().reader())
-    }
 }

@@ -18,6 +18,7 @@ pub mod quanta;
 pub mod ractor;
 pub mod redis;
 pub mod restate;
+pub mod rows;
 pub mod rtrb;
 pub mod tasks;
 pub mod thingbuf;

@@ -3,12 +3,14 @@
 use crate::experiment::{Experiment, Side};
 use crate::load::EVENT_BYTES;
 use crate::ours::{journal, reopen, replay};
-use crate::peer::{jetstream, postgres, redis};
+use crate::peer::{jetstream, postgres, redis, rows};
 use crate::row::{Bound, Goal, Spec};
 use crate::stats::Metric;
 
 const OURS: &str = "csf-data/sqlite";
 const RAW: &str = "file/one commit for all";
+const FJALL: &str = "fjall 3.1.13/persist(SyncData)";
+const SQLITE: &str = "SQLite/synchronous = FULL";
 const DISK: &str = "file/fdatasync";
 const REDIS: &str = "Redis/appendfsync always";
 const JETSTREAM: &str = "NATS JetStream/sync_interval always";
@@ -32,7 +34,7 @@ const STORED: u64 = 1_000_000;
 pub fn many() -> Experiment {
     let sides = vec![
         Side::new(OURS, |e| journal::sqlite(CALLERS, e.of(MANY))),
-        Side::new(RAW, |e| journal::raw(CALLERS, e.of(MANY))),
+        Side::new(RAW, |e| journal::rows(rows::file, CALLERS, e.of(MANY))),
         Side::new(REDIS, |e| redis::append(CALLERS, e.of(MANY / 4))),
         Side::new(JETSTREAM, |e| jetstream::append(CALLERS, e.of(MANY / 16))),
         Side::new(OVER_JETSTREAM, |e| journal::jetstream(CALLERS, e.of(MANY / 4))),
@@ -60,6 +62,21 @@ pub fn many() -> Experiment {
         row("append.p99", "durable append of 1 KiB, 64 callers, p99", Metric::P99).peers(&[RAW, REDIS]),
     ];
     Experiment::new("appends", sides, specs)
+}
+
+/// Engines that could hold the events' rows, under the same writer: why the log stands on the one it does ([ADR 10]).
+///
+/// [ADR 10]: ../../../docs/adr/0010-events-are-indexed-later.md
+pub fn engines() -> Experiment {
+    let sides = vec![
+        Side::new(FJALL, |e| journal::rows(rows::fjall, CALLERS, e.of(MANY))),
+        Side::new(SQLITE, |e| journal::rows(rows::sqlite, CALLERS, e.of(MANY))),
+    ];
+    let specs = vec![
+        Spec::new("engine.rows", "bare rows of 1 KiB, 64 callers, each synced", Metric::PerSecond, SQLITE).peers(&[FJALL]),
+        Spec::new("engine.p99", "bare rows of 1 KiB, 64 callers, each synced, p99", Metric::P99, SQLITE).peers(&[FJALL]),
+    ];
+    Experiment::new("engines", sides, specs)
 }
 
 /// One caller, which waits for the disk each time.

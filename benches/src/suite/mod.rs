@@ -68,7 +68,7 @@ pub fn runtime() -> Vec<Experiment> {
 
 /// The log's table.
 pub fn journal() -> Vec<Experiment> {
-    vec![floor::counter(), journal::many(), journal::one(), journal::replays(), journal::reopened()]
+    vec![floor::counter(), journal::many(), journal::engines(), journal::one(), journal::replays(), journal::reopened()]
 }
 
 /// The workflows' table.

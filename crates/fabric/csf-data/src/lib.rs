@@ -44,6 +44,12 @@ pub mod fuzzing {
         let packets = crate::packed::unpack::BlockReader::new(body).map_err(|e| e.offset)?;
         packets.into_iter().try_fold(0, |count, packet| packet.map(|_| count + 1).map_err(|e| e.offset))
     }
+    /// Reads a file of the redo log: how many rows each record has, nothing for one whose rows make no sense.
+    #[must_use]
+    pub fn redo_log(bytes: &[u8]) -> Vec<Option<usize>> {
+        crate::sqlite::fuzzing(bytes)
+    }
+
     /// Reads one message of a journal in JetStream and, if it holds a whole commit, reads the commit, writes it and reads it again.
     ///
     /// # Errors

@@ -176,7 +176,7 @@ impl SqliteIndex {
     /// What a planner asks.
     pub(crate) fn lookup(&mut self) -> impl Lookup {
         let Database { connection, finder, .. } = &mut self.database;
-        SqliteLookup { directory: &self.directory, connection, finder }
+        SqliteLookup { directory: &self.directory, connection, finder, applied: None }
     }
 
     pub(crate) fn position(&self) -> Result<u64, JournalError> {
@@ -198,7 +198,7 @@ fn connect(directory: &Path, options: &JournalOptions) -> Result<Database, Journ
     let sqlite = |e| from_sqlite(directory, Action::Write, &e);
     connection.pragma_update(None, "synchronous", "normal").map_err(sqlite)?;
     let newest = newest_position(&connection).map_err(sqlite)?;
-    let (finder, folder) = find::open(directory, &connection, newest, options.index_events)?;
+    let (finder, folder) = find::open(directory, &connection, newest, options.index_events, None)?;
     Ok(Database { connection, finder, folder, checkpointer: Checkpointer::start(directory)? })
 }
 

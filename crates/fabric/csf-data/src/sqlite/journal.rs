@@ -2,21 +2,23 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use csf_core::Incarnation;
 use csf_core::port::{Batch, Durability, Journal, JournalError, JournalReader, Receipt};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::checkpointer::Checkpointer;
-use super::error::{Action, damaged, from_io, from_sqlite};
+use super::error::{Action, from_io, from_sqlite};
 use super::find::{self, Finder, Folder};
 use super::lookup::SqliteLookup;
 use super::options::JournalOptions;
-use super::reader::{SqliteReader, in_directory};
+use super::reader::{ReadError, SqliteReader, in_directory};
+use super::redo::{self, Applied, Applier, Draft, RedoLog, Written};
 use super::schema;
-use super::store::store;
+use super::store::{Gone, store};
 use crate::packed::block::Block;
-use crate::plan::{Planner, Step};
+use crate::plan::{Plan, Planner, Step};
 
 /// What a block's row costs in the write-ahead file besides its content: half a page.
 const BLOCK_ROW_BYTES: usize = 4096;
@@ -25,11 +27,17 @@ const EVENT_ROW_BYTES: usize = 128;
 /// What a commit costs there: the last page of the tables.
 const COMMIT_BYTES: u64 = 2 * 8192;
 
-/// The journal of a node in a directory: `journal.db`, its write-ahead files, `journal.lock` and the index of events, `index.db`.
+/// The journal of a node in a directory: `journal.db`, its write-ahead files, `journal.lock`, the redo log and the index of events, `index.db`.
 #[derive(Debug)]
 pub struct SqliteJournal {
     directory: PathBuf,
-    connection: Connection,
+    /// What is planned is looked up here, and written beside.
+    lookups: Connection,
+    applied: Arc<Applied>,
+    // The order of the fields is the order of their ends: the index waits for what is brought in, and the redo log's lock for both.
+    _applier: Applier,
+    redo: RedoLog,
+    connection: Arc<Mutex<Connection>>,
     finder: Finder,
     folder: Folder,
     checkpointer: Checkpointer,
@@ -37,6 +45,8 @@ pub struct SqliteJournal {
     /// Bytes stored since the last checkpoint was asked for.
     unfolded_bytes: u64,
     incarnation: Incarnation,
+    /// Whether the database may be as large as the disk lets it: what is acknowledged ahead of it must find room there.
+    has_room: bool,
     planner: Planner,
     /// The disk's words when it failed to sync. What it holds is not known from then on.
     unsynced: Option<String>,
@@ -57,12 +67,25 @@ impl SqliteJournal {
         let mut connection = schema::open_writer(directory, options)?;
         let sqlite = |e| from_sqlite(directory, Action::Write, &e);
         let position = newest_position(&connection).map_err(sqlite)?;
+        let files = redo::open(directory)?;
+        let last = schema::last_start(directory, &connection)?;
+        let (position, generation) = redo::recover(directory, &mut connection, last, position)?;
+        // Synced, and with it what was brought back.
         let incarnation = next_incarnation(directory, &mut connection)?;
-        let (finder, folder) = find::open(directory, &connection, position, options.index_events)?;
+        connection.pragma_update(None, "synchronous", "normal").map_err(sqlite)?;
+        let connection = Arc::new(Mutex::new(connection));
+        let (applier, applied) = Applier::start(directory, connection.clone(), &files, position)?;
+        let lookups = schema::open_reader(directory)?;
+        let (finder, folder) = find::open(directory, &lookups, position, options.index_events, Some(applied.clone()))?;
         let lanes = SqliteReader::open(directory, finder.beside(directory))?.lanes()?;
         Ok(Self {
             directory: directory.to_owned(),
+            lookups,
+            redo: RedoLog::new(directory, files, generation),
+            applied,
+            _applier: applier,
             connection,
+            has_room: options.size_bytes_max.is_none(),
             finder,
             folder,
             checkpointer: Checkpointer::start(directory)?,
@@ -95,20 +118,20 @@ impl Journal for SqliteJournal {
         if let Some(reason) = &self.unsynced {
             return Err(JournalError::Unsynced { directory: self.directory.clone(), reason: reason.clone() });
         }
+        if let Err(error) = self.applied.is_sound() {
+            return Err(self.noted(error));
+        }
         self.folder.room()?;
-        let Self { directory, connection, finder, .. } = self;
-        let plan = self.planner.plan(&mut SqliteLookup { directory, connection, finder }, batch)?;
+        let Self { directory, lookups, finder, applied, .. } = self;
+        let lookup = &mut SqliteLookup { directory, connection: lookups, finder, applied: Some(applied) };
+        let plan = self.planner.plan(lookup, batch)?;
         if !plan.is_empty() {
             self.folder.note(&plan.steps);
-            match store(connection, finder, &plan) {
+            match self.store(&plan) {
                 Ok(gone) => self.folder.stored(gone),
                 Err(error) => {
                     self.folder.failed(self.planner.position());
-                    let error = in_directory(directory, Action::Write, error);
-                    if let JournalError::Unsynced { reason, .. } = &error {
-                        self.unsynced = Some(reason.clone());
-                    }
-                    return Err(error);
+                    return Err(self.noted(error));
                 }
             }
         }
@@ -131,6 +154,38 @@ impl Journal for SqliteJournal {
 
     fn reader(&self) -> Result<Box<dyn JournalReader>, JournalError> {
         Ok(Box::new(self.sqlite_reader()?))
+    }
+}
+
+impl SqliteJournal {
+    /// Makes the plan durable: in the redo log, or in the database itself.
+    fn store(&mut self, plan: &Plan<'_>) -> Result<Gone, JournalError> {
+        let draft = if self.has_room { Draft::of(plan, self.incarnation, self.planner.position()) } else { None };
+        if let Some(mut draft) = draft
+            && matches!(self.redo.write(&mut draft, &self.applied)?, Written::Synced)
+        {
+            self.applied.push(draft);
+            return Ok(Gone::new());
+        }
+        self.applied.settle()?;
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut synced = || -> Result<Gone, ReadError> {
+            connection.pragma_update(None, "synchronous", "full")?;
+            let stored = store(&mut connection, &mut self.finder, plan);
+            connection.pragma_update(None, "synchronous", "normal")?;
+            stored
+        };
+        let gone = synced().map_err(|e| in_directory(&self.directory, Action::Write, e))?;
+        self.applied.passed(plan.position);
+        Ok(gone)
+    }
+
+    /// An error that is final is kept.
+    fn noted(&mut self, error: JournalError) -> JournalError {
+        if let JournalError::Unsynced { reason, .. } = &error {
+            self.unsynced = Some(reason.clone());
+        }
+        error
     }
 }
 
@@ -180,16 +235,11 @@ pub(crate) fn newest_position(connection: &Connection) -> rusqlite::Result<u64> 
 }
 
 fn next_incarnation(directory: &Path, connection: &mut Connection) -> Result<Incarnation, JournalError> {
-    let raise = || -> rusqlite::Result<Option<i64>> {
+    let mut raise = || -> rusqlite::Result<()> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute("UPDATE meta SET value = value + 1 WHERE name = 'incarnation'", [])?;
-        let raised = schema::meta(&transaction, "incarnation")?;
-        transaction.commit()?;
-        Ok(raised)
+        transaction.commit()
     };
-    let mut raise = raise;
-    let raised = raise().map_err(|e| from_sqlite(directory, Action::Write, &e))?;
-    raised
-        .and_then(|value| Incarnation::try_from(value).ok())
-        .ok_or_else(|| damaged(directory, "meta", format!("incarnation {raised:?} is no 32-bit number")))
+    raise().map_err(|e| from_sqlite(directory, Action::Write, &e))?;
+    schema::last_start(directory, connection)
 }

@@ -11,6 +11,7 @@ use super::events::{Walk, keys_of, named_row, newest_version, walk};
 use super::find::{Finder, Key, Look};
 use super::journal::signed;
 use super::reader::{ReadError, in_directory};
+use super::redo::Applied;
 use crate::contiguity::LaneEnd;
 use crate::plan::{Lookup, Place};
 
@@ -19,6 +20,8 @@ pub(super) struct SqliteLookup<'j> {
     pub(super) directory: &'j Path,
     pub(super) connection: &'j Connection,
     pub(super) finder: &'j mut Finder,
+    /// How far the database is, when it is behind what is planned.
+    pub(super) applied: Option<&'j Applied>,
 }
 
 impl SqliteLookup<'_> {
@@ -32,6 +35,13 @@ impl SqliteLookup<'_> {
         ask: impl FnOnce(&Connection, &Look<'_>) -> Result<T, ReadError>,
     ) -> Result<T, JournalError> {
         let looked = self.finder.look(self.connection, u64::MAX, keys);
+        if let (Some(applied), Ok(look)) = (self.applied, &looked) {
+            // Without a key any event may be meant.
+            let newest = if keys.is_empty() { Some(u64::MAX) } else { look.newest() };
+            if newest.is_some_and(|newest| newest > applied.position()) {
+                applied.settle()?;
+            }
+        }
         looked.and_then(|look| ask(self.connection, &look)).map_err(|e| in_directory(self.directory, Action::Read, e))
     }
 }
@@ -71,6 +81,9 @@ impl Lookup for SqliteLookup<'_> {
     }
 
     fn at(&mut self, position: u64) -> Result<Option<Place>, JournalError> {
+        if let Some(applied) = self.applied {
+            applied.reach(position)?;
+        }
         let sql = "SELECT position, id, stream, version, kind FROM event WHERE position = ?1";
         self.ask(|connection| connection.prepare_cached(sql)?.query_row([signed(position)], place).optional())
     }

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::{Action, damaged, from_sqlite};
 use super::find::{Finder, INDEX_FILES, Key};
 use super::journal::{newest_position, signed};
+use super::redo::{self, Place};
 use super::scan;
 use super::schema;
 use super::{events, lookup};
@@ -24,6 +25,8 @@ pub struct SqliteReader {
     directory: PathBuf,
     connection: Connection,
     finder: Finder,
+    /// Where writers of this process are found.
+    place: Place,
 }
 
 /// A failed read, before it is told where.
@@ -52,11 +55,13 @@ impl SqliteReader {
     /// # Errors
     /// [`JournalError::Storage`] when there is no journal, [`JournalError::NewerFormat`], [`JournalError::Damaged`].
     pub fn open_read_only(directory: &Path) -> Result<Self, JournalError> {
+        redo::recover_what_is_left(directory);
         Self::open(directory, Finder::alone(directory))
     }
 
     pub(super) fn open(directory: &Path, finder: Finder) -> Result<Self, JournalError> {
-        Ok(Self { directory: directory.to_owned(), connection: schema::open_reader(directory)?, finder })
+        let connection = schema::open_reader(directory)?;
+        Ok(Self { directory: directory.to_owned(), connection, finder, place: Place::of(directory) })
     }
 
     /// Number of the newest start on this journal; 0 before the first.
@@ -88,7 +93,10 @@ impl SqliteReader {
         &mut self,
         read: impl FnOnce(&Connection, &mut Finder) -> Result<T, ReadError>,
     ) -> Result<T, JournalError> {
-        let Self { directory, connection, finder } = self;
+        let Self { directory, connection, finder, place } = self;
+        if let Some(applied) = place.writer() {
+            applied.settle()?;
+        }
         let transaction = connection.transaction().map_err(ReadError::from);
         let result = transaction.and_then(|transaction| read(&transaction, finder));
         result.map_err(|e| in_directory(directory, Action::Read, e))
@@ -132,7 +140,7 @@ impl JournalReader for SqliteReader {
         let position = self.consistently(|connection, _| Ok(newest_position(connection)?))?;
         let bytes_of = |name: &str| fs::metadata(self.directory.join(name)).map_or(0, |meta| meta.len());
         let own = ["journal.db", "journal.db-wal", "journal.db-shm"];
-        let bytes = own.into_iter().chain(INDEX_FILES).map(bytes_of).sum();
+        let bytes = own.into_iter().chain(redo::FILES).chain(INDEX_FILES).map(bytes_of).sum();
         Ok(JournalSize { position, bytes })
     }
 }

@@ -7,18 +7,20 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use csf_core::Incarnation;
 use csf_core::port::JournalError;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::checkpointer::BACKSTOP;
 use super::error::{Action, damaged, from_io, from_sqlite};
+use super::journal::newest_position;
 use super::options::JournalOptions;
 use super::reader::{ReadError, in_directory};
 use crate::checksum::checksum;
 
 /// The newest format this build reads and the one it writes.
-pub(crate) const FORMAT: u32 = 3;
-/// The oldest format that is read; a writer renews what is older, down to 1.
+pub(crate) const FORMAT: u32 = 4;
+/// The oldest format that is read; a writer renews what is not the newest, down to 1.
 const OLDEST: u32 = 3;
 /// `csfj`, in the database header, so that `file` and `sqlite3` can tell what it is.
 const APPLICATION_ID: u32 = 0x6373_666a;
@@ -129,11 +131,12 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), JournalError> {
 pub(crate) fn open_writer(directory: &Path, options: &JournalOptions) -> Result<Connection, JournalError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = open(directory, flags)?;
-    match check_format(directory, &connection) {
-        Err(JournalError::OlderFormat { found, .. }) => {
-            renew(&mut connection, found).map_err(|e| in_directory(directory, Action::Write, e))?;
-        }
+    let found = match check_format(directory, &connection) {
+        Err(JournalError::OlderFormat { found, .. }) => found,
         checked => checked?,
+    };
+    if found < FORMAT {
+        renew(&mut connection, found).map_err(|e| in_directory(directory, Action::Write, e))?;
     }
     set_up_writer(&connection, options).map_err(|e| from_sqlite(directory, Action::Write, &e))?;
     Ok(connection)
@@ -158,6 +161,25 @@ fn set_up_writer(connection: &Connection, options: &JournalOptions) -> rusqlite:
 
 fn pages(bytes: u64) -> i64 {
     i64::try_from((bytes / PAGE_BYTES).max(1)).unwrap_or(i64::MAX)
+}
+
+/// A connection that brings back what a writer that is gone has left: the newest position and the last start.
+pub(crate) fn open_left(directory: &Path) -> Result<(Connection, u64, Incarnation), JournalError> {
+    let sqlite = |e| from_sqlite(directory, Action::Read, &e);
+    let connection = open(directory, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    check_format(directory, &connection)?;
+    connection.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
+    let position = newest_position(&connection).map_err(sqlite)?;
+    let incarnation = last_start(directory, &connection)?;
+    Ok((connection, position, incarnation))
+}
+
+/// The number of the newest start.
+pub(crate) fn last_start(directory: &Path, connection: &Connection) -> Result<Incarnation, JournalError> {
+    let value = meta(connection, "incarnation").map_err(|e| from_sqlite(directory, Action::Read, &e))?;
+    value
+        .and_then(|value| Incarnation::try_from(value).ok())
+        .ok_or_else(|| damaged(directory, "meta", format!("incarnation {value:?} is no 32-bit number")))
 }
 
 /// A connection that only reads.
@@ -196,7 +218,9 @@ fn renew(connection: &mut Connection, found: u32) -> Result<(), ReadError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match found {
         1 => renew_format_1(&transaction)?,
-        _ => transaction.execute_batch(FORMAT_2_INDEXES)?,
+        2 => transaction.execute_batch(FORMAT_2_INDEXES)?,
+        // Nothing but the number: an older build would not look at the redo log.
+        _ => {}
     }
     transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'format'", [FORMAT])?;
     Ok(transaction.commit()?)
@@ -226,7 +250,7 @@ fn renew_format_1(transaction: &Transaction<'_>) -> Result<(), ReadError> {
     Ok(transaction.execute_batch("DROP TABLE event_1")?)
 }
 
-fn check_format(directory: &Path, connection: &Connection) -> Result<(), JournalError> {
+fn check_format(directory: &Path, connection: &Connection) -> Result<u32, JournalError> {
     match meta(connection, "format").map_err(|e| foreign(directory, &e))? {
         None => Err(damaged(directory, "meta", "the row `format` is missing")),
         Some(found) if found > i64::from(FORMAT) => {
@@ -239,7 +263,7 @@ fn check_format(directory: &Path, connection: &Connection) -> Result<(), Journal
             found: u32::try_from(found).unwrap_or_default(),
             oldest: OLDEST,
         }),
-        Some(_) => Ok(()),
+        Some(found) => Ok(u32::try_from(found).unwrap_or_default()),
     }
 }
 

@@ -7,9 +7,12 @@ use super::events::stream_rows;
 use super::find::{Finder, Key, keys};
 use super::journal::signed;
 use super::reader::ReadError;
-use crate::checksum::checksum;
+use super::redo::{BlockRow, EventRow, Record, Row as Stored};
 use crate::packed::block::Block;
 use crate::plan::{Plan, Planned, Step};
+
+const INSERT_EVENT: &str = "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+const INSERT_BLOCK: &str = "INSERT INTO block VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 /// Keys that lost their event.
 pub(super) type Gone = Vec<(Key, u64)>;
@@ -36,11 +39,29 @@ pub(super) fn insert(
     if steps.is_empty() {
         return Ok(());
     }
-    let mut event = transaction.prepare_cached("INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
+    let mut event = transaction.prepare_cached(INSERT_EVENT)?;
     for step in steps {
         match step {
-            Step::Keep(planned) => store_event(&mut event, planned)?,
+            Step::Keep(planned) => store_planned(&mut event, planned)?,
             Step::Change { stream, head } => change_stream(transaction, finder, stream, *head, gone)?,
+        }
+    }
+    Ok(())
+}
+
+/// The rows of a record of the redo log.
+pub(super) fn insert_record(transaction: &Transaction<'_>, record: &Record<'_>) -> Result<(), ReadError> {
+    let mut event = transaction.prepare_cached(INSERT_EVENT)?;
+    for row in record.rows() {
+        match row {
+            Some(Stored::Event(row)) => store_event(&mut event, &row)?,
+            Some(Stored::Block(row)) => {
+                store_block(&mut transaction.prepare_cached(INSERT_BLOCK)?, &row, record.packets_end)?;
+            }
+            None => {
+                let place = format!("the redo log after position {}", record.before);
+                return Err(ReadError::Damaged { place, reason: "a row makes no sense".to_owned() });
+            }
         }
     }
     Ok(())
@@ -50,51 +71,58 @@ fn store_blocks(transaction: &Transaction<'_>, blocks: &[Block], packets_end: u6
     if blocks.is_empty() {
         return Ok(());
     }
-    let mut insert =
-        transaction.prepare_cached("INSERT INTO block VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
-    for block in blocks {
-        let lane = block.header.lane;
-        insert.execute(params![
-            signed(block.last_position),
-            signed(block.header.first_position),
-            signed(packets_end),
-            lane.node,
-            lane.incarnation,
-            lane.lane,
-            signed(block.header.first_seq),
-            block.header.count,
-            signed(block.stamps.0),
-            signed(block.stamps.1),
-            block.body,
-        ])?;
-    }
+    let mut insert = transaction.prepare_cached(INSERT_BLOCK)?;
+    blocks.iter().try_for_each(|block| store_block(&mut insert, &block.into(), packets_end))
+}
+
+fn store_block(insert: &mut CachedStatement<'_>, block: &BlockRow<'_>, packets_end: u64) -> rusqlite::Result<()> {
+    let lane = block.header.lane;
+    insert.execute(params![
+        signed(block.last_position),
+        signed(block.header.first_position),
+        signed(packets_end),
+        lane.node,
+        lane.incarnation,
+        lane.lane,
+        signed(block.header.first_seq),
+        block.header.count,
+        signed(block.stamps.0),
+        signed(block.stamps.1),
+        block.body,
+    ])?;
     Ok(())
 }
 
-fn store_event(insert: &mut CachedStatement<'_>, planned: &Planned<'_>) -> rusqlite::Result<()> {
+fn store_planned(insert: &mut CachedStatement<'_>, planned: &Planned<'_>) -> rusqlite::Result<()> {
     let Planned { position, version, event } = planned;
-    let id = event.id.map(|id| id.as_u128().to_be_bytes());
     let tags = (!event.tags.is_empty()).then(|| json(&event.tags));
     let origin = (!event.origin.is_empty()).then(|| json::<Origin>(&event.origin));
-    let texts = [
-        &event.stream,
-        &event.kind,
-        tags.as_deref().unwrap_or_default(),
-        origin.as_deref().unwrap_or_default(),
-        event.data.as_str(),
-    ];
-    let sum = checksum([*position, *version, event.stamp.as_nanos()], id.as_ref(), &texts);
+    let row = EventRow {
+        position: *position,
+        id: event.id.map(|id| id.as_u128().to_be_bytes()),
+        stream: &event.stream,
+        version: *version,
+        kind: &event.kind,
+        stamp: event.stamp.as_nanos(),
+        tags: tags.as_deref(),
+        origin: origin.as_deref(),
+        data: event.data.as_str(),
+    };
+    store_event(insert, &row)
+}
+
+fn store_event(insert: &mut CachedStatement<'_>, row: &EventRow<'_>) -> rusqlite::Result<()> {
     insert.execute(params![
-        signed(*position),
-        id,
-        event.stream,
-        signed(*version),
-        event.kind,
-        signed(event.stamp.as_nanos()),
-        tags,
-        origin,
-        event.data.as_str(),
-        sum,
+        signed(row.position),
+        row.id,
+        row.stream,
+        signed(row.version),
+        row.kind,
+        signed(row.stamp),
+        row.tags,
+        row.origin,
+        row.data,
+        row.checksum(),
     ])?;
     Ok(())
 }

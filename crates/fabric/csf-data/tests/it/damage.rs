@@ -84,15 +84,15 @@ fn a_damaged_event_is_named() {
 #[test]
 fn a_newer_format_is_refused_by_writer_and_reader() {
     let scratch = written();
-    vandalise(&scratch, "UPDATE meta SET value = 4 WHERE name = 'format'");
+    vandalise(&scratch, "UPDATE meta SET value = 5 WHERE name = 'format'");
     let errors = [
         SqliteJournal::open(scratch.path(), &JournalOptions::default()).unwrap_err(),
         SqliteReader::open_read_only(scratch.path()).unwrap_err(),
     ];
     for error in errors {
-        assert!(matches!(error, JournalError::NewerFormat { found: 4, supported: 3, .. }), "{error}");
+        assert!(matches!(error, JournalError::NewerFormat { found: 5, supported: 4, .. }), "{error}");
     }
-    vandalise(&scratch, "UPDATE meta SET value = 3 WHERE name = 'format'");
+    vandalise(&scratch, "UPDATE meta SET value = 4 WHERE name = 'format'");
     assert_eq!(open(&scratch).incarnation(), 2, "a refused start changed nothing");
 }
 

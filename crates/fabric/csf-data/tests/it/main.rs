@@ -13,6 +13,7 @@ mod load;
 mod locks;
 mod log;
 mod models;
+mod power;
 mod scratch;
 mod unsynced;
 

@@ -14,6 +14,7 @@ use super::tail::{Generation, Tail, read_keys};
 use crate::plan::{Planned, Step};
 use crate::sqlite::error::{Action, from_io};
 use crate::sqlite::reader::{ReadError, in_directory};
+use crate::sqlite::redo::Applied;
 use crate::sqlite::schema;
 
 /// Events read at a time into an index that lacks them.
@@ -41,6 +42,7 @@ impl Folder {
         newest: u64,
         events: usize,
         tail: Arc<Tail>,
+        applied: Option<Arc<Applied>>,
     ) -> Result<Self, JournalError> {
         let events = events.max(1);
         let (mut index, mut mark) = postings::open_writer(directory, journal, newest)?;
@@ -59,11 +61,14 @@ impl Folder {
         let reader = schema::open_reader(directory)?;
         // One wake-up waiting is enough: the thread takes what is there.
         let (wake, wakes) = sync_channel(1);
-        let own = tail.clone();
+        let tail_of_thread = tail.clone();
         let place = directory.to_owned();
         let thread = std::thread::Builder::new()
             .name("csf-index".into())
-            .spawn(move || run(&place, &mut index, &reader, &own, &wakes))
+            .spawn(move || {
+                let mut own = Own { directory: place, index, journal: reader, tail: tail_of_thread, applied };
+                own.run(&wakes);
+            })
             .map_err(|e| from_io(directory, Action::Write, &e))?;
         Ok(Self { directory: directory.to_owned(), tail, events, wake: Some(wake), thread: Some(thread) })
     }
@@ -134,39 +139,57 @@ impl Drop for Folder {
     }
 }
 
-fn run(directory: &Path, index: &mut Connection, journal: &Connection, tail: &Tail, wakes: &Receiver<()>) {
-    while wakes.recv().is_ok() {
-        fold(directory, index, journal, tail);
-    }
-    // The journal is closed. What cannot be folded now is read again by the next one.
-    fold(directory, index, journal, tail);
-    tail.with(|state| {
-        if state.folding.is_none() {
-            state.folding = Some(Arc::new(std::mem::take(&mut state.young)));
-        }
-    });
-    fold(directory, index, journal, tail);
+/// What the thread has.
+struct Own {
+    directory: PathBuf,
+    index: Connection,
+    journal: Connection,
+    tail: Arc<Tail>,
+    applied: Option<Arc<Applied>>,
 }
 
-fn fold(directory: &Path, index: &mut Connection, journal: &Connection, tail: &Tail) {
-    let Some(generation) = tail.lock().folding.clone() else { return };
-    if generation.is_empty() {
-        return;
-    }
-    let folded = postings::checksum(journal, generation.last.cast_signed())
-        .map_err(ReadError::from)
-        .and_then(|checksum| postings::fold(index, &generation, checksum));
-    let mut state = tail.lock();
-    match folded {
-        Ok(()) => (state.folding, state.has_failed) = (None, false),
-        Err(error) => {
-            if !state.has_failed {
-                let error = in_directory(directory, Action::Write, error);
-                tracing::warn!(%error, "the index of events cannot be written; they are found in memory until it can");
-            }
-            state.has_failed = true;
+impl Own {
+    fn run(&mut self, wakes: &Receiver<()>) {
+        while wakes.recv().is_ok() {
+            self.fold();
         }
+        // The journal is closed. What cannot be folded now is read again by the next one.
+        self.fold();
+        self.tail.with(|state| {
+            if state.folding.is_none() {
+                state.folding = Some(Arc::new(std::mem::take(&mut state.young)));
+            }
+        });
+        self.fold();
     }
-    drop(state);
-    tail.folded.notify_all();
+
+    fn fold(&mut self) {
+        let Some(generation) = self.tail.lock().folding.clone() else { return };
+        if generation.is_empty() {
+            return;
+        }
+        let folded = self.bring_in(&generation);
+        let mut state = self.tail.lock();
+        match folded {
+            Ok(()) => (state.folding, state.has_failed) = (None, false),
+            Err(error) => {
+                if !state.has_failed {
+                    tracing::warn!(%error, "the index of events cannot be written; they are found in memory until it can");
+                }
+                state.has_failed = true;
+            }
+        }
+        drop(state);
+        self.tail.folded.notify_all();
+    }
+
+    /// The index never goes further than the journal.
+    fn bring_in(&mut self, generation: &Generation) -> Result<(), JournalError> {
+        if let Some(applied) = &self.applied {
+            applied.reach(generation.last)?;
+        }
+        let checksum = postings::checksum(&self.journal, generation.last.cast_signed()).map_err(ReadError::from);
+        let folded = checksum.and_then(|checksum| postings::fold(&mut self.index, generation, checksum));
+        folded.map_err(|e| in_directory(&self.directory, Action::Write, e))
+    }
 }

@@ -19,6 +19,7 @@ use csf_core::port::{Direction, JournalError};
 use rusqlite::{Connection, Transaction};
 
 use super::reader::ReadError;
+use super::redo::Applied;
 pub(super) use folder::Folder;
 pub(super) use key::{Key, keys};
 pub(super) use postings::FILES as INDEX_FILES;
@@ -86,6 +87,11 @@ pub(super) struct Look<'f> {
 }
 
 impl Look<'_> {
+    /// The newest position that may be meant and is not in the index.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.fresh.iter().filter_map(|(_, positions)| positions.last().copied()).max()
+    }
+
     /// The positions from `first` to `last` of events that may have the key.
     pub(super) fn candidates(&self, key: Key, first: u64, last: u64, direction: Direction) -> Candidates<'_> {
         let fresh = self.fresh.iter().find(|(known, _)| *known == key).map_or(&[][..], |(_, positions)| positions);
@@ -182,8 +188,9 @@ pub(super) fn open(
     journal: &Connection,
     newest: u64,
     events: usize,
+    applied: Option<Arc<Applied>>,
 ) -> Result<(Finder, Folder), JournalError> {
     let tail = Arc::<Tail>::default();
-    let folder = Folder::open(directory, journal, newest, events, tail.clone())?;
+    let folder = Folder::open(directory, journal, newest, events, tail.clone(), applied)?;
     Ok((Finder { tail, index: postings::open_reader(directory) }, folder))
 }
