@@ -26,7 +26,7 @@ use crate::history::{HistoryEntry, HistoryEvent, WORKFLOW_CATEGORY};
 use crate::run::Machine;
 use crate::{Activity, Failure, Workflow, WorkflowError};
 
-use task::Input;
+use task::{Answer, Input};
 use timers::Timers;
 
 /// Longest id of a run, bytes.
@@ -52,7 +52,7 @@ pub struct EngineOptions {
     pub activities_max: usize,
     /// A run that nothing happens to leaves the memory after this time.
     pub idle: Duration,
-    /// Runs that wait in memory for what comes next; with more, those that nothing happens to leave it at once.
+    /// Runs that wait in memory for what comes next; with more, those leave it that nothing has happened to for longest.
     pub loaded_max: usize,
     /// Author of what the engine appends.
     pub author: String,
@@ -148,6 +148,10 @@ struct Shared {
 struct Runs {
     /// Runs in the hands of a task, by stream. A channel takes the room of 32 messages: boxes are small.
     loaded: HashMap<Arc<str>, mpsc::UnboundedSender<Box<Input>>>,
+    /// Those of them that wait, by the order in which they began to.
+    idle: BTreeMap<u64, Arc<str>>,
+    /// How often a run began to wait.
+    waits: u64,
     /// Who waits for the end of a run, by stream.
     waiting: HashMap<String, Vec<oneshot::Sender<HistoryEvent>>>,
     /// Why runs cannot go on, by stream.
@@ -218,6 +222,17 @@ impl Engine {
         input: &I,
         options: StartOptions,
     ) -> Result<(), WorkflowError> {
+        self.begin(workflow, id, input, options).await.map(drop)
+    }
+
+    /// As [`Engine::start`]; whether the run began with this call, and not with an earlier one of the same request.
+    pub(crate) async fn begin<I: Serialize + ?Sized>(
+        &self,
+        workflow: &str,
+        id: &str,
+        input: &I,
+        options: StartOptions,
+    ) -> Result<bool, WorkflowError> {
         check_id(id)?;
         self.shared.code(workflow)?;
         let input = Json::of(input).map_err(|e| Failure::bad_payload("input", &e))?;
@@ -257,10 +272,21 @@ impl Engine {
     }
 
     async fn tell(&self, id: &str, event: HistoryEvent, name: Option<EventId>) -> Result<(), WorkflowError> {
-        let stream = self.newest(id).await?;
-        let (done, answer) = oneshot::channel();
-        self.shared.deliver(&stream, Input::Happened { event, id: name, done: Some(done) })?;
-        answer.await.map_err(|_| WorkflowError::Closed)?
+        self.ask(id, |done| Input::Happened { event: event.clone(), id: name, done: Some(done) }).await
+    }
+
+    /// Gives the newest run of this id an input; its answer.
+    async fn ask<T>(&self, id: &str, input: impl Fn(Answer<T>) -> Input) -> Result<T, WorkflowError> {
+        check_id(id)?;
+        let first = stream_of(id, 0);
+        // One run of an id goes on at a time: when the first one does, no other is looked for.
+        if self.shared.runs().loaded.contains_key(&*first) {
+            match self.shared.ask(&first, &input).await {
+                Err(WorkflowError::Ended { .. } | WorkflowError::UnknownRun { .. }) => {}
+                other => return other,
+            }
+        }
+        self.shared.ask(&self.newest(id).await?, &input).await
     }
 
     /// Ends a run where it stands. Its code does not notice.
@@ -268,11 +294,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::signal`].
     pub async fn terminate(&self, id: &str, reason: &str) -> Result<(), WorkflowError> {
-        let stream = self.newest(id).await?;
-        let (done, answer) = oneshot::channel();
         let failure = Failure::of(crate::FailureKind::Terminated, reason);
-        self.shared.deliver(&stream, Input::Terminate { failure, done: Some(done) })?;
-        answer.await.map_err(|_| WorkflowError::Closed)?
+        self.ask(id, |done| Input::Terminate { failure: failure.clone(), done: Some(done) }).await
     }
 
     /// Asks a run to change something; its answer. Refused updates leave no trace. The same `request` is carried out once.
@@ -287,11 +310,8 @@ impl Engine {
         request: EventId,
     ) -> Result<O, WorkflowError> {
         let payload = Json::of(input).map_err(|e| Failure::bad_payload("update", &e))?;
-        let stream = self.newest(id).await?;
-        let (done, answer) = oneshot::channel();
-        let update = Input::Update { id: request, name: name.to_owned(), payload, done };
-        self.shared.deliver(&stream, update)?;
-        let answer = answer.await.map_err(|_| WorkflowError::Closed)??;
+        let update = |done| Input::Update { id: request, name: name.to_owned(), payload: payload.clone(), done };
+        let answer = self.ask(id, update).await?;
         Ok(answer.parse().map_err(|e| Failure::bad_payload("answer", &e))?)
     }
 
@@ -306,10 +326,8 @@ impl Engine {
         input: &I,
     ) -> Result<O, WorkflowError> {
         let input = Json::of(input).map_err(|e| Failure::bad_payload("query", &e))?;
-        let stream = self.newest(id).await?;
-        let (done, answer) = oneshot::channel();
-        self.shared.deliver(&stream, Input::Query { name: name.to_owned(), input, done })?;
-        let answer = answer.await.map_err(|_| WorkflowError::Closed)??;
+        let query = |done| Input::Query { name: name.to_owned(), input: input.clone(), done };
+        let answer = self.ask(id, query).await?;
         Ok(answer.parse().map_err(|e| Failure::bad_payload("answer", &e))?)
     }
 
@@ -396,6 +414,7 @@ impl Engine {
         let mut runs = self.shared.runs();
         runs.is_closed = true;
         runs.loaded.clear();
+        runs.idle.clear();
         runs.waiting.clear();
         drop(runs);
         self.shared.timers.close();
@@ -463,16 +482,45 @@ impl Shared {
         Ok(())
     }
 
+    /// The run's answer to an input.
+    async fn ask<T>(self: &Arc<Self>, stream: &str, input: impl Fn(Answer<T>) -> Input) -> Result<T, WorkflowError> {
+        let (done, answer) = oneshot::channel();
+        self.deliver(stream, input(done))?;
+        answer.await.map_err(|_| WorkflowError::Closed)?
+    }
+
+    /// A run in memory has nothing to do from now on; the number to end that under. When too many wait, the one that waits longest is asked to leave.
+    fn begin_waiting(&self, stream: &Arc<str>) -> u64 {
+        let mut runs = self.runs();
+        runs.waits += 1;
+        let wait = runs.waits;
+        runs.idle.insert(wait, stream.clone());
+        if runs.idle.len() > self.options.loaded_max
+            && let Some((_, longest)) = runs.idle.pop_first()
+            && let Some(task) = runs.loaded.get(&longest)
+        {
+            // It may have just ended.
+            let _ = task.send(Box::new(Input::Leave));
+        }
+        wait
+    }
+
     async fn newest(&self, id: &str) -> Result<Option<String>, WorkflowError> {
-        let mut newest = None;
-        for run in 0.. {
+        let mut newest = stream_of(id, 0);
+        match self.last_of(&newest).await? {
+            None => return Ok(None),
+            // A run ends in the append in which the next one of its id begins.
+            Some(last) if !last.is_end() => return Ok(Some(newest)),
+            Some(_) => {}
+        }
+        for run in 1.. {
             let stream = stream_of(id, run);
             if self.log.head(&stream).await?.version == 0 {
                 break;
             }
-            newest = Some(stream);
+            newest = stream;
         }
-        Ok(newest)
+        Ok(Some(newest))
     }
 
     /// The stream of the newest run of this id, when that goes on.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use csf_core::Stamp;
-use csf_core::port::{Append, EventId, ExpectedVersion, Json, LogError, NewEvent, Origin, Read, Refused, within};
+use csf_core::port::{
+    Append, EventId, ExpectedVersion, Json, LogError, NewEvent, Origin, Read, Refused, Timer, within,
+};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{HISTORY_MAX, Shared, check_id, of_stream, perform, recover, stream_of, timers};
@@ -21,7 +24,7 @@ const ATTEMPTS_MAX: u32 = 16;
 /// Pause after a journal that failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-type Answer<T> = oneshot::Sender<Result<T, WorkflowError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, WorkflowError>>;
 
 /// What a run's task is told.
 pub(super) enum Input {
@@ -30,7 +33,8 @@ pub(super) enum Input {
         started: HistoryEvent,
         id: Option<EventId>,
         origin: Origin,
-        done: Answer<()>,
+        /// Whether this begins it, and not an earlier one of the same name.
+        done: Answer<bool>,
     },
     /// Something happened.
     Happened {
@@ -55,6 +59,8 @@ pub(super) enum Input {
     },
     /// There may be something to carry out.
     Wake,
+    /// Others need the room: it is to leave the memory if nothing else has come.
+    Leave,
 }
 
 impl Input {
@@ -80,7 +86,7 @@ impl Input {
                 done.into_iter().for_each(|done| _ = done.send(Err(error.clone())));
             }
             Self::Update { done, .. } | Self::Query { done, .. } => _ = done.send(Err(error.clone())),
-            Self::Wake => {}
+            Self::Wake | Self::Leave => {}
         }
     }
 }
@@ -129,16 +135,14 @@ pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::
     let timer = engine.world.timer.clone();
     let mut task = Task { engine, stream, loaded: None, performing: BTreeMap::new(), updates: BTreeMap::new() };
     loop {
-        let first = if task.performing.is_empty() && task.updates.is_empty() {
-            let idle = task.patience();
-            let first = if idle.is_zero() { None } else { within(&*timer, idle, inbox.recv()).await };
-            match first {
-                Some(first) => first,
-                None if task.leave(&mut inbox) => return,
-                None => inbox.recv().await,
-            }
-        } else {
-            inbox.recv().await
+        let first = match inbox.try_recv() {
+            Ok(first) => Some(first),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) if task.is_at_work() => inbox.recv().await,
+            Err(TryRecvError::Empty) => match task.next(&*timer, &mut inbox).await {
+                Next::Input(first) => first,
+                Next::Left => return,
+            },
         };
         let Some(first) = first else { return };
         let mut inputs = vec![*first];
@@ -146,6 +150,14 @@ pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::
             && let Ok(input) = inbox.try_recv()
         {
             inputs.push(*input);
+        }
+        let asked = inputs.len();
+        inputs.retain(|input| !matches!(input, Input::Leave));
+        if inputs.is_empty() && asked > 0 {
+            if !task.is_at_work() && task.leave(&inbox) {
+                return;
+            }
+            continue;
         }
         if matches!(task.process(inputs).await, Done::Ended) {
             // What comes after the end finds it in the log.
@@ -155,15 +167,35 @@ pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::
     }
 }
 
+/// What a run's task that has nothing to do comes to.
+enum Next {
+    /// An input; none when the engine is closed.
+    Input(Option<Box<Input>>),
+    /// It has left the memory.
+    Left,
+}
+
 impl Task {
-    /// How long it waits in memory for what comes next.
-    fn patience(&self) -> Duration {
-        let is_full = || self.engine.runs().loaded.len() > self.engine.options.loaded_max;
-        if self.loaded.is_none() || is_full() { Duration::ZERO } else { self.engine.options.idle }
+    /// Whether somebody waits for it, in the world or for an answer.
+    fn is_at_work(&self) -> bool {
+        !(self.performing.is_empty() && self.updates.is_empty())
+    }
+
+    /// Waits in memory for what comes next, for a time and while there is room.
+    async fn next(&mut self, timer: &dyn Timer, inbox: &mut mpsc::UnboundedReceiver<Box<Input>>) -> Next {
+        if self.loaded.is_some() {
+            let wait = self.engine.begin_waiting(&self.stream);
+            let first = within(timer, self.engine.options.idle, inbox.recv()).await;
+            self.engine.runs().idle.remove(&wait);
+            if let Some(first) = first {
+                return Next::Input(first);
+            }
+        }
+        if self.leave(inbox) { Next::Left } else { Next::Input(inbox.recv().await) }
     }
 
     /// Leaves the memory, unless something has come meanwhile.
-    fn leave(&self, inbox: &mut mpsc::UnboundedReceiver<Box<Input>>) -> bool {
+    fn leave(&self, inbox: &mpsc::UnboundedReceiver<Box<Input>>) -> bool {
         let mut runs = self.engine.runs();
         if !inbox.is_empty() {
             return false;
@@ -192,7 +224,7 @@ impl Task {
             if let Err(error) = self.load(&mut inputs).await {
                 return self.cannot(inputs, error).await;
             }
-            let draft = match self.draft(&mut inputs).await {
+            let draft = match self.draft(&mut inputs, attempt == 0).await {
                 Ok(draft) => draft,
                 Err(error) => return self.cannot(inputs, error).await,
             };
@@ -309,8 +341,9 @@ impl Task {
         Ok(())
     }
 
-    /// What the inputs lead to. Inputs that are answered without it, or mean nothing any more, are taken out.
-    async fn draft(&mut self, inputs: &mut Vec<Input>) -> Result<Draft, WorkflowError> {
+    /// What the inputs lead to. Inputs that are answered without it, or mean nothing any more, are taken out. With `is_new` their names are taken
+    /// for new ones: the append knows better.
+    async fn draft(&mut self, inputs: &mut Vec<Input>, is_new: bool) -> Result<Draft, WorkflowError> {
         let engine = self.engine.clone();
         let run = self.loaded.as_mut().expect("a run is loaded before it is asked");
         let now = (engine.world.clock)().max(run.stamp.after(1));
@@ -327,7 +360,7 @@ impl Task {
             }
             let run = self.loaded.as_mut().expect("a run is loaded before it is asked");
             let (event, id, origin) = match &input {
-                Input::Wake | Input::Query { .. } => {
+                Input::Wake | Input::Leave | Input::Query { .. } => {
                     kept.push(input);
                     continue;
                 }
@@ -339,7 +372,7 @@ impl Task {
                     continue;
                 }
                 Input::Happened { event, id, .. } => {
-                    if !run.pendings.awaits(event) || known(&engine, *id).await? {
+                    if !run.pendings.awaits(event) || (!is_new && known(&engine, *id).await?) {
                         if let Input::Happened { done: Some(done), .. } = input {
                             let _ = done.send(Ok(()));
                         }
@@ -348,7 +381,11 @@ impl Task {
                     (event.clone(), *id, Origin::default())
                 }
                 Input::Update { id, name, payload, .. } => {
-                    if let Some(answer) = answered(&engine, &self.stream, *id).await? {
+                    let refused = run.machine.validate(name, payload).err();
+                    // One that was accepted before is not refused now.
+                    if (!is_new || refused.is_some())
+                        && let Some(answer) = answered(&engine, &self.stream, *id).await?
+                    {
                         if let Input::Update { id, done, .. } = input {
                             match answer {
                                 Some(outcome) => _ = done.send(outcome.map_err(WorkflowError::from)),
@@ -357,7 +394,7 @@ impl Task {
                         }
                         continue;
                     }
-                    if let Err(failure) = run.machine.validate(name, payload) {
+                    if let Some(failure) = refused {
                         input.refuse(&failure.into());
                         continue;
                     }
@@ -424,7 +461,7 @@ impl Task {
         for input in inputs {
             // Who asked may have gone away, each time.
             match input {
-                Input::Start { done, .. } => _ = done.send(Ok(())),
+                Input::Start { done, .. } => _ = done.send(Ok(true)),
                 Input::Happened { done, .. } | Input::Terminate { done, .. } => {
                     done.into_iter().for_each(|done| _ = done.send(Ok(())));
                 }
@@ -436,7 +473,7 @@ impl Task {
                     };
                     let _ = done.send(answer);
                 }
-                Input::Wake => {}
+                Input::Wake | Input::Leave => {}
             }
         }
         for event in decided {
@@ -534,7 +571,7 @@ async fn exists(engine: &Shared, stream: &str, starts: Vec<Input>) -> Result<(),
             let is_same = known(engine, id).await?;
             let error = || WorkflowError::Exists { id: of_stream(stream).0.to_owned() };
             // Who asked may have gone away.
-            let _ = done.send(if is_same { Ok(()) } else { Err(error()) });
+            let _ = done.send(if is_same { Ok(false) } else { Err(error()) });
         }
     }
     Ok(())

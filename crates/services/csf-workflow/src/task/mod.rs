@@ -6,6 +6,7 @@
 //! Invariant: a task ends once, by the agent that holds it.
 
 mod assignment;
+mod book;
 mod desk;
 mod error;
 mod view;
