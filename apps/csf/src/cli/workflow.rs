@@ -23,6 +23,10 @@ pub(crate) enum WorkflowAction {
     Start(WorkflowStart),
     /// Tell a run something
     Signal(WorkflowSignal),
+    /// Ask a run something; it leaves no trace
+    Query(WorkflowQuery),
+    /// Ask a run to change something, and wait for its answer; it may refuse
+    Update(WorkflowUpdate),
     /// Ask a run to end; its code decides how
     Cancel(WorkflowEnd),
     /// End a run where it stands
@@ -87,6 +91,38 @@ pub(crate) struct WorkflowSignal {
     /// Name of the request, a UUID: a signal that is repeated under it is told once
     #[arg(long, value_name = "UUID")]
     pub(crate) request: Option<EventId>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkflowQuery {
+    /// Id of the run
+    pub(crate) id: String,
+    /// Name of the query
+    pub(crate) name: String,
+    /// What is asked, as JSON; `-` reads it from stdin
+    #[arg(default_value = "null")]
+    pub(crate) input: String,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkflowUpdate {
+    /// Id of the run
+    pub(crate) id: String,
+    /// Name of the update
+    pub(crate) name: String,
+    /// What is to be changed, as JSON; `-` reads it from stdin
+    #[arg(default_value = "null")]
+    pub(crate) input: String,
+    /// Name of the request, a UUID: an update that is repeated under it is carried out once, and answered as the first time
+    #[arg(long, value_name = "UUID")]
+    pub(crate) request: Option<EventId>,
+    /// Wait this long for the answer, up to 1m
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_time)]
+    pub(crate) wait: std::time::Duration,
     #[command(flatten)]
     pub(crate) remote: Remote,
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::follow::clock_time;
 use super::{Outcome, json_argument, print_json};
 use crate::cli::{
-    WorkflowAction, WorkflowDiff, WorkflowEnd, WorkflowLs, WorkflowOne, WorkflowReset, WorkflowSignal, WorkflowStart,
+    WorkflowAction, WorkflowDiff, WorkflowEnd, WorkflowLs, WorkflowOne, WorkflowQuery, WorkflowReset, WorkflowSignal,
+    WorkflowStart, WorkflowUpdate,
 };
 use crate::client::{Client, encode};
 use crate::diagnostic::Failure;
@@ -19,6 +20,8 @@ pub(crate) fn run(action: &WorkflowAction) -> Outcome {
         WorkflowAction::History(args) => history(args),
         WorkflowAction::Start(args) => start(args),
         WorkflowAction::Signal(args) => signal(args),
+        WorkflowAction::Query(args) => query(args),
+        WorkflowAction::Update(args) => update(args),
         WorkflowAction::Cancel(args) => end(args, "cancel", "was asked to end"),
         WorkflowAction::Terminate(args) => end(args, "terminate", "was ended"),
         WorkflowAction::Reset(args) => reset(args),
@@ -127,6 +130,29 @@ fn signal(args: &WorkflowSignal) -> Outcome {
     }
     println!("`{}` has been told `{}`", args.id, args.name);
     Ok(ExitCode::SUCCESS)
+}
+
+fn query(args: &WorkflowQuery) -> Outcome {
+    let body = json!({ "name": args.name, "input": json_argument("input", &args.input)? });
+    let client = Client::connect(args.remote.node.as_deref())?;
+    print_json(&client.post(&path(&args.id, "/query"), &body)?["answer"])
+}
+
+fn update(args: &WorkflowUpdate) -> Outcome {
+    let wait_ms = u64::try_from(args.wait.as_millis()).unwrap_or(u64::MAX);
+    let input = json_argument("input", &args.input)?;
+    let body = json!({ "name": args.name, "input": input, "request": args.request, "wait_ms": wait_ms });
+    let client = Client::connect(args.remote.node.as_deref())?;
+    let answer = client.post(&path(&args.id, "/update"), &body)?;
+    if args.remote.json {
+        return print_json(&answer);
+    }
+    if answer.get("answer").is_none() {
+        let request = answer["request"].as_str().unwrap_or("?");
+        eprintln!("`{}` has not answered yet; ask again with --request {request}", args.id);
+        return Ok(ExitCode::FAILURE);
+    }
+    print_json(&answer["answer"])
 }
 
 fn end(args: &WorkflowEnd, how: &str, told: &str) -> Outcome {

@@ -23,6 +23,8 @@ use crate::routes::Api;
 /// Runs in one answer.
 const RUNS: usize = 100;
 const MOST_RUNS: usize = 10_000;
+/// Longest wait for an answer, milliseconds.
+pub(crate) const MOST_WAIT_MS: u64 = 60_000;
 /// Author of what comes through the API.
 pub(crate) const AUTHOR: &str = "api";
 
@@ -108,6 +110,7 @@ pub(crate) fn refusal(error: &WorkflowError) -> Refusal {
         }
         WorkflowError::Exists { .. } => conflict("a start that may be repeated has the same `request` each time"),
         WorkflowError::Ended { .. } => conflict("`csf workflow reset` lets it go on from an earlier entry"),
+        WorkflowError::Refused(_) => conflict("the run's own code says so; `csf workflow show ID` tells how it stands"),
         WorkflowError::Closed => Refusal::busy(error),
         _ => conflict("`csf workflow history ID` and `csf workflow diff ID` show where it stands"),
     }
@@ -298,6 +301,68 @@ pub(crate) async fn query(
         Ok(answer) => json_answer(&json!({ "answer": answer })),
         Err(error) => Err(refusal_of(&engine, error).await),
     }
+}
+
+/// What a run is to change.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    name: String,
+    #[serde(default)]
+    input: Value,
+    #[serde(default)]
+    request: Option<EventId>,
+    #[serde(default = "patience")]
+    wait_ms: u64,
+}
+
+const fn patience() -> u64 {
+    20_000
+}
+
+/// `POST /api/v1/workflows/{id}/update`: the run's answer, or after the wait the name under which it can be asked for again.
+pub(crate) async fn update(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    asked: Result<Json<Change>, JsonRejection>,
+) -> Answer {
+    let asked = body(asked, "send {\"name\": …, \"input\": …, \"request\": UUID, \"wait_ms\": 20000}")?;
+    if asked.wait_ms > MOST_WAIT_MS {
+        return Err(Refusal::query(format!("wait_ms = {} is outside 0..={MOST_WAIT_MS}", asked.wait_ms)));
+    }
+    let request = match asked.request {
+        Some(request) => request,
+        None => drawn().map_err(|e| Refusal::busy(&e))?,
+    };
+    // Entered for the question only: an answer may take as long as the run does.
+    let entered = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
+    let engine = api.engine()?;
+    let mut stopping = api.node.shutdown_signal();
+    drop(entered);
+    let answered = tokio::select! {
+        biased;
+        answered = engine.update::<_, Value>(&id, &asked.name, &asked.input, request) => Some(answered),
+        _ = stopping.wait_for(Option::is_some) => return Err(Refusal::not_accepting(api.node.state())),
+        () = tokio::time::sleep(Duration::from_millis(asked.wait_ms)) => None,
+    };
+    match answered {
+        Some(Ok(answer)) => {
+            if let Ok(run) = engine.describe(&id).await
+                && run.workflow == TASK_WORKFLOW
+            {
+                notice(&api, &id).await;
+            }
+            json_answer(&json!({ "answer": answer, "request": request }))
+        }
+        Some(Err(error)) => Err(refusal_of(&engine, error).await),
+        None => Ok((StatusCode::ACCEPTED, Json(json!({ "request": request }))).into_response()),
+    }
+}
+
+fn drawn() -> Result<EventId, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(EventId::from_u128(u128::from_le_bytes(bytes)))
 }
 
 /// Why something is to be done to a run.

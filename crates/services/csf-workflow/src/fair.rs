@@ -35,7 +35,7 @@ pub struct Priority {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
-fn is_one(weight: &f64) -> bool {
+pub(crate) fn is_one(weight: &f64) -> bool {
     *weight == 1.0
 }
 

@@ -181,10 +181,11 @@ fn check_id(id: &str) -> Result<(), WorkflowError> {
 }
 
 impl Engine {
-    /// An engine for the runs of this log. Runs that were under way go on.
+    /// An engine for the runs of this log. Runs that were under way go on. One whose history cannot be read is set aside, as blocked, until an engine
+    /// is opened that can read it.
     ///
     /// # Errors
-    /// [`WorkflowError::Log`], [`WorkflowError::BadHistory`].
+    /// [`WorkflowError::Log`]; [`WorkflowError::BadHistory`] of a checkpoint.
     pub async fn open(
         log: Arc<dyn EventLog>,
         world: World,
@@ -277,10 +278,20 @@ impl Engine {
 
     /// Gives the newest run of this id an input; its answer.
     async fn ask<T>(&self, id: &str, input: impl Fn(Answer<T>) -> Input) -> Result<T, WorkflowError> {
+        let is_loaded = self.shared.runs().loaded.contains_key(&*stream_of(id, 0));
+        self.ask_first(id, is_loaded, input).await
+    }
+
+    /// The same. One run of an id goes on at a time: where the first one is likely to, it is asked before the log is searched for others.
+    async fn ask_first<T>(
+        &self,
+        id: &str,
+        is_likely: bool,
+        input: impl Fn(Answer<T>) -> Input,
+    ) -> Result<T, WorkflowError> {
         check_id(id)?;
-        let first = stream_of(id, 0);
-        // One run of an id goes on at a time: when the first one does, no other is looked for.
-        if self.shared.runs().loaded.contains_key(&*first) {
+        if is_likely {
+            let first = stream_of(id, 0);
             match self.shared.ask(&first, &input).await {
                 Err(WorkflowError::Ended { .. } | WorkflowError::UnknownRun { .. }) => {}
                 other => return other,
@@ -309,9 +320,22 @@ impl Engine {
         input: &I,
         request: EventId,
     ) -> Result<O, WorkflowError> {
+        let is_loaded = self.shared.runs().loaded.contains_key(&*stream_of(id, 0));
+        self.update_first(id, is_loaded, name, input, request).await
+    }
+
+    /// As [`Engine::update`], for ids whose first run is likely to go on.
+    pub(crate) async fn update_first<I: Serialize + ?Sized, O: DeserializeOwned>(
+        &self,
+        id: &str,
+        is_likely: bool,
+        name: &str,
+        input: &I,
+        request: EventId,
+    ) -> Result<O, WorkflowError> {
         let payload = Json::of(input).map_err(|e| Failure::bad_payload("update", &e))?;
         let update = |done| Input::Update { id: request, name: name.to_owned(), payload: payload.clone(), done };
-        let answer = self.ask(id, update).await?;
+        let answer = self.ask_first(id, is_likely, update).await?;
         Ok(answer.parse().map_err(|e| Failure::bad_payload("answer", &e))?)
     }
 
@@ -372,12 +396,9 @@ impl Engine {
     /// As [`Engine::history`].
     pub async fn describe(&self, id: &str) -> Result<RunSummary, WorkflowError> {
         let stream = self.newest(id).await?;
-        let history = self.shared.history(&stream).await?;
-        let mut summary = None;
-        for entry in &history {
-            recover::summarise(&mut summary, &stream, entry);
-        }
-        let mut summary = summary.ok_or_else(|| WorkflowError::UnknownRun { id: id.to_owned() })?;
+        let events = self.shared.log.read(Read::stream(&stream)).await?.events;
+        let mut summary =
+            recover::summary_of(&stream, &events).ok_or_else(|| WorkflowError::UnknownRun { id: id.to_owned() })?;
         if let (RunStatus::Running, Some(reason)) = (&summary.status, self.shared.runs().blocked.get(&stream)) {
             summary.status = RunStatus::Blocked { reason: reason.clone() };
         }
@@ -393,7 +414,7 @@ impl Engine {
     /// All runs, oldest first.
     ///
     /// # Errors
-    /// [`WorkflowError::Log`], [`WorkflowError::BadHistory`].
+    /// [`WorkflowError::Log`].
     pub async fn list(&self) -> Result<Vec<RunSummary>, WorkflowError> {
         recover::list(&self.shared).await
     }
@@ -507,11 +528,12 @@ impl Shared {
 
     async fn newest(&self, id: &str) -> Result<Option<String>, WorkflowError> {
         let mut newest = stream_of(id, 0);
-        match self.last_of(&newest).await? {
-            None => return Ok(None),
+        match self.last_of(&newest).await {
+            Ok(None) => return Ok(None),
             // A run ends in the append in which the next one of its id begins.
-            Some(last) if !last.is_end() => return Ok(Some(newest)),
-            Some(_) => {}
+            Ok(Some(last)) if !last.is_end() => return Ok(Some(newest)),
+            Ok(Some(_)) | Err(WorkflowError::BadHistory { .. }) => {}
+            Err(error) => return Err(error),
         }
         for run in 1.. {
             let stream = stream_of(id, run);

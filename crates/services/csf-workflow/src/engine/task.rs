@@ -122,7 +122,7 @@ struct Task {
     /// Activities under way, with the means to tell them that nobody waits.
     performing: BTreeMap<u32, watch::Sender<bool>>,
     /// Who waits for the answer to an update, by its id.
-    updates: BTreeMap<String, Answer<Json>>,
+    updates: BTreeMap<String, Vec<Answer<Json>>>,
 }
 
 /// What became of a set of inputs.
@@ -268,7 +268,7 @@ impl Task {
             // Ended by another than this task: nobody waits for its steps.
             WorkflowError::Ended { .. } => {
                 self.performing.clear();
-                for done in std::mem::take(&mut self.updates).into_values() {
+                for done in std::mem::take(&mut self.updates).into_values().flatten() {
                     // Who asked may have gone away.
                     let _ = done.send(Err(error.clone()));
                 }
@@ -389,7 +389,7 @@ impl Task {
                         if let Input::Update { id, done, .. } = input {
                             match answer {
                                 Some(outcome) => _ = done.send(outcome.map_err(WorkflowError::from)),
-                                None => _ = self.updates.insert(id.to_string(), done),
+                                None => self.updates.entry(id.to_string()).or_default().push(done),
                             }
                         }
                         continue;
@@ -465,7 +465,7 @@ impl Task {
                 Input::Happened { done, .. } | Input::Terminate { done, .. } => {
                     done.into_iter().for_each(|done| _ = done.send(Ok(())));
                 }
-                Input::Update { id, done, .. } => _ = self.updates.insert(id.to_string(), done),
+                Input::Update { id, done, .. } => self.updates.entry(id.to_string()).or_default().push(done),
                 Input::Query { name, input, done } => {
                     let answer = match &self.loaded {
                         Some(run) => run.machine.query(&name, &input).map_err(WorkflowError::from),
@@ -478,14 +478,16 @@ impl Task {
         }
         for event in decided {
             if let HistoryEvent::UpdateCompleted { id, outcome } = event
-                && let Some(done) = self.updates.remove(id)
+                && let Some(waiting) = self.updates.remove(id)
             {
-                let _ = done.send(outcome.clone().map_err(WorkflowError::from));
+                for done in waiting {
+                    let _ = done.send(outcome.clone().map_err(WorkflowError::from));
+                }
             }
         }
         if has_ended {
             let id = self.id().to_owned();
-            for done in std::mem::take(&mut self.updates).into_values() {
+            for done in std::mem::take(&mut self.updates).into_values().flatten() {
                 let _ = done.send(Err(WorkflowError::Ended { id: id.clone(), how: "before it answered".into() }));
             }
         }

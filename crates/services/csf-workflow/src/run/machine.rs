@@ -10,7 +10,7 @@ use csf_core::Stamp;
 use csf_core::port::Json;
 
 use super::WorkflowContext;
-use super::state::{Coded, Shared};
+use super::state::{Coded, Shared, Update};
 use crate::definition::Code;
 use crate::history::{HistoryEntry, HistoryEvent, Reset, Role};
 use crate::{ActivityOptions, Failure, FailureKind, NonDeterminism};
@@ -195,11 +195,14 @@ impl Machine {
                 }
                 HistoryEvent::UpdateAccepted { id, name, payload } => {
                     let handle = state.updates.get(name).map(|update| update.handle.clone());
-                    drop(state);
                     let answer = match handle {
-                        Some(handle) => handle(payload.clone()),
+                        Some(handle) => {
+                            drop(state);
+                            handle(payload.clone())
+                        }
                         None => {
-                            let unknown = unknown_update(name);
+                            let unknown = unknown_update(name, &state.updates);
+                            drop(state);
                             Box::pin(async move { Err(unknown) })
                         }
                     };
@@ -288,14 +291,18 @@ impl Machine {
 
     /// Whether the run takes this update now.
     pub(crate) fn validate(&self, name: &str, payload: &Json) -> Result<(), Failure> {
-        let validate = self.shared.lock().updates.get(name).map(|update| update.validate.clone());
-        let Some(validate) = validate else { return Err(unknown_update(name)) };
+        let validate = {
+            let state = self.shared.lock();
+            let update = state.updates.get(name).ok_or_else(|| unknown_update(name, &state.updates))?;
+            update.validate.clone()
+        };
         catch_unwind(AssertUnwindSafe(|| validate(payload))).unwrap_or_else(|panic| Err(Failure::panic(&*panic)))
     }
 }
 
-fn unknown_update(name: &str) -> Failure {
-    Failure::of(FailureKind::Unknown, format!("the workflow takes no update `{name}`"))
+fn unknown_update(name: &str, known: &BTreeMap<String, Update>) -> Failure {
+    let known: Vec<&str> = known.keys().map(String::as_str).collect();
+    Failure::of(FailureKind::Unknown, format!("the workflow takes no update `{name}`; it takes {known:?}"))
 }
 
 impl Drop for Machine {

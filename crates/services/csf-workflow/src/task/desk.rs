@@ -14,7 +14,6 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::assignment::{MOVE, Move, SEEN, Seen, Then};
 use super::book::{Book, Held};
 use super::{TASK_WORKFLOW, Task, TaskError, TaskRequest, TaskState, check_word};
-use crate::fair::Priority;
 use crate::{Engine, Failure, RunStatus, StartOptions, WorkflowError, World};
 
 /// Most tasks taken at once.
@@ -71,7 +70,13 @@ impl TaskDesk {
         });
         for run in desk.engine.list().await? {
             if run.workflow == TASK_WORKFLOW && run.status == RunStatus::Running {
-                desk.refresh(&run.id).await?;
+                match desk.refresh(&run.id).await {
+                    Ok(()) => {}
+                    Err(TaskError::Workflow(error @ WorkflowError::BadHistory { .. })) => {
+                        tracing::error!(task = run.id, %error, "a task is set aside");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         let watched = watch_leases(Arc::downgrade(&desk), desk.world.clone(), desk.closed.subscribe());
@@ -100,7 +105,7 @@ impl TaskDesk {
         let id = id.map_or_else(|| self.0.draw("task").to_string(), str::to_owned);
         let options = StartOptions { timeout, request: Some(EventId::from_u128(2).derive(&id)), origin };
         if self.0.engine.begin(TASK_WORKFLOW, &id, request, options).await? {
-            self.0.book().enqueue(&id, &request.kind, &Priority::default());
+            self.0.book().enqueue(&id, &request.kind, &request.precedence());
         } else {
             self.0.refresh(&id).await?;
         }
@@ -116,7 +121,7 @@ impl TaskDesk {
         self.0.refresh(id).await
     }
 
-    /// Tasks for an agent, of these kinds and at most `most` (100) of them; those that have waited longest first. Waits up to `wait` for one; empty when
+    /// Tasks for an agent, of these kinds and at most `most` (100) of them: by priority, by shares of their fairness keys, and those that have waited longest first. Waits up to `wait` for one; empty when
     /// there is none. What it gets is durably its own. Dropped, it may have taken tasks; their leases end.
     ///
     /// # Errors
@@ -325,6 +330,11 @@ impl Desk {
         self.seed.derive(&format!("{what}/{}", self.drawn.fetch_add(1, Ordering::Relaxed)))
     }
 
+    /// Has a task change hands. Its histories are short, and few are ever reset.
+    async fn change(&self, id: &str, change: &Move) -> Result<(), WorkflowError> {
+        self.engine.update_first(id, true, MOVE, change, self.draw("move")).await
+    }
+
     async fn read(&self, id: &str) -> Result<Option<Task>, TaskError> {
         match self.engine.history(id).await {
             Ok(history) => Ok(Task::of(id, &history)),
@@ -348,7 +358,7 @@ impl Desk {
                     self.leased.notify_one();
                 }
             }
-            Some(Task { request, .. }) => book.enqueue(id, &request.kind, &Priority::default()),
+            Some(Task { request, .. }) => book.enqueue(id, &request.kind, &request.precedence()),
         }
         Ok(())
     }
@@ -374,7 +384,7 @@ impl Desk {
             self.leased.notify_one();
         }
         let change = Move::Take { agent, token: token.clone() };
-        let moved = self.engine.update::<_, ()>(&id, MOVE, &change, self.draw("move")).await;
+        let moved = self.change(&id, &change).await;
         match moved {
             Ok(()) => {}
             Err(error) => {
@@ -407,7 +417,7 @@ impl Desk {
 
     /// What the holder of a lease says about the end of it.
     async fn hand_in(&self, id: &str, token: &str, change: Move) -> Result<(), TaskError> {
-        let moved = self.engine.update::<_, ()>(id, MOVE, &change, self.draw("move")).await;
+        let moved = self.change(id, &change).await;
         let is_complete = matches!(change, Move::Complete { .. });
         let moved = match moved {
             Err(WorkflowError::UnknownRun { .. } | WorkflowError::BadId { .. }) => {
