@@ -37,6 +37,12 @@ pub(crate) enum WorkflowAction {
     Diff(WorkflowDiff),
 }
 
+/// A name and its value: JSON, or else the word that it is.
+fn parse_attribute(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (name, value) = text.split_once('=').ok_or("an attribute is NAME=VALUE")?;
+    Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WorkflowLs {
     /// Only those: running, blocked, completed or failed
@@ -45,6 +51,9 @@ pub(crate) struct WorkflowLs {
     /// Only those of this workflow
     #[arg(long, short, value_name = "NAME")]
     pub(crate) workflow: Option<String>,
+    /// Only those whose search attribute is so, such as customer=acme or amount>=100; may be repeated, and all must hold
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub(crate) conditions: Vec<String>,
     /// At most this many, up to 10000
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     pub(crate) limit: usize,
@@ -72,6 +81,9 @@ pub(crate) struct WorkflowStart {
     /// End it when it takes longer, such as 1h
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) timeout: Option<std::time::Duration>,
+    /// A search attribute to begin with, such as customer=acme or amount=150; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_attribute)]
+    pub(crate) attribute: Vec<(String, serde_json::Value)>,
     /// Name of the request, a UUID: a start that is repeated under it is done once
     #[arg(long, value_name = "UUID")]
     pub(crate) request: Option<EventId>,

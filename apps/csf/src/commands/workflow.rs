@@ -34,15 +34,23 @@ fn path(id: &str, rest: &str) -> String {
 }
 
 /// The runs that fit, and the names of the workflows that the node has.
-fn runs(client: &Client, status: Option<&str>, workflow: Option<&str>, limit: usize) -> Result<Value, Failure> {
-    let words = [("status", status), ("workflow", workflow)];
+fn runs(
+    client: &Client,
+    status: Option<&str>,
+    workflow: Option<&str>,
+    conditions: &[String],
+    limit: usize,
+) -> Result<Value, Failure> {
+    let conditions = conditions.join("\n");
+    let conditions = Some(conditions.as_str()).filter(|conditions| !conditions.is_empty());
+    let words = [("status", status), ("workflow", workflow), ("where", conditions)];
     let words = words.into_iter().filter_map(|(key, word)| Some(format!("&{key}={}", encode(word?))));
     client.get(&format!("/api/v1/workflows?limit={limit}{}", words.collect::<String>()))
 }
 
 fn ls(args: &WorkflowLs) -> Outcome {
     let client = Client::connect(args.remote.node.as_deref())?;
-    let answer = runs(&client, args.status.as_deref(), args.workflow.as_deref(), args.limit)?;
+    let answer = runs(&client, args.status.as_deref(), args.workflow.as_deref(), &args.conditions, args.limit)?;
     if args.remote.json {
         return print_json(&answer["runs"]);
     }
@@ -108,8 +116,10 @@ fn detail(entry: &Value) -> String {
 fn start(args: &WorkflowStart) -> Outcome {
     let input = json_argument("input", &args.input)?;
     let timeout_ms = args.timeout.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    let attributes: serde_json::Map<String, Value> = args.attribute.iter().cloned().collect();
     let body = json!({
         "workflow": args.workflow, "id": args.id, "input": input, "timeout_ms": timeout_ms, "request": args.request,
+        "attributes": attributes,
     });
     let client = Client::connect(args.remote.node.as_deref())?;
     let answer = client.post("/api/v1/workflows", &body)?;
@@ -179,7 +189,7 @@ fn reset(args: &WorkflowReset) -> Outcome {
 fn diff(args: &WorkflowDiff) -> Outcome {
     let client = Client::connect(args.remote.node.as_deref())?;
     let ids = if args.ids.is_empty() {
-        let answer = runs(&client, args.status.as_deref(), args.workflow.as_deref(), args.limit)?;
+        let answer = runs(&client, args.status.as_deref(), args.workflow.as_deref(), &[], args.limit)?;
         let runs = answer["runs"].as_array().into_iter().flatten();
         runs.filter_map(|run| run["id"].as_str().map(str::to_owned)).collect()
     } else {

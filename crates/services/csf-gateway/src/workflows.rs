@@ -10,7 +10,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use csf_core::port::{EventId, LogError, Origin};
 use csf_workflow::task::{TASK_WORKFLOW, TaskDesk};
-use csf_workflow::{Engine, HistoryEntry, RunStatus, RunSummary, StartOptions, WorkflowError};
+use csf_workflow::{
+    AttributeFilter, Attributes, Engine, HistoryEntry, RunStatus, RunSummary, StartOptions, WorkflowError,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -108,6 +110,10 @@ pub(crate) fn refusal(error: &WorkflowError) -> Refusal {
         WorkflowError::BadId { .. } => {
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "CSF-0305", error.to_string(), "choose another id")
         }
+        WorkflowError::BadAttributes { .. } => {
+            let help = "search attributes are true, false, numbers, words and lists of words";
+            Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "CSF-0305", error.to_string(), help)
+        }
         WorkflowError::Exists { .. } => conflict("a start that may be repeated has the same `request` each time"),
         WorkflowError::Ended { .. } => conflict("`csf workflow reset` lets it go on from an earlier entry"),
         WorkflowError::Refused(_) => conflict("the run's own code says so; `csf workflow show ID` tells how it stands"),
@@ -150,6 +156,9 @@ pub(crate) struct Wanted {
     status: Option<String>,
     workflow: Option<String>,
     limit: Option<usize>,
+    /// Conditions on search attributes, one per line.
+    #[serde(rename = "where", default)]
+    conditions: String,
 }
 
 const STATUSES: [&str; 4] = ["running", "blocked", "completed", "failed"];
@@ -172,11 +181,14 @@ pub(crate) async fn list(State(api): State<Api>, Query(wanted): Query<Wanted>) -
     if limit == 0 || limit > MOST_RUNS {
         return Err(Refusal::query(format!("limit = {limit} is outside 1..={MOST_RUNS}")));
     }
+    let conditions = wanted.conditions.lines().filter(|line| !line.trim().is_empty());
+    let filter = AttributeFilter::parse(conditions).map_err(|error| Refusal::query(error.to_string()))?;
     let engine = api.engine()?;
     let runs = engine.list().await.map_err(|error| refusal(&error))?;
     let fits = |run: &&RunSummary| {
         wanted.status.as_deref().is_none_or(|status| status == status_of(run))
             && wanted.workflow.as_ref().is_none_or(|workflow| *workflow == run.workflow)
+            && filter.fits(&run.attributes)
     };
     let fitting: Vec<&RunSummary> = runs.iter().filter(fits).collect();
     let shown: Vec<Value> = fitting.iter().rev().take(limit).map(plain).collect::<Result<_, _>>()?;
@@ -195,6 +207,8 @@ pub(crate) struct Starting {
     timeout_ms: Option<u64>,
     #[serde(default)]
     request: Option<EventId>,
+    #[serde(default)]
+    attributes: Attributes,
 }
 
 /// `POST /api/v1/workflows`
@@ -205,6 +219,7 @@ pub(crate) async fn start(State(api): State<Api>, asked: Result<Json<Starting>, 
         timeout: asked.timeout_ms.map(Duration::from_millis),
         request: asked.request,
         origin: Origin { author: Some(AUTHOR.to_owned()), ..Origin::default() },
+        attributes: asked.attributes,
     };
     let started = api.engine()?.start(&asked.workflow, &asked.id, &asked.input, options).await;
     started.map_err(|error| refusal(&error))?;

@@ -46,10 +46,6 @@ impl Default for Priority {
 }
 
 impl Priority {
-    pub(crate) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Checks the limits.
     ///
     /// # Errors

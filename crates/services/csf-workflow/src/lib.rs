@@ -6,6 +6,7 @@
 //! Reference: the semantics follow Temporal's (docs.temporal.io, "Workflow Execution"); the form of the log is `docs/adr/0009`.
 
 mod activity;
+mod attributes;
 mod definition;
 mod engine;
 mod error;
@@ -18,6 +19,9 @@ mod run;
 pub mod task;
 
 pub use activity::{ActivityContext, ActivityKey};
+pub use attributes::{
+    ATTRIBUTE_NAME_BYTES_MAX, ATTRIBUTES_MAX, Attribute, AttributeFilter, Attributes, BadFilter, KEYWORD_BYTES_MAX,
+};
 pub use definition::{Activity, Workflow};
 pub use engine::{Engine, EngineOptions, RunStatus, RunSummary, StartOptions, World};
 pub use error::{NonDeterminism, WorkflowError};

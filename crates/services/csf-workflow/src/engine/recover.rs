@@ -6,24 +6,25 @@ use std::sync::Arc;
 use csf_core::port::{Criteria, Filter, Read, StoredEvent};
 
 use super::checkpoint::{self, Standings};
+use super::input::Input;
 use super::standing::{Sent, Standing};
-use super::task::Input;
 use super::{RunStatus, RunSummary, Shared, of_stream, stream_of};
 use crate::WorkflowError;
+use crate::attributes::{self, Attributes};
 use crate::history::{HistoryEntry, HistoryEvent, Parent, WORKFLOW_CATEGORY};
 
 /// Entries read at a time.
 const PAGE: usize = 4096;
 
-/// Types of the entries that begin and end runs.
-const BEGINNINGS_AND_ENDS: [&str; 5] = ["started", "completed", "failed", "continued_as_new", "terminated"];
+/// Types of the entries that a list of runs is made of: those that begin and end them, and what they are found by.
+const LISTED: [&str; 6] = ["started", "attributes_upserted", "completed", "failed", "continued_as_new", "terminated"];
 
-/// Calls `visit` with the beginning and the end of every run, in the order of the log, or with why it cannot be read.
+/// Calls `visit` with the listed entries of every run, in the order of the log, or with why it cannot be read.
 async fn each(
     shared: &Shared,
     mut visit: impl FnMut(&StoredEvent, Result<HistoryEntry, String>),
 ) -> Result<(), WorkflowError> {
-    let kinds = BEGINNINGS_AND_ENDS.map(str::to_owned).into();
+    let kinds = LISTED.map(str::to_owned).into();
     let filter = Filter::from(Criteria { categories: vec![WORKFLOW_CATEGORY.into()], kinds, ..Criteria::default() });
     let mut from = 0;
     loop {
@@ -112,6 +113,7 @@ fn summarise_unreadable(summary: &mut Option<RunSummary>, stream: &str, event: &
         workflow: "unknown".into(),
         started_at: event.stamp,
         ended_at: None,
+        attributes: Attributes::new(),
         status: RunStatus::Running,
     });
     summary.status = RunStatus::Blocked { reason: error.to_string() };
@@ -120,7 +122,7 @@ fn summarise_unreadable(summary: &mut Option<RunSummary>, stream: &str, event: &
 /// Takes an entry into the summary of its run.
 fn summarise(summary: &mut Option<RunSummary>, stream: &str, entry: &HistoryEntry) {
     match (&entry.event, summary) {
-        (HistoryEvent::Started { workflow, .. }, summary) => {
+        (HistoryEvent::Started { workflow, attributes, .. }, summary) => {
             let (id, run) = of_stream(stream);
             *summary = Some(RunSummary {
                 id: id.to_owned(),
@@ -128,8 +130,12 @@ fn summarise(summary: &mut Option<RunSummary>, stream: &str, entry: &HistoryEntr
                 workflow: workflow.clone(),
                 started_at: entry.stamp,
                 ended_at: None,
+                attributes: attributes.clone(),
                 status: RunStatus::Running,
             });
+        }
+        (HistoryEvent::AttributesUpserted { attributes }, Some(summary)) => {
+            attributes::upsert(&mut summary.attributes, attributes);
         }
         (end, Some(summary)) if end.is_end() => {
             summary.ended_at = Some(entry.stamp);

@@ -11,6 +11,7 @@ use csf_core::port::Json;
 
 use super::WorkflowContext;
 use super::state::{Coded, Shared, Update};
+use crate::attributes::{self, Attributes};
 use crate::definition::Code;
 use crate::history::{HistoryEntry, HistoryEvent, Reset, Role};
 use crate::{ActivityOptions, Failure, FailureKind, NonDeterminism};
@@ -23,6 +24,8 @@ pub(crate) struct Pendings {
     /// Ids of children by step.
     pub(crate) children: BTreeMap<u32, (String, crate::ParentClosePolicy)>,
     pub(crate) has_ended: bool,
+    /// What it is found by.
+    pub(crate) attributes: Attributes,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +69,8 @@ impl Pendings {
                 self.children.insert(*seq, (id.clone(), *policy));
             }
             HistoryEvent::ChildCompleted { seq, .. } => _ = self.children.remove(seq),
+            HistoryEvent::Started { attributes, .. } => self.attributes.clone_from(attributes),
+            HistoryEvent::AttributesUpserted { attributes } => attributes::upsert(&mut self.attributes, attributes),
             other if other.is_end() => self.has_ended = true,
             _ => {}
         }
@@ -175,8 +180,9 @@ impl Machine {
             let mut state = self.shared.lock();
             state.now = state.now.max(stamp);
             match event {
-                HistoryEvent::Started { input, run, .. } => {
+                HistoryEvent::Started { input, run, attributes, .. } => {
                     state.run = *run;
+                    state.attributes.clone_from(attributes);
                     let cx = WorkflowContext::new(self.shared.clone());
                     self.waker.0.store(true, Ordering::Relaxed);
                     drop(state);

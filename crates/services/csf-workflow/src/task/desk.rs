@@ -103,7 +103,8 @@ impl TaskDesk {
     ) -> Result<String, TaskError> {
         request.check()?;
         let id = id.map_or_else(|| self.0.draw("task").to_string(), str::to_owned);
-        let options = StartOptions { timeout, request: Some(EventId::from_u128(2).derive(&id)), origin };
+        let request_id = Some(EventId::from_u128(2).derive(&id));
+        let options = StartOptions { timeout, request: request_id, origin, ..StartOptions::default() };
         if self.0.engine.begin(TASK_WORKFLOW, &id, request, options).await? {
             self.0.book().enqueue(&id, &request.kind, &request.precedence());
         } else {
