@@ -15,9 +15,10 @@ import { Graph } from './views/graph.js';
 import { Topics } from './views/topics.js';
 import { Why } from './views/why.js';
 import { Supervision } from './views/supervision.js';
+import { Workflows } from './views/workflows.js';
 import { Node } from './views/node.js';
 
-const PAGES = { overview: Overview, graph: Graph, topics: Topics, why: Why, supervision: Supervision, node: Node };
+const PAGES = { overview: Overview, graph: Graph, topics: Topics, why: Why, supervision: Supervision, workflows: Workflows, node: Node };
 
 function App() {
   useStores(router, page, session);

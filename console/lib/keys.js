@@ -8,7 +8,7 @@ import { theme } from './theme.js';
 export const KEYS = [
   ['/', 'filter or search on this page'],
   ['g', 'go to a view, topic, component or packet'],
-  ['1 … 6', 'overview, graph, topics, why, supervision, node'],
+  ['1 … 7', 'overview, graph, topics, why, supervision, workflows, node'],
   ['space', 'pause or continue the page (data keeps arriving)'],
   ['← →', 'move the time cursor by 0.1 s (with shift by 1 s)'],
   ['Esc', 'release the cursor, close a dialog, leave a field'],
@@ -17,7 +17,7 @@ export const KEYS = [
   ['?', 'this help'],
 ];
 
-const VIEW_BY_KEY = { 1: 'overview', 2: 'graph', 3: 'topics', 4: 'why', 5: 'supervision', 6: 'node' };
+const VIEW_BY_KEY = { 1: 'overview', 2: 'graph', 3: 'topics', 4: 'why', 5: 'supervision', 6: 'workflows', 7: 'node' };
 
 export function startKeys() {
   addEventListener('keydown', (event) => {

@@ -2,7 +2,7 @@
 /** The address is the state: `#/view/argument?key=value`. */
 import { Store } from './store.js';
 
-export const VIEWS = /** @type {const} */ (['overview', 'graph', 'topics', 'why', 'supervision', 'node']);
+export const VIEWS = /** @type {const} */ (['overview', 'graph', 'topics', 'why', 'supervision', 'workflows', 'node']);
 
 /** @typedef {{view: string, arg: string, params: Record<string, string>}} Route */
 

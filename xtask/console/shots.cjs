@@ -44,8 +44,25 @@ const views = (event) => ({
   trace: `why/${event}?view=trace`,
   supervision: "supervision",
   "supervision-part": `supervision/${encodeURIComponent("demo/services")}`,
+  workflows: "workflows",
+  "workflows-run": "workflows/thumbnail-2",
+  "workflows-none": "workflows?status=blocked",
   node: "node",
 });
+
+/** Something to look at: tasks that wait, are done and have failed. @param request of a context that has signed in */
+async function work(request, origin) {
+  const post = async (path, data) => {
+    const answer = await request.post(`${origin}/api/v1/tasks${path}`, { data, headers: { origin } });
+    if (!answer.ok()) throw new Error(`${path}: ${await answer.text()}`);
+    return answer.json();
+  };
+  for (const n of [1, 2, 3, 4, 5]) await post("", { id: `thumbnail-${n}`, kind: "thumbnail", input: { file: `${n}.png` } });
+  const { tasks } = await post("/poll", { agent: "painter", kinds: ["thumbnail"], max: 3 });
+  await post(`/${tasks[0].id}/heartbeat`, { token: tasks[0].token, progress: { share: 0.5 } });
+  await post(`/${tasks[1].id}/complete`, { token: tasks[1].token, output: { file: "2.small.png" } });
+  await post(`/${tasks[2].id}/fail`, { token: tasks[2].token, reason: "the picture has no pixels", is_final: true });
+}
 
 /** Opens one view, judges it, takes its picture, and returns what is wrong with it. */
 async function judge(context, axe, origin, address, { name, width, height, scheme }) {
@@ -83,6 +100,7 @@ async function main() {
     await first.goto(address);
     await first.close();
     const event = (await (await context.request.get(`${origin}/api/v1/topics/nav.geofence/last`)).json()).id;
+    await work(context.request, origin);
     for (const scheme of SCHEMES) {
       for (const [width, height] of SIZES) {
         for (const [name, view] of Object.entries(views(event))) {

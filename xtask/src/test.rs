@@ -41,6 +41,7 @@ const STEPS: [Step; 20] = [
     Step { name: "examples", work: examples },
     Step { name: "projects", work: projects },
     Step { name: "mcap reader", work: mcap_reader },
+    Step { name: "grpc", work: grpc_agents },
     Step { name: "console", work: console },
 ];
 
@@ -332,19 +333,40 @@ fn projects() -> Result<Counts, String> {
     Ok(Counts { passed: 2, skipped: 0 })
 }
 
-/// The public Python reader reads what `csf export --mcap` writes.
-fn mcap_reader() -> Result<Counts, String> {
-    let cache = cache().join("python");
+/// A Python of its own with these packages, kept between runs; nothing where there is no Python, and then it says so.
+fn python(name: &str, packages: &[&str]) -> Result<Option<std::path::PathBuf>, String> {
+    let cache = cache().join(name);
     let python = cache.join("bin/python3");
     if !python.exists() {
         if let Err(reason) = exec::install(&["python3"], &["python3", "python3-venv"]) {
             println!("skipped: {reason}");
-            return Ok(Counts { passed: 0, skipped: 1 });
+            return Ok(None);
         }
         let folder = cache.display().to_string();
         output(&mut command("python3", &["-m", "venv", &folder]))?;
-        output(&mut command(cache.join("bin/pip"), &["install", "--quiet", "mcap==1.6.0"]))?;
+        let words: Vec<&str> = ["install", "--quiet"].into_iter().chain(packages.iter().copied()).collect();
+        output(&mut command(cache.join("bin/pip"), &words))?;
     }
+    Ok(Some(python))
+}
+
+/// Agents with the public gRPC client of Python do tasks of the real binary.
+fn grpc_agents() -> Result<Counts, String> {
+    let packages = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
+    let Some(python) = python("python-grpc", &packages)? else { return Ok(Counts { passed: 0, skipped: 1 }) };
+    let folder = exec::target().join("grpc-test");
+    // Left over from an earlier run, or not there.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    let words = ["xtask/grpc_agents.py", &exec::csf().display().to_string(), &folder.display().to_string()];
+    let text = output(command(&python, &words).env("PYTHONPATH", "crates/services/csf-gateway/proto"))?;
+    print!("{text}");
+    Ok(ONE)
+}
+
+/// The public Python reader reads what `csf export --mcap` writes.
+fn mcap_reader() -> Result<Counts, String> {
+    let Some(python) = python("python", &["mcap==1.6.0"])? else { return Ok(Counts { passed: 0, skipped: 1 }) };
     let folder = exec::target().join("mcap-test");
     // Left over from an earlier run, or not there.
     let _ = std::fs::remove_dir_all(&folder);

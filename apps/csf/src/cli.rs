@@ -13,8 +13,8 @@ pub(crate) use log::{
 };
 pub(crate) use task::{TaskAction, TaskCancel, TaskCommand, TaskLs, TaskOne, TaskSubmit, TaskWork};
 pub(crate) use workflow::{
-    WorkflowAction, WorkflowCommand, WorkflowDiff, WorkflowEnd, WorkflowLs, WorkflowOne, WorkflowReset, WorkflowSignal,
-    WorkflowStart,
+    WorkflowAction, WorkflowCommand, WorkflowDiff, WorkflowEnd, WorkflowLs, WorkflowOne, WorkflowQuery, WorkflowReset,
+    WorkflowSignal, WorkflowStart, WorkflowUpdate,
 };
 
 /// One bus where every message has a provable time, a provable cause and a provable author.

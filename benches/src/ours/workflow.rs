@@ -286,6 +286,7 @@ fn history(steps: u32) -> Result<Vec<HistoryEntry>, serde_json::Error> {
         parent: None,
         deadline: None,
         resets: Vec::new(),
+        attributes: Default::default(),
     }];
     for step in 0..steps {
         let (seq, options) = (step + 1, ActivityOptions::default());

@@ -40,6 +40,15 @@ pub(crate) struct TaskSubmit {
     /// Agents that may have it, one after the other; 0 means any number
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) attempts: u32,
+    /// 1 to 5: tasks of a lower number go first
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) priority: u8,
+    /// Whose share of the agents' time it takes, such as a tenant's name; keys of one priority share it by weight
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
+    pub(crate) fairness_key: String,
+    /// Weight of the key, 0.001 to 1000
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0)]
+    pub(crate) fairness_weight: f64,
     /// End it when it takes longer in all, such as 1h
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) timeout: Option<std::time::Duration>,

@@ -39,7 +39,8 @@ fn millis(span: Duration) -> u64 {
 fn submit(args: &TaskSubmit) -> Outcome {
     let body = json!({
         "id": args.id, "kind": args.kind, "input": json_argument("input", &args.input)?, "lease_ms": millis(args.lease),
-        "attempts": args.attempts, "timeout_ms": args.timeout.map(millis),
+        "attempts": args.attempts, "timeout_ms": args.timeout.map(millis), "priority": args.priority,
+        "fairness_key": args.fairness_key, "fairness_weight": args.fairness_weight,
     });
     let client = Client::connect(args.remote.node.as_deref())?;
     let answer = client.post("/api/v1/tasks", &body)?;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::follow::clock_time;
 use super::{Outcome, json_argument, print_json};
 use crate::cli::{
-    WorkflowAction, WorkflowDiff, WorkflowEnd, WorkflowLs, WorkflowOne, WorkflowReset, WorkflowSignal, WorkflowStart,
+    WorkflowAction, WorkflowDiff, WorkflowEnd, WorkflowLs, WorkflowOne, WorkflowQuery, WorkflowReset, WorkflowSignal,
+    WorkflowStart, WorkflowUpdate,
 };
 use crate::client::{Client, encode};
 use crate::diagnostic::Failure;
@@ -19,6 +20,8 @@ pub(crate) fn run(action: &WorkflowAction) -> Outcome {
         WorkflowAction::History(args) => history(args),
         WorkflowAction::Start(args) => start(args),
         WorkflowAction::Signal(args) => signal(args),
+        WorkflowAction::Query(args) => query(args),
+        WorkflowAction::Update(args) => update(args),
         WorkflowAction::Cancel(args) => end(args, "cancel", "was asked to end"),
         WorkflowAction::Terminate(args) => end(args, "terminate", "was ended"),
         WorkflowAction::Reset(args) => reset(args),
@@ -31,15 +34,23 @@ fn path(id: &str, rest: &str) -> String {
 }
 
 /// The runs that fit, and the names of the workflows that the node has.
-fn runs(client: &Client, status: Option<&str>, workflow: Option<&str>, limit: usize) -> Result<Value, Failure> {
-    let words = [("status", status), ("workflow", workflow)];
+fn runs(
+    client: &Client,
+    status: Option<&str>,
+    workflow: Option<&str>,
+    conditions: &[String],
+    limit: usize,
+) -> Result<Value, Failure> {
+    let conditions = conditions.join("\n");
+    let conditions = Some(conditions.as_str()).filter(|conditions| !conditions.is_empty());
+    let words = [("status", status), ("workflow", workflow), ("where", conditions)];
     let words = words.into_iter().filter_map(|(key, word)| Some(format!("&{key}={}", encode(word?))));
     client.get(&format!("/api/v1/workflows?limit={limit}{}", words.collect::<String>()))
 }
 
 fn ls(args: &WorkflowLs) -> Outcome {
     let client = Client::connect(args.remote.node.as_deref())?;
-    let answer = runs(&client, args.status.as_deref(), args.workflow.as_deref(), args.limit)?;
+    let answer = runs(&client, args.status.as_deref(), args.workflow.as_deref(), &args.conditions, args.limit)?;
     if args.remote.json {
         return print_json(&answer["runs"]);
     }
@@ -105,8 +116,10 @@ fn detail(entry: &Value) -> String {
 fn start(args: &WorkflowStart) -> Outcome {
     let input = json_argument("input", &args.input)?;
     let timeout_ms = args.timeout.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    let attributes: serde_json::Map<String, Value> = args.attribute.iter().cloned().collect();
     let body = json!({
         "workflow": args.workflow, "id": args.id, "input": input, "timeout_ms": timeout_ms, "request": args.request,
+        "attributes": attributes,
     });
     let client = Client::connect(args.remote.node.as_deref())?;
     let answer = client.post("/api/v1/workflows", &body)?;
@@ -127,6 +140,29 @@ fn signal(args: &WorkflowSignal) -> Outcome {
     }
     println!("`{}` has been told `{}`", args.id, args.name);
     Ok(ExitCode::SUCCESS)
+}
+
+fn query(args: &WorkflowQuery) -> Outcome {
+    let body = json!({ "name": args.name, "input": json_argument("input", &args.input)? });
+    let client = Client::connect(args.remote.node.as_deref())?;
+    print_json(&client.post(&path(&args.id, "/query"), &body)?["answer"])
+}
+
+fn update(args: &WorkflowUpdate) -> Outcome {
+    let wait_ms = u64::try_from(args.wait.as_millis()).unwrap_or(u64::MAX);
+    let input = json_argument("input", &args.input)?;
+    let body = json!({ "name": args.name, "input": input, "request": args.request, "wait_ms": wait_ms });
+    let client = Client::connect(args.remote.node.as_deref())?;
+    let answer = client.post(&path(&args.id, "/update"), &body)?;
+    if args.remote.json {
+        return print_json(&answer);
+    }
+    if answer.get("answer").is_none() {
+        let request = answer["request"].as_str().unwrap_or("?");
+        eprintln!("`{}` has not answered yet; ask again with --request {request}", args.id);
+        return Ok(ExitCode::FAILURE);
+    }
+    print_json(&answer["answer"])
 }
 
 fn end(args: &WorkflowEnd, how: &str, told: &str) -> Outcome {
@@ -153,7 +189,7 @@ fn reset(args: &WorkflowReset) -> Outcome {
 fn diff(args: &WorkflowDiff) -> Outcome {
     let client = Client::connect(args.remote.node.as_deref())?;
     let ids = if args.ids.is_empty() {
-        let answer = runs(&client, args.status.as_deref(), args.workflow.as_deref(), args.limit)?;
+        let answer = runs(&client, args.status.as_deref(), args.workflow.as_deref(), &[], args.limit)?;
         let runs = answer["runs"].as_array().into_iter().flatten();
         runs.filter_map(|run| run["id"].as_str().map(str::to_owned)).collect()
     } else {

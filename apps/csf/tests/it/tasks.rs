@@ -219,3 +219,34 @@ fn runs_are_started_looked_at_told_reset_and_ended_from_the_command_line() {
     let forged = failure(&state, &["events", "append", "workflow-run-3", "started", "{}"]);
     assert!(forged.contains("CSF-0305") && forged.contains("history of a workflow run"), "{forged}");
 }
+
+#[test]
+fn a_run_answers_queries_and_carries_out_or_refuses_updates() {
+    let state = Scratch::new();
+    let node = node(&state);
+    text(&state, &["workflow", "start", "agent-task", "run-1", r#"{"kind":"by-hand","input":1}"#]);
+    let seen = json(&state, &["workflow", "query", "run-1", "task"]);
+    assert_eq!((&seen["request"]["kind"], &seen["attempt"]), (&"by-hand".into(), &0.into()), "{seen}");
+    let unknown = failure(&state, &["workflow", "query", "run-1", "tusk"]);
+    assert!(unknown.contains("CSF-0314") && unknown.contains(r#"it answers ["task"]"#), "{unknown}");
+    let unknown = failure(&state, &["workflow", "update", "run-1", "mvoe"]);
+    assert!(unknown.contains("CSF-0314") && unknown.contains(r#"it takes ["move"]"#), "{unknown}");
+    let done = r#"{"complete":{"token":"none","output":2}}"#;
+    let refused = failure(&state, &["workflow", "update", "run-1", "move", done]);
+    assert!(refused.contains("CSF-0314") && refused.contains("the task waits for another agent"), "{refused}");
+    let bad = failure(&state, &["workflow", "update", "run-1", "move", "7"]);
+    assert!(bad.contains("update does not have the expected form"), "{bad}");
+    assert_eq!(json(&state, &["workflow", "history", "run-1", "--json"]).as_array().unwrap().len(), 1, "no trace");
+
+    let (take, request) = (r#"{"take":{"agent":"hand","token":"mine"}}"#, "01939d2b-6a4e-7c1f-b5f2-0e3a1c8d9b71");
+    for _ in 0..2 {
+        let words = ["workflow", "update", "run-1", "move", take, "--request", request, "--json"];
+        let answer = json(&state, &words);
+        assert_eq!((&answer["answer"], &answer["request"]), (&Value::Null, &request.into()), "answered as before");
+    }
+    assert_eq!(json(&state, &["workflow", "history", "run-1", "--json"]).as_array().unwrap().len(), 3, "and done once");
+    assert_eq!(ask(&node, &state, "POST", "/tasks/run-1/heartbeat", r#"{"token":"mine"}"#).0, 200, "the desk knows");
+    let body = r#"{"name":"move","wait_ms":60001}"#;
+    let (status, long) = ask(&node, &state, "POST", "/workflows/run-1/update", body);
+    assert_eq!((status, &long["error"]["code"]), (400, &"CSF-0307".into()), "{long}");
+}

@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use crate::answer::Refusal;
+use crate::grpc::{self, is_grpc};
 
 const COOKIE: &str = "csf_session";
 /// Browser sessions kept; the oldest is forgotten when one more logs in.
@@ -105,7 +106,9 @@ impl Access {
 
     fn check(&self, request: &Request) -> Result<(), Refusal> {
         let headers = request.headers();
-        let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
+        // HTTP/2 says the host in the address.
+        let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+        let host = host.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str)).unwrap_or("");
         let own = self.own_hosts();
         if !own.iter().any(|h| h == host) {
             let message = format!("`{host}` is not this node");
@@ -128,7 +131,7 @@ impl Access {
                 ));
             }
         }
-        let needs_token = request.uri().path().starts_with("/api/");
+        let needs_token = request.uri().path().starts_with("/api/") || is_grpc(request);
         if needs_token && !self.is_known(headers) {
             return Err(Refusal::unauthorized());
         }
@@ -138,8 +141,10 @@ impl Access {
 
 /// The gate in front of every route, and the headers behind it.
 pub(crate) async fn guard(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let is_grpc = is_grpc(&request);
     let mut response = match access.check(&request) {
         Ok(()) => next.run(request).await,
+        Err(refusal) if is_grpc => grpc::status(&refusal).into_http(),
         Err(refusal) => refusal.into_response(),
     };
     let headers = response.headers_mut();

@@ -62,6 +62,32 @@ impl Refusal {
         )
     }
 
+    /// A field of a body that is not as it should be.
+    pub(crate) fn body(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "CSF-0305",
+            message,
+            "docs/formats/http-api.md lists the fields and limits",
+        )
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn help(&self) -> &'static str {
+        self.help
+    }
+
     pub(crate) fn query(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "CSF-0307", message, "docs/formats/http-api.md lists the parameters")
     }

@@ -12,6 +12,7 @@ use tower_service::Service;
 
 use crate::access::{Access, guard};
 use crate::answer::Refusal;
+use crate::grpc;
 
 /// The newest finished phase of the start, and the routes once there are some. Clones are the same.
 #[derive(Clone, Default)]
@@ -65,9 +66,12 @@ impl Front {
 }
 
 async fn answer(State(front): State<Front>, request: Request) -> Response {
+    let is_grpc = grpc::is_grpc(&request);
     let routes = front.0.read().unwrap_or_else(PoisonError::into_inner).routes.clone();
     match routes {
+        Some(_) if is_grpc && !grpc::is_known(request.uri().path()) => grpc::unknown(request.uri().path()),
         Some(mut routes) => routes.call(request).await.unwrap_or_else(|never| match never {}),
+        None if is_grpc => grpc::status(&Refusal::not_accepting(NodeState::Starting)).into_http(),
         None => front.starting(request.uri().path()),
     }
 }

@@ -10,6 +10,7 @@ mod console;
 mod events;
 mod filter;
 mod front;
+mod grpc;
 mod pattern;
 mod routes;
 mod server;

@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use crate::access::Access;
 use crate::answer::{Answer, Refusal, json_answer};
 use crate::workflows::Workflows;
-use crate::{configuration, console, events, subscribe, tasks, workflows};
+use crate::{configuration, console, events, grpc, subscribe, tasks, workflows};
 
 /// Largest request body, bytes.
-const MOST_BODY: usize = 1 << 20;
+pub(crate) const MOST_BODY: usize = 1 << 20;
 /// Most packets in one history answer.
 const MOST_HISTORY: usize = 5000;
 /// Deepest ancestry in one answer.
@@ -105,6 +105,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/dead-letters", get(events::dead_letters))
         .route("/api/v1/dead-letters/{group}/{position}/redrive", post(events::redrive))
         .merge(workflow_routes())
+        .merge(grpc::routes(&api))
         .route("/api/v1/graph", get(graph))
         .route("/api/v1/latencies", get(latencies))
         .route("/api/v1/bus", get(bus))
@@ -124,6 +125,7 @@ fn workflow_routes() -> Router<Api> {
         .route("/api/v1/workflows/{id}/diff", get(workflows::diff))
         .route("/api/v1/workflows/{id}/signal", post(workflows::signal))
         .route("/api/v1/workflows/{id}/query", post(workflows::query))
+        .route("/api/v1/workflows/{id}/update", post(workflows::update))
         .route("/api/v1/workflows/{id}/cancel", post(workflows::cancel))
         .route("/api/v1/workflows/{id}/terminate", post(workflows::terminate))
         .route("/api/v1/workflows/{id}/reset", post(workflows::reset))

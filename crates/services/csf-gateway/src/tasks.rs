@@ -8,21 +8,19 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use csf_core::port::{Json as Payload, Origin};
-use csf_workflow::task::{TaskError, TaskRequest, TaskState};
+use csf_workflow::task::{TaskError, TaskLease, TaskRequest, TaskState};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Refusal, json_answer};
 use crate::routes::Api;
-use crate::workflows::{AUTHOR, body, plain, refusal as workflow_refusal};
+use crate::workflows::{AUTHOR, MOST_WAIT_MS, body, plain, refusal as workflow_refusal};
 
 /// Tasks in one answer.
 const TASKS: usize = 100;
 const MOST_TASKS: usize = 1000;
-/// Longest wait of a poll, milliseconds.
-const MOST_WAIT_MS: u64 = 60_000;
 
-fn refusal(error: &TaskError) -> Refusal {
+pub(crate) fn refusal(error: &TaskError) -> Refusal {
     match error {
         TaskError::Bad { .. } => {
             let help = "docs/formats/http-api.md lists the fields and limits";
@@ -56,6 +54,12 @@ pub(crate) struct Submission {
     attempts: Option<u32>,
     #[serde(default)]
     timeout_ms: Option<u64>,
+    #[serde(default)]
+    priority: Option<u8>,
+    #[serde(default)]
+    fairness_key: String,
+    #[serde(default)]
+    fairness_weight: Option<f64>,
 }
 
 /// `POST /api/v1/tasks`
@@ -66,6 +70,9 @@ pub(crate) async fn submit(State(api): State<Api>, asked: Result<Json<Submission
     let request = TaskRequest {
         lease_ms: asked.lease_ms.unwrap_or(default.lease_ms),
         attempts: asked.attempts.unwrap_or(default.attempts),
+        priority: asked.priority.unwrap_or(default.priority),
+        fairness_key: asked.fairness_key,
+        fairness_weight: asked.fairness_weight.unwrap_or(default.fairness_weight),
         ..default
     };
     let origin = Origin { author: Some(AUTHOR.to_owned()), ..Origin::default() };
@@ -141,19 +148,30 @@ const fn one() -> usize {
 /// `POST /api/v1/tasks/poll`: the answer comes with the first task, or empty when the wait or the node's life is over.
 pub(crate) async fn poll(State(api): State<Api>, asked: Result<Json<Polling>, JsonRejection>) -> Answer {
     let asked = body(asked, "send {\"agent\": …, \"kinds\": [\"…\"], \"max\": 1, \"wait_ms\": 20000}")?;
-    if asked.wait_ms > MOST_WAIT_MS {
-        return Err(Refusal::query(format!("wait_ms = {} is outside 0..={MOST_WAIT_MS}", asked.wait_ms)));
+    let taken = take(&api, &asked.agent, &asked.kinds, asked.max, asked.wait_ms).await?;
+    json_answer(&json!({ "tasks": taken }))
+}
+
+/// Tasks for an agent, waited for at most so many milliseconds.
+pub(crate) async fn take(
+    api: &Api,
+    agent: &str,
+    kinds: &[String],
+    most: usize,
+    wait_ms: u64,
+) -> Result<Vec<TaskLease>, Refusal> {
+    if wait_ms > MOST_WAIT_MS {
+        return Err(Refusal::query(format!("wait_ms = {wait_ms} is outside 0..={MOST_WAIT_MS}")));
     }
-    let wait = Duration::from_millis(asked.wait_ms);
     let mut stopping = api.node.shutdown_signal();
     let desk = api.desk()?;
     // Whoever waits for nothing keeps no stop waiting.
     let taken = tokio::select! {
         biased;
         _ = stopping.wait_for(Option::is_some) => return Err(Refusal::not_accepting(api.node.state())),
-        taken = desk.poll(&asked.agent, &asked.kinds, asked.max, wait) => taken,
+        taken = desk.poll(agent, kinds, most, Duration::from_millis(wait_ms)) => taken,
     };
-    json_answer(&json!({ "tasks": taken.map_err(|error| refusal(&error))? }))
+    taken.map_err(|error| refusal(&error))
 }
 
 /// A sign of life.

@@ -10,7 +10,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use csf_core::port::{EventId, LogError, Origin};
 use csf_workflow::task::{TASK_WORKFLOW, TaskDesk};
-use csf_workflow::{Engine, HistoryEntry, RunStatus, RunSummary, StartOptions, WorkflowError};
+use csf_workflow::{
+    AttributeFilter, Attributes, Engine, HistoryEntry, RunStatus, RunSummary, StartOptions, WorkflowError,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,6 +25,8 @@ use crate::routes::Api;
 /// Runs in one answer.
 const RUNS: usize = 100;
 const MOST_RUNS: usize = 10_000;
+/// Longest wait for an answer, milliseconds.
+pub(crate) const MOST_WAIT_MS: u64 = 60_000;
 /// Author of what comes through the API.
 pub(crate) const AUTHOR: &str = "api";
 
@@ -106,8 +110,13 @@ pub(crate) fn refusal(error: &WorkflowError) -> Refusal {
         WorkflowError::BadId { .. } => {
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "CSF-0305", error.to_string(), "choose another id")
         }
+        WorkflowError::BadAttributes { .. } => {
+            let help = "search attributes are true, false, numbers, words and lists of words";
+            Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "CSF-0305", error.to_string(), help)
+        }
         WorkflowError::Exists { .. } => conflict("a start that may be repeated has the same `request` each time"),
         WorkflowError::Ended { .. } => conflict("`csf workflow reset` lets it go on from an earlier entry"),
+        WorkflowError::Refused(_) => conflict("the run's own code says so; `csf workflow show ID` tells how it stands"),
         WorkflowError::Closed => Refusal::busy(error),
         _ => conflict("`csf workflow history ID` and `csf workflow diff ID` show where it stands"),
     }
@@ -147,6 +156,9 @@ pub(crate) struct Wanted {
     status: Option<String>,
     workflow: Option<String>,
     limit: Option<usize>,
+    /// Conditions on search attributes, one per line.
+    #[serde(rename = "where", default)]
+    conditions: String,
 }
 
 const STATUSES: [&str; 4] = ["running", "blocked", "completed", "failed"];
@@ -169,11 +181,14 @@ pub(crate) async fn list(State(api): State<Api>, Query(wanted): Query<Wanted>) -
     if limit == 0 || limit > MOST_RUNS {
         return Err(Refusal::query(format!("limit = {limit} is outside 1..={MOST_RUNS}")));
     }
+    let conditions = wanted.conditions.lines().filter(|line| !line.trim().is_empty());
+    let filter = AttributeFilter::parse(conditions).map_err(|error| Refusal::query(error.to_string()))?;
     let engine = api.engine()?;
     let runs = engine.list().await.map_err(|error| refusal(&error))?;
     let fits = |run: &&RunSummary| {
         wanted.status.as_deref().is_none_or(|status| status == status_of(run))
             && wanted.workflow.as_ref().is_none_or(|workflow| *workflow == run.workflow)
+            && filter.fits(&run.attributes)
     };
     let fitting: Vec<&RunSummary> = runs.iter().filter(fits).collect();
     let shown: Vec<Value> = fitting.iter().rev().take(limit).map(plain).collect::<Result<_, _>>()?;
@@ -192,6 +207,8 @@ pub(crate) struct Starting {
     timeout_ms: Option<u64>,
     #[serde(default)]
     request: Option<EventId>,
+    #[serde(default)]
+    attributes: Attributes,
 }
 
 /// `POST /api/v1/workflows`
@@ -202,6 +219,7 @@ pub(crate) async fn start(State(api): State<Api>, asked: Result<Json<Starting>, 
         timeout: asked.timeout_ms.map(Duration::from_millis),
         request: asked.request,
         origin: Origin { author: Some(AUTHOR.to_owned()), ..Origin::default() },
+        attributes: asked.attributes,
     };
     let started = api.engine()?.start(&asked.workflow, &asked.id, &asked.input, options).await;
     started.map_err(|error| refusal(&error))?;
@@ -298,6 +316,68 @@ pub(crate) async fn query(
         Ok(answer) => json_answer(&json!({ "answer": answer })),
         Err(error) => Err(refusal_of(&engine, error).await),
     }
+}
+
+/// What a run is to change.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    name: String,
+    #[serde(default)]
+    input: Value,
+    #[serde(default)]
+    request: Option<EventId>,
+    #[serde(default = "patience")]
+    wait_ms: u64,
+}
+
+const fn patience() -> u64 {
+    20_000
+}
+
+/// `POST /api/v1/workflows/{id}/update`: the run's answer, or after the wait the name under which it can be asked for again.
+pub(crate) async fn update(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    asked: Result<Json<Change>, JsonRejection>,
+) -> Answer {
+    let asked = body(asked, "send {\"name\": …, \"input\": …, \"request\": UUID, \"wait_ms\": 20000}")?;
+    if asked.wait_ms > MOST_WAIT_MS {
+        return Err(Refusal::query(format!("wait_ms = {} is outside 0..={MOST_WAIT_MS}", asked.wait_ms)));
+    }
+    let request = match asked.request {
+        Some(request) => request,
+        None => drawn().map_err(|e| Refusal::busy(&e))?,
+    };
+    // Entered for the question only: an answer may take as long as the run does.
+    let entered = api.node.gate().enter().ok_or_else(|| Refusal::not_accepting(api.node.state()))?;
+    let engine = api.engine()?;
+    let mut stopping = api.node.shutdown_signal();
+    drop(entered);
+    let answered = tokio::select! {
+        biased;
+        answered = engine.update::<_, Value>(&id, &asked.name, &asked.input, request) => Some(answered),
+        _ = stopping.wait_for(Option::is_some) => return Err(Refusal::not_accepting(api.node.state())),
+        () = tokio::time::sleep(Duration::from_millis(asked.wait_ms)) => None,
+    };
+    match answered {
+        Some(Ok(answer)) => {
+            if let Ok(run) = engine.describe(&id).await
+                && run.workflow == TASK_WORKFLOW
+            {
+                notice(&api, &id).await;
+            }
+            json_answer(&json!({ "answer": answer, "request": request }))
+        }
+        Some(Err(error)) => Err(refusal_of(&engine, error).await),
+        None => Ok((StatusCode::ACCEPTED, Json(json!({ "request": request }))).into_response()),
+    }
+}
+
+fn drawn() -> Result<EventId, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(EventId::from_u128(u128::from_le_bytes(bytes)))
 }
 
 /// Why something is to be done to a run.

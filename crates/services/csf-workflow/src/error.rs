@@ -67,6 +67,12 @@ pub enum WorkflowError {
         /// Longest id, bytes.
         limit: usize,
     },
+    /// Search attributes outside the limits.
+    #[error("{reason}")]
+    BadAttributes {
+        /// Which, and the limit.
+        reason: String,
+    },
     /// The code does not fit the history.
     #[error("run `{id}` cannot go on: {reason}")]
     NonDeterminism {

@@ -3,10 +3,13 @@
 //! The stream of the run is `workflow-ID`, that of its n-th continuation `workflow-ID~n`. After each thing that happened stand the decisions that
 //! followed from it, in one append: a history is always whole.
 
+use std::collections::BTreeMap;
+
 use csf_core::Stamp;
 use csf_core::port::{Json, StoredEvent};
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::{Attribute, Attributes};
 use crate::{ActivityOptions, Failure, ParentClosePolicy};
 
 /// Category of the streams of runs.
@@ -55,6 +58,9 @@ pub enum HistoryEvent {
         /// The resets it came about by, oldest first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         resets: Vec<Reset>,
+        /// What it is found by, to begin with.
+        #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+        attributes: Attributes,
     },
     /// Decided: something is to be done in the world.
     ActivityScheduled {
@@ -177,6 +183,11 @@ pub enum HistoryEvent {
         /// The value.
         value: Json,
     },
+    /// Decided: it is found by something else.
+    AttributesUpserted {
+        /// What has changed; null removes one.
+        attributes: BTreeMap<String, Option<Attribute>>,
+    },
     /// Somebody asks it to end.
     CancelRequested {
         /// Why.
@@ -235,6 +246,7 @@ impl HistoryEvent {
             | Self::SignalSent { .. }
             | Self::Patched { .. }
             | Self::SideEffect { .. }
+            | Self::AttributesUpserted { .. }
             | Self::Completed { .. }
             | Self::Failed { .. }
             | Self::ContinuedAsNew { .. } => Role::Decision,
@@ -290,6 +302,7 @@ impl HistoryEvent {
             Self::SignalSent { .. } => "signal_sent",
             Self::Patched { .. } => "patched",
             Self::SideEffect { .. } => "side_effect",
+            Self::AttributesUpserted { .. } => "attributes_upserted",
             Self::CancelRequested { .. } => "cancel_requested",
             Self::Completed { .. } => "completed",
             Self::Failed { .. } => "failed",

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use csf_core::Incarnation;
 use csf_core::port::JournalError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::checkpointer::BACKSTOP;
@@ -208,9 +209,16 @@ fn open(directory: &Path, flags: OpenFlags) -> Result<Connection, JournalError> 
         let connection = Connection::open_with_flags(&path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        keep_plans(&connection)?;
         Ok(connection)
     };
     connect().map_err(|e| from_sqlite(directory, Action::Read, &e))
+}
+
+/// Lets no statement be compiled again because a value that is bound to it, such as a limit, could change its plan: in a look-up, that takes
+/// several times as long as the rest.
+pub(super) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Brings an older format up to date. One transaction: it is done, or it was never begun.

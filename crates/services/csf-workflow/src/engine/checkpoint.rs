@@ -3,10 +3,13 @@
 //! Stream `csf.workflow` tells of the newest checkpoint; the runs themselves are in `csf.workflow-runs`, in parts. A checkpoint is made of the one
 //! before it and of the log, never of what an engine remembers: so it is right whoever else has written, and one that was cut off is none.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use csf_core::port::{Append, ExpectedVersion, Filter, Json, LogError, NewEvent, Origin, Read, Refused, StreamChange};
+use csf_core::port::{
+    Append, ExpectedVersion, Filter, Json, LogError, NewEvent, Origin, Read, Refused, StoredEvent, StreamChange,
+};
 use serde::{Deserialize, Serialize};
 
 use super::standing::{Fold, Relatives, Sent, Standing};
@@ -34,6 +37,9 @@ struct Checkpoint {
     runs: u64,
     /// Signals that had been sent and not received.
     sent: Vec<Sent>,
+    /// Streams of runs that are in none of the parts, since their histories could not be read.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    aside: BTreeSet<Box<str>>,
 }
 
 /// A part of a checkpoint: runs by stream.
@@ -87,6 +93,8 @@ pub(super) struct Standings {
     position: u64,
     next_part: u64,
     relatives: Relatives,
+    /// Streams of runs whose histories cannot be read. They are blocked; the others go on.
+    aside: BTreeSet<Box<str>>,
 }
 
 impl Standings {
@@ -98,16 +106,24 @@ impl Standings {
             None => (Checkpoint::default(), 0),
         };
         let (mut fold, mut position) = (Fold::default(), newest.position);
+        let mut aside = BTreeSet::new();
+        for stream in &newest.aside {
+            read_again(shared, stream, newest.position, &mut fold, &mut aside).await?;
+        }
         loop {
             let read = Read::log(Filter::category(WORKFLOW_CATEGORY)).from(position + 1).limit(PAGE);
             let page = shared.log.read(read).await?;
             for stored in &page.events {
-                let entry = HistoryEntry::of(stored).map_err(|e| WorkflowError::BadHistory {
-                    id: of_stream(&stored.stream).0.to_owned(),
-                    version: stored.version,
-                    reason: e.to_string(),
-                })?;
-                fold.take(stored, &entry.event);
+                match entry_of(stored) {
+                    Ok(entry) if aside.contains(&*stored.stream) => {
+                        // Ended is ended, whatever came before.
+                        if entry.event.is_end() {
+                            aside.remove(&*stored.stream);
+                        }
+                    }
+                    Ok(entry) => fold.take(stored, &entry.event),
+                    Err(error) => set_aside(shared, stored, &error, &mut aside),
+                }
             }
             match page.events.last() {
                 Some(last) if page.events.len() == PAGE => position = last.position,
@@ -118,7 +134,8 @@ impl Standings {
             }
         }
         let next_part = newest.parts.0;
-        Ok(Self { newest, version, fold, position, next_part, relatives: Relatives::default() })
+        fold.runs.retain(|stream, _| !aside.contains(stream));
+        Ok(Self { newest, version, fold, position, next_part, relatives: Relatives::default(), aside })
     }
 
     /// What the next checkpoint has to do is known.
@@ -154,6 +171,9 @@ impl Standings {
     }
 
     fn sort(&mut self, stream: Box<str>, run: Standing, alone: &mut Part) {
+        if self.aside.contains(&stream) {
+            return;
+        }
         if run.has_relatives() {
             self.relatives.0.insert(stream, run);
         } else if !run.is_idle() {
@@ -168,6 +188,45 @@ impl Standings {
         let earlier = std::mem::take(&mut self.newest.sent);
         (relatives, self.fold.unheard(earlier))
     }
+}
+
+fn entry_of(stored: &StoredEvent) -> Result<HistoryEntry, WorkflowError> {
+    HistoryEntry::of(stored).map_err(|e| WorkflowError::BadHistory {
+        id: of_stream(&stored.stream).0.to_owned(),
+        version: stored.version,
+        reason: e.to_string(),
+    })
+}
+
+/// An entry cannot be read, so its run cannot go on; it is not the others' fault.
+fn set_aside(shared: &Shared, stored: &StoredEvent, error: &WorkflowError, aside: &mut BTreeSet<Box<str>>) {
+    if aside.insert(stored.stream.as_str().into()) {
+        tracing::error!(%error, "a workflow run is set aside");
+        shared.runs().blocked.insert(stored.stream.clone(), error.to_string());
+    }
+}
+
+/// A run that was set aside: this engine may be able to read what an earlier one could not.
+async fn read_again(
+    shared: &Shared,
+    stream: &str,
+    until: u64,
+    fold: &mut Fold,
+    aside: &mut BTreeSet<Box<str>>,
+) -> Result<(), WorkflowError> {
+    let stored = shared.log.read(Read::stream(stream)).await?.events;
+    let entries: Vec<_> = stored.iter().filter(|stored| stored.position <= until).map(|s| (s, entry_of(s))).collect();
+    if entries.last().is_some_and(|(_, last)| last.as_ref().is_ok_and(|last| last.event.is_end())) {
+        return Ok(());
+    }
+    if let Some((stored, Err(error))) = entries.iter().find(|(_, entry)| entry.is_err()) {
+        set_aside(shared, stored, error, aside);
+        return Ok(());
+    }
+    for (stored, entry) in entries {
+        fold.take(stored, &entry?.event);
+    }
+    Ok(())
 }
 
 /// Writes the next checkpoint, unless another engine does.
@@ -195,13 +254,16 @@ async fn write(shared: &Arc<Shared>) -> Result<(), WorkflowError> {
     }
     let mut sent = Vec::new();
     for signal in unheard {
-        // Nobody else will ever hear it.
-        if shared.open(&signal.to).await?.is_some() {
-            sent.push(signal);
+        match shared.open(&signal.to).await {
+            // Nobody else will ever hear it.
+            Ok(None) => {}
+            Ok(Some(_)) | Err(WorkflowError::BadHistory { .. }) => sent.push(signal),
+            Err(error) => return Err(error),
         }
     }
     let (runs, version) = (parts.runs, standings.version);
-    let checkpoint = Checkpoint { position: standings.position, parts: (first, parts.version + 1), runs, sent };
+    let (position, aside) = (standings.position, std::mem::take(&mut standings.aside));
+    let checkpoint = Checkpoint { position, parts: (first, parts.version + 1), runs, sent, aside };
     let now = (shared.world.clock)();
     let forget = |stream: &str, before| StreamChange::Truncate { stream: stream.to_owned(), before };
     let mut append = Append::events([event(shared, STREAM, "checkpoint", json(&checkpoint))])

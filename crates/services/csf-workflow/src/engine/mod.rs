@@ -1,18 +1,21 @@
 //! The engine: runs of workflows on a log, each in the hands of one task while something happens to it, and on disk otherwise.
 
 mod checkpoint;
+mod draft;
+mod input;
 mod names;
 mod perform;
 mod recover;
+mod repeats;
 mod reset;
+mod shared;
 mod standing;
 mod task;
 mod timers;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use csf_core::Stamp;
@@ -21,12 +24,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::attributes::{self, Attributes};
 use crate::definition::{ActivityCode, Code};
 use crate::history::{HistoryEntry, HistoryEvent, WORKFLOW_CATEGORY};
 use crate::run::Machine;
 use crate::{Activity, Failure, Workflow, WorkflowError};
 
-use task::Input;
+use input::{Answer, Input};
 use timers::Timers;
 
 /// Longest id of a run, bytes.
@@ -52,7 +56,7 @@ pub struct EngineOptions {
     pub activities_max: usize,
     /// A run that nothing happens to leaves the memory after this time.
     pub idle: Duration,
-    /// Runs that wait in memory for what comes next; with more, those that nothing happens to leave it at once.
+    /// Runs that wait in memory for what comes next; with more, those leave it that nothing has happened to for longest.
     pub loaded_max: usize,
     /// Author of what the engine appends.
     pub author: String,
@@ -82,6 +86,8 @@ pub struct StartOptions {
     pub request: Option<EventId>,
     /// Where the request comes from.
     pub origin: Origin,
+    /// What the run is found by, to begin with.
+    pub attributes: Attributes,
 }
 
 /// How a run is.
@@ -121,6 +127,9 @@ pub struct RunSummary {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Stamp>,
+    /// What it is found by.
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
     /// How it is.
     #[serde(flatten)]
     pub status: RunStatus,
@@ -148,6 +157,10 @@ struct Shared {
 struct Runs {
     /// Runs in the hands of a task, by stream. A channel takes the room of 32 messages: boxes are small.
     loaded: HashMap<Arc<str>, mpsc::UnboundedSender<Box<Input>>>,
+    /// Those of them that wait, by the order in which they began to.
+    idle: BTreeMap<u64, Arc<str>>,
+    /// How often a run began to wait.
+    waits: u64,
     /// Who waits for the end of a run, by stream.
     waiting: HashMap<String, Vec<oneshot::Sender<HistoryEvent>>>,
     /// Why runs cannot go on, by stream.
@@ -177,10 +190,11 @@ fn check_id(id: &str) -> Result<(), WorkflowError> {
 }
 
 impl Engine {
-    /// An engine for the runs of this log. Runs that were under way go on.
+    /// An engine for the runs of this log. Runs that were under way go on. One whose history cannot be read is set aside, as blocked, until an engine
+    /// is opened that can read it.
     ///
     /// # Errors
-    /// [`WorkflowError::Log`], [`WorkflowError::BadHistory`].
+    /// [`WorkflowError::Log`]; [`WorkflowError::BadHistory`] of a checkpoint.
     pub async fn open(
         log: Arc<dyn EventLog>,
         world: World,
@@ -210,7 +224,7 @@ impl Engine {
     /// Starts a run. It is back when the start is as durable as the log makes it.
     ///
     /// # Errors
-    /// [`WorkflowError::UnknownWorkflow`], [`WorkflowError::Exists`], [`WorkflowError::BadId`], [`WorkflowError::Log`].
+    /// [`WorkflowError::UnknownWorkflow`], [`WorkflowError::Exists`], [`WorkflowError::BadId`], [`WorkflowError::BadAttributes`], [`WorkflowError::Log`].
     pub async fn start<I: Serialize + ?Sized>(
         &self,
         workflow: &str,
@@ -218,13 +232,27 @@ impl Engine {
         input: &I,
         options: StartOptions,
     ) -> Result<(), WorkflowError> {
+        self.begin(workflow, id, input, options).await.map(drop)
+    }
+
+    /// As [`Engine::start`]; whether the run began with this call, and not with an earlier one of the same request.
+    pub(crate) async fn begin<I: Serialize + ?Sized>(
+        &self,
+        workflow: &str,
+        id: &str,
+        input: &I,
+        options: StartOptions,
+    ) -> Result<bool, WorkflowError> {
         check_id(id)?;
         self.shared.code(workflow)?;
         let input = Json::of(input).map_err(|e| Failure::bad_payload("input", &e))?;
         let now = (self.shared.world.clock)();
         let deadline = options.timeout.map(|span| now.after(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)));
+        let attributes = options.attributes;
+        attributes::check(attributes.iter().map(|(name, value)| (name, Some(value))))
+            .map_err(|reason| WorkflowError::BadAttributes { reason })?;
         let (workflow, resets) = (workflow.to_owned(), Vec::new());
-        let started = HistoryEvent::Started { workflow, input, run: 0, parent: None, deadline, resets };
+        let started = HistoryEvent::Started { workflow, input, run: 0, parent: None, deadline, resets, attributes };
         let stream = stream_of(id, 0);
         let (done, answer) = oneshot::channel();
         let id_of_event = options.request.map(|request| request.derive(&stream));
@@ -257,10 +285,31 @@ impl Engine {
     }
 
     async fn tell(&self, id: &str, event: HistoryEvent, name: Option<EventId>) -> Result<(), WorkflowError> {
-        let stream = self.newest(id).await?;
-        let (done, answer) = oneshot::channel();
-        self.shared.deliver(&stream, Input::Happened { event, id: name, done: Some(done) })?;
-        answer.await.map_err(|_| WorkflowError::Closed)?
+        self.ask(id, |done| Input::Happened { event: event.clone(), id: name, done: Some(done) }).await
+    }
+
+    /// Gives the newest run of this id an input; its answer.
+    async fn ask<T>(&self, id: &str, input: impl Fn(Answer<T>) -> Input) -> Result<T, WorkflowError> {
+        let is_loaded = self.shared.runs().loaded.contains_key(&*stream_of(id, 0));
+        self.ask_first(id, is_loaded, input).await
+    }
+
+    /// The same. One run of an id goes on at a time: where the first one is likely to, it is asked before the log is searched for others.
+    async fn ask_first<T>(
+        &self,
+        id: &str,
+        is_likely: bool,
+        input: impl Fn(Answer<T>) -> Input,
+    ) -> Result<T, WorkflowError> {
+        check_id(id)?;
+        if is_likely {
+            let first = stream_of(id, 0);
+            match self.shared.ask(&first, &input).await {
+                Err(WorkflowError::Ended { .. } | WorkflowError::UnknownRun { .. }) => {}
+                other => return other,
+            }
+        }
+        self.shared.ask(&self.newest(id).await?, &input).await
     }
 
     /// Ends a run where it stands. Its code does not notice.
@@ -268,11 +317,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::signal`].
     pub async fn terminate(&self, id: &str, reason: &str) -> Result<(), WorkflowError> {
-        let stream = self.newest(id).await?;
-        let (done, answer) = oneshot::channel();
         let failure = Failure::of(crate::FailureKind::Terminated, reason);
-        self.shared.deliver(&stream, Input::Terminate { failure, done: Some(done) })?;
-        answer.await.map_err(|_| WorkflowError::Closed)?
+        self.ask(id, |done| Input::Terminate { failure: failure.clone(), done: Some(done) }).await
     }
 
     /// Asks a run to change something; its answer. Refused updates leave no trace. The same `request` is carried out once.
@@ -286,12 +332,22 @@ impl Engine {
         input: &I,
         request: EventId,
     ) -> Result<O, WorkflowError> {
+        let is_loaded = self.shared.runs().loaded.contains_key(&*stream_of(id, 0));
+        self.update_first(id, is_loaded, name, input, request).await
+    }
+
+    /// As [`Engine::update`], for ids whose first run is likely to go on.
+    pub(crate) async fn update_first<I: Serialize + ?Sized, O: DeserializeOwned>(
+        &self,
+        id: &str,
+        is_likely: bool,
+        name: &str,
+        input: &I,
+        request: EventId,
+    ) -> Result<O, WorkflowError> {
         let payload = Json::of(input).map_err(|e| Failure::bad_payload("update", &e))?;
-        let stream = self.newest(id).await?;
-        let (done, answer) = oneshot::channel();
-        let update = Input::Update { id: request, name: name.to_owned(), payload, done };
-        self.shared.deliver(&stream, update)?;
-        let answer = answer.await.map_err(|_| WorkflowError::Closed)??;
+        let update = |done| Input::Update { id: request, name: name.to_owned(), payload: payload.clone(), done };
+        let answer = self.ask_first(id, is_likely, update).await?;
         Ok(answer.parse().map_err(|e| Failure::bad_payload("answer", &e))?)
     }
 
@@ -306,10 +362,8 @@ impl Engine {
         input: &I,
     ) -> Result<O, WorkflowError> {
         let input = Json::of(input).map_err(|e| Failure::bad_payload("query", &e))?;
-        let stream = self.newest(id).await?;
-        let (done, answer) = oneshot::channel();
-        self.shared.deliver(&stream, Input::Query { name: name.to_owned(), input, done })?;
-        let answer = answer.await.map_err(|_| WorkflowError::Closed)??;
+        let query = |done| Input::Query { name: name.to_owned(), input: input.clone(), done };
+        let answer = self.ask(id, query).await?;
         Ok(answer.parse().map_err(|e| Failure::bad_payload("answer", &e))?)
     }
 
@@ -354,12 +408,9 @@ impl Engine {
     /// As [`Engine::history`].
     pub async fn describe(&self, id: &str) -> Result<RunSummary, WorkflowError> {
         let stream = self.newest(id).await?;
-        let history = self.shared.history(&stream).await?;
-        let mut summary = None;
-        for entry in &history {
-            recover::summarise(&mut summary, &stream, entry);
-        }
-        let mut summary = summary.ok_or_else(|| WorkflowError::UnknownRun { id: id.to_owned() })?;
+        let events = self.shared.log.read(Read::stream(&stream)).await?.events;
+        let mut summary =
+            recover::summary_of(&stream, &events).ok_or_else(|| WorkflowError::UnknownRun { id: id.to_owned() })?;
         if let (RunStatus::Running, Some(reason)) = (&summary.status, self.shared.runs().blocked.get(&stream)) {
             summary.status = RunStatus::Blocked { reason: reason.clone() };
         }
@@ -375,7 +426,7 @@ impl Engine {
     /// All runs, oldest first.
     ///
     /// # Errors
-    /// [`WorkflowError::Log`], [`WorkflowError::BadHistory`].
+    /// [`WorkflowError::Log`].
     pub async fn list(&self) -> Result<Vec<RunSummary>, WorkflowError> {
         recover::list(&self.shared).await
     }
@@ -396,6 +447,7 @@ impl Engine {
         let mut runs = self.shared.runs();
         runs.is_closed = true;
         runs.loaded.clear();
+        runs.idle.clear();
         runs.waiting.clear();
         drop(runs);
         self.shared.timers.close();
@@ -411,151 +463,5 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("options", &self.shared.options).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    fn runs(&self) -> MutexGuard<'_, Runs> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn code(&self, workflow: &str) -> Result<Code, WorkflowError> {
-        self.workflows.get(workflow).cloned().ok_or_else(|| WorkflowError::UnknownWorkflow {
-            name: workflow.to_owned(),
-            known: self.workflows.keys().cloned().collect(),
-        })
-    }
-
-    fn code_of(&self, id: &str, history: &[HistoryEntry]) -> Result<Code, WorkflowError> {
-        match history.first().map(|entry| &entry.event) {
-            Some(HistoryEvent::Started { workflow, .. }) => self.code(workflow),
-            Some(other) => Err(WorkflowError::BadHistory {
-                id: id.to_owned(),
-                version: 1,
-                reason: format!("it begins with `{}`", other.kind()),
-            }),
-            None => Err(WorkflowError::UnknownRun { id: id.to_owned() }),
-        }
-    }
-
-    /// Gives the input to the run's task; starts one when there is none.
-    fn deliver(self: &Arc<Self>, stream: &str, input: Input) -> Result<(), WorkflowError> {
-        let mut runs = self.runs();
-        if runs.is_closed {
-            return Err(WorkflowError::Closed);
-        }
-        let input = Box::new(input);
-        let input = match runs.loaded.get(stream) {
-            Some(task) => match task.send(input) {
-                Ok(()) => return Ok(()),
-                // It ended by a panic of its own.
-                Err(mpsc::error::SendError(input)) => input,
-            },
-            None => input,
-        };
-        let (inputs, inbox) = mpsc::unbounded_channel();
-        // The receiver is here.
-        let _ = inputs.send(input);
-        let stream: Arc<str> = stream.into();
-        runs.loaded.insert(stream.clone(), inputs);
-        drop(runs);
-        self.world.spawn.spawn(Box::pin(task::run(self.clone(), stream, inbox)));
-        Ok(())
-    }
-
-    async fn newest(&self, id: &str) -> Result<Option<String>, WorkflowError> {
-        let mut newest = None;
-        for run in 0.. {
-            let stream = stream_of(id, run);
-            if self.log.head(&stream).await?.version == 0 {
-                break;
-            }
-            newest = Some(stream);
-        }
-        Ok(newest)
-    }
-
-    /// The stream of the newest run of this id, when that goes on.
-    async fn open(&self, id: &str) -> Result<Option<String>, WorkflowError> {
-        let Some(stream) = self.newest(id).await? else { return Ok(None) };
-        Ok(self.end_of(&stream).await?.is_none().then_some(stream))
-    }
-
-    async fn history(&self, stream: &str) -> Result<Vec<HistoryEntry>, WorkflowError> {
-        let page = self.log.read(Read::stream(stream)).await?;
-        let entry = |event: &csf_core::port::StoredEvent| {
-            HistoryEntry::of(event).map_err(|e| WorkflowError::BadHistory {
-                id: of_stream(stream).0.to_owned(),
-                version: event.version,
-                reason: e.to_string(),
-            })
-        };
-        page.events.iter().map(entry).collect()
-    }
-
-    /// The last entry of a run that has ended.
-    async fn end_of(&self, stream: &str) -> Result<Option<HistoryEvent>, WorkflowError> {
-        Ok(self.last_of(stream).await?.filter(HistoryEvent::is_end))
-    }
-
-    /// The last entry of a run.
-    async fn last_of(&self, stream: &str) -> Result<Option<HistoryEvent>, WorkflowError> {
-        let page = self.log.read(Read::stream(stream).backward().limit(1)).await?;
-        let Some(last) = page.events.first() else { return Ok(None) };
-        let entry = HistoryEntry::of(last).map_err(|e| WorkflowError::BadHistory {
-            id: of_stream(stream).0.to_owned(),
-            version: last.version,
-            reason: e.to_string(),
-        })?;
-        Ok(Some(entry.event))
-    }
-
-    /// Waits for the end of a run, and whether it had to; nothing when there is no such run, or it is to be looked for again.
-    async fn ended(self: &Arc<Self>, stream: &str) -> Result<(Option<HistoryEvent>, bool), WorkflowError> {
-        let (ended, wait) = oneshot::channel();
-        // Asked for before the look, so that an end after it is told.
-        self.runs().waiting.entry(stream.to_owned()).or_default().push(ended);
-        let last = self.last_of(stream).await;
-        if matches!(&last, Ok(Some(last)) if !last.is_end()) {
-            self.is_able(stream)?;
-            return match wait.await {
-                Ok(end) => Ok((Some(end), true)),
-                // Whoever tells no end lets go, and so does an engine that is closed.
-                Err(_) if self.runs().is_closed => Err(WorkflowError::Closed),
-                Err(_) => self.is_able(stream).map(|()| (None, true)),
-            };
-        }
-        drop(wait);
-        if let Entry::Occupied(mut waiting) = self.runs().waiting.entry(stream.to_owned()) {
-            waiting.get_mut().retain(|waiting| !waiting.is_closed());
-            if waiting.get().is_empty() {
-                waiting.remove();
-            }
-        }
-        Ok((last?, false))
-    }
-
-    /// Whether a run that has not ended can go on, as far as is known; one that is not in memory is looked at.
-    fn is_able(self: &Arc<Self>, stream: &str) -> Result<(), WorkflowError> {
-        let runs = self.runs();
-        if let Some(reason) = runs.blocked.get(stream) {
-            return Err(WorkflowError::Blocked { id: of_stream(stream).0.to_owned(), reason: reason.clone() });
-        }
-        let is_loaded = runs.loaded.contains_key(stream);
-        drop(runs);
-        if is_loaded { Ok(()) } else { self.deliver(stream, Input::Wake) }
-    }
-
-    /// Lets everybody who waits for the run's end look again: it cannot end as things are, or another one goes on in its place.
-    fn tell_change(&self, stream: &str) {
-        self.runs().waiting.remove(stream);
-    }
-
-    /// Tells everybody who waits for it how the run has ended.
-    fn tell_end(&self, stream: &str, end: &HistoryEvent) {
-        for waiting in self.runs().waiting.remove(stream).unwrap_or_default() {
-            // Who asked may have gone away.
-            let _ = waiting.send(end.clone());
-        }
     }
 }

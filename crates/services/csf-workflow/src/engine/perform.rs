@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 
 use super::Shared;
-use super::task::Input;
+use super::input::Input;
 use crate::activity::Beats;
 use crate::history::HistoryEvent;
 use crate::run::PendingActivity;

@@ -6,21 +6,25 @@ use std::sync::Arc;
 use csf_core::port::{Criteria, Filter, Read, StoredEvent};
 
 use super::checkpoint::{self, Standings};
+use super::input::Input;
 use super::standing::{Sent, Standing};
-use super::task::Input;
 use super::{RunStatus, RunSummary, Shared, of_stream, stream_of};
 use crate::WorkflowError;
+use crate::attributes::{self, Attributes};
 use crate::history::{HistoryEntry, HistoryEvent, Parent, WORKFLOW_CATEGORY};
 
 /// Entries read at a time.
 const PAGE: usize = 4096;
 
-/// Types of the entries that begin and end runs.
-const BEGINNINGS_AND_ENDS: [&str; 5] = ["started", "completed", "failed", "continued_as_new", "terminated"];
+/// Types of the entries that a list of runs is made of: those that begin and end them, and what they are found by.
+const LISTED: [&str; 6] = ["started", "attributes_upserted", "completed", "failed", "continued_as_new", "terminated"];
 
-/// Calls `visit` with the beginning and the end of every run, in the order of the log.
-async fn each(shared: &Shared, mut visit: impl FnMut(&StoredEvent, HistoryEntry)) -> Result<(), WorkflowError> {
-    let kinds = BEGINNINGS_AND_ENDS.map(str::to_owned).into();
+/// Calls `visit` with the listed entries of every run, in the order of the log, or with why it cannot be read.
+async fn each(
+    shared: &Shared,
+    mut visit: impl FnMut(&StoredEvent, Result<HistoryEntry, String>),
+) -> Result<(), WorkflowError> {
+    let kinds = LISTED.map(str::to_owned).into();
     let filter = Filter::from(Criteria { categories: vec![WORKFLOW_CATEGORY.into()], kinds, ..Criteria::default() });
     let mut from = 0;
     loop {
@@ -29,12 +33,7 @@ async fn each(shared: &Shared, mut visit: impl FnMut(&StoredEvent, HistoryEntry)
         let Some(last) = events.last() else { return Ok(()) };
         from = last.position + 1;
         for event in &events {
-            let entry = HistoryEntry::of(event).map_err(|e| WorkflowError::BadHistory {
-                id: of_stream(&event.stream).0.to_owned(),
-                version: event.version,
-                reason: e.to_string(),
-            })?;
-            visit(event, entry);
+            visit(event, HistoryEntry::of(event).map_err(|e| e.to_string()));
         }
     }
 }
@@ -50,7 +49,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<(), WorkflowError> {
     let open = relatives.0.iter().filter(|(_, run)| !run.has_ended);
     open.into_iter().try_for_each(|(stream, run)| bring_back(shared, stream, run))?;
     for (child, Parent { stream, seq }) in relatives.untold() {
-        if let Some(outcome) = shared.end_of(child).await?.as_ref().and_then(outcome) {
+        if let Some(outcome) = readable(shared.end_of(child).await)?.flatten().as_ref().and_then(outcome) {
             let event = HistoryEvent::ChildCompleted { seq: *seq, outcome };
             shared.deliver(stream, Input::Happened { event, id: None, done: None })?;
         }
@@ -59,12 +58,20 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Result<(), WorkflowError> {
         shared.deliver(child, Input::parent_ended(policy))?;
     }
     for Sent { id, to, event } in unheard {
-        if let Some(stream) = shared.open(&to).await? {
+        if let Some(stream) = readable(shared.open(&to).await)?.flatten() {
             shared.deliver(&stream, Input::Happened { event, id: Some(id), done: None })?;
         }
     }
     checkpoint::note(shared, 0);
     Ok(())
+}
+
+/// What was found; nothing where a history cannot be read, whose run is set aside.
+fn readable<T>(found: Result<T, WorkflowError>) -> Result<Option<T>, WorkflowError> {
+    match found {
+        Err(WorkflowError::BadHistory { .. }) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 fn bring_back(shared: &Arc<Shared>, stream: &str, run: &Standing) -> Result<(), WorkflowError> {
@@ -84,10 +91,38 @@ pub(super) fn outcome(end: &HistoryEvent) -> Option<Result<csf_core::port::Json,
     }
 }
 
+/// How a run is that has these entries, as far as they can be read.
+pub(super) fn summary_of(stream: &str, events: &[StoredEvent]) -> Option<RunSummary> {
+    let mut summary = None;
+    for event in events {
+        match HistoryEntry::of(event) {
+            Ok(entry) => summarise(&mut summary, stream, &entry),
+            Err(reason) => summarise_unreadable(&mut summary, stream, event, &reason.to_string()),
+        }
+    }
+    summary
+}
+
+/// Takes an entry that cannot be read into the summary of its run.
+fn summarise_unreadable(summary: &mut Option<RunSummary>, stream: &str, event: &StoredEvent, reason: &str) {
+    let (id, run) = of_stream(stream);
+    let error = WorkflowError::BadHistory { id: id.to_owned(), version: event.version, reason: reason.to_owned() };
+    let summary = summary.get_or_insert_with(|| RunSummary {
+        id: id.to_owned(),
+        run,
+        workflow: "unknown".into(),
+        started_at: event.stamp,
+        ended_at: None,
+        attributes: Attributes::new(),
+        status: RunStatus::Running,
+    });
+    summary.status = RunStatus::Blocked { reason: error.to_string() };
+}
+
 /// Takes an entry into the summary of its run.
-pub(super) fn summarise(summary: &mut Option<RunSummary>, stream: &str, entry: &HistoryEntry) {
+fn summarise(summary: &mut Option<RunSummary>, stream: &str, entry: &HistoryEntry) {
     match (&entry.event, summary) {
-        (HistoryEvent::Started { workflow, .. }, summary) => {
+        (HistoryEvent::Started { workflow, attributes, .. }, summary) => {
             let (id, run) = of_stream(stream);
             *summary = Some(RunSummary {
                 id: id.to_owned(),
@@ -95,8 +130,12 @@ pub(super) fn summarise(summary: &mut Option<RunSummary>, stream: &str, entry: &
                 workflow: workflow.clone(),
                 started_at: entry.stamp,
                 ended_at: None,
+                attributes: attributes.clone(),
                 status: RunStatus::Running,
             });
+        }
+        (HistoryEvent::AttributesUpserted { attributes }, Some(summary)) => {
+            attributes::upsert(&mut summary.attributes, attributes);
         }
         (end, Some(summary)) if end.is_end() => {
             summary.ended_at = Some(entry.stamp);
@@ -120,7 +159,10 @@ pub(super) async fn list(shared: &Shared) -> Result<Vec<RunSummary>, WorkflowErr
             order.push(id);
             None
         });
-        summarise(summary, &event.stream, &entry);
+        match entry {
+            Ok(entry) => summarise(summary, &event.stream, &entry),
+            Err(reason) => summarise_unreadable(summary, &event.stream, event, &reason),
+        }
     })
     .await?;
     let blocked = shared.runs().blocked.clone();

@@ -11,7 +11,7 @@ use csf_core::port::{
     StoredEvent,
 };
 
-use super::task::Input;
+use super::input::Input;
 use super::{Engine, Shared, checkpoint, of_stream, stream_of, timers};
 use crate::history::{HistoryEntry, HistoryEvent, Reset};
 use crate::run::{Machine, Pendings};

@@ -354,6 +354,7 @@ mod tests {
             parent,
             deadline,
             resets: Vec::new(),
+            attributes: Default::default(),
         };
         for _ in 0..60 {
             if open.is_empty() || rng.below(8) == 0 {

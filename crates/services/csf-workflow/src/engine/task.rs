@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use csf_core::Stamp;
-use csf_core::port::{Append, EventId, ExpectedVersion, Json, LogError, NewEvent, Origin, Read, Refused, within};
-use tokio::sync::{mpsc, oneshot, watch};
+use csf_core::port::{EventId, ExpectedVersion, Json, LogError, Origin, Refused, Timer, within};
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, watch};
 
+use super::draft::{Begun, Draft, Loaded};
+use super::input::{Answer, Input};
+use super::repeats::{answered, exists, known};
 use super::{HISTORY_MAX, Shared, check_id, of_stream, perform, recover, stream_of, timers};
-use crate::definition::Code;
 use crate::history::{HistoryEvent, Parent};
 use crate::run::{Machine, Pendings};
 use crate::{Failure, FailureKind, ParentClosePolicy, WorkflowError};
@@ -21,92 +23,9 @@ const ATTEMPTS_MAX: u32 = 16;
 /// Pause after a journal that failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-type Answer<T> = oneshot::Sender<Result<T, WorkflowError>>;
-
-/// What a run's task is told.
-pub(super) enum Input {
-    /// The run is to begin.
-    Start {
-        started: HistoryEvent,
-        id: Option<EventId>,
-        origin: Origin,
-        done: Answer<()>,
-    },
-    /// Something happened.
-    Happened {
-        event: HistoryEvent,
-        id: Option<EventId>,
-        done: Option<Answer<()>>,
-    },
-    Update {
-        id: EventId,
-        name: String,
-        payload: Json,
-        done: Answer<Json>,
-    },
-    Query {
-        name: String,
-        input: Json,
-        done: Answer<Json>,
-    },
-    Terminate {
-        failure: Failure,
-        done: Option<Answer<()>>,
-    },
-    /// There may be something to carry out.
-    Wake,
-}
-
-impl Input {
-    /// What a parent's end means to a child under this policy.
-    pub(super) fn parent_ended(policy: ParentClosePolicy) -> Self {
-        let reason = "its parent has ended";
-        match policy {
-            ParentClosePolicy::Terminate => {
-                Self::Terminate { failure: Failure::of(FailureKind::Terminated, reason), done: None }
-            }
-            _ => {
-                let event = HistoryEvent::CancelRequested { reason: reason.to_owned() };
-                Self::Happened { event, id: None, done: None }
-            }
-        }
-    }
-
-    fn refuse(self, error: &WorkflowError) {
-        // Who asked may have gone away.
-        match self {
-            Self::Start { done, .. } => _ = done.send(Err(error.clone())),
-            Self::Happened { done, .. } | Self::Terminate { done, .. } => {
-                done.into_iter().for_each(|done| _ = done.send(Err(error.clone())));
-            }
-            Self::Update { done, .. } | Self::Query { done, .. } => _ = done.send(Err(error.clone())),
-            Self::Wake => {}
-        }
-    }
-}
-
 /// The name of the signal that stands at this place of its sender's history.
 pub(super) fn signal_id(stream: &str, version: u64) -> EventId {
     EventId::from_u128(1).derive(&format!("{stream}/{version}"))
-}
-
-/// A run in memory.
-struct Loaded {
-    machine: Machine,
-    pendings: Pendings,
-    version: u64,
-    stamp: Stamp,
-    parent: Option<Parent>,
-    /// What follows from a start that another run has appended.
-    undecided: Vec<HistoryEvent>,
-}
-
-impl Loaded {
-    /// A run without a history.
-    fn new(id: &str, code: Code) -> Self {
-        let (machine, pendings) = (Machine::new(id, code), Pendings::default());
-        Self { machine, pendings, version: 0, stamp: Stamp::ZERO, parent: None, undecided: Vec::new() }
-    }
 }
 
 struct Task {
@@ -116,7 +35,7 @@ struct Task {
     /// Activities under way, with the means to tell them that nobody waits.
     performing: BTreeMap<u32, watch::Sender<bool>>,
     /// Who waits for the answer to an update, by its id.
-    updates: BTreeMap<String, Answer<Json>>,
+    updates: BTreeMap<String, Vec<Answer<Json>>>,
 }
 
 /// What became of a set of inputs.
@@ -129,16 +48,14 @@ pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::
     let timer = engine.world.timer.clone();
     let mut task = Task { engine, stream, loaded: None, performing: BTreeMap::new(), updates: BTreeMap::new() };
     loop {
-        let first = if task.performing.is_empty() && task.updates.is_empty() {
-            let idle = task.patience();
-            let first = if idle.is_zero() { None } else { within(&*timer, idle, inbox.recv()).await };
-            match first {
-                Some(first) => first,
-                None if task.leave(&mut inbox) => return,
-                None => inbox.recv().await,
-            }
-        } else {
-            inbox.recv().await
+        let first = match inbox.try_recv() {
+            Ok(first) => Some(first),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) if task.is_at_work() => inbox.recv().await,
+            Err(TryRecvError::Empty) => match task.next(&*timer, &mut inbox).await {
+                Next::Input(first) => first,
+                Next::Left => return,
+            },
         };
         let Some(first) = first else { return };
         let mut inputs = vec![*first];
@@ -146,6 +63,14 @@ pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::
             && let Ok(input) = inbox.try_recv()
         {
             inputs.push(*input);
+        }
+        let asked = inputs.len();
+        inputs.retain(|input| !matches!(input, Input::Leave));
+        if inputs.is_empty() && asked > 0 {
+            if !task.is_at_work() && task.leave(&inbox) {
+                return;
+            }
+            continue;
         }
         if matches!(task.process(inputs).await, Done::Ended) {
             // What comes after the end finds it in the log.
@@ -155,15 +80,35 @@ pub(super) async fn run(engine: Arc<Shared>, stream: Arc<str>, mut inbox: mpsc::
     }
 }
 
+/// What a run's task that has nothing to do comes to.
+enum Next {
+    /// An input; none when the engine is closed.
+    Input(Option<Box<Input>>),
+    /// It has left the memory.
+    Left,
+}
+
 impl Task {
-    /// How long it waits in memory for what comes next.
-    fn patience(&self) -> Duration {
-        let is_full = || self.engine.runs().loaded.len() > self.engine.options.loaded_max;
-        if self.loaded.is_none() || is_full() { Duration::ZERO } else { self.engine.options.idle }
+    /// Whether somebody waits for it, in the world or for an answer.
+    fn is_at_work(&self) -> bool {
+        !(self.performing.is_empty() && self.updates.is_empty())
+    }
+
+    /// Waits in memory for what comes next, for a time and while there is room.
+    async fn next(&mut self, timer: &dyn Timer, inbox: &mut mpsc::UnboundedReceiver<Box<Input>>) -> Next {
+        if self.loaded.is_some() {
+            let wait = self.engine.begin_waiting(&self.stream);
+            let first = within(timer, self.engine.options.idle, inbox.recv()).await;
+            self.engine.runs().idle.remove(&wait);
+            if let Some(first) = first {
+                return Next::Input(first);
+            }
+        }
+        if self.leave(inbox) { Next::Left } else { Next::Input(inbox.recv().await) }
     }
 
     /// Leaves the memory, unless something has come meanwhile.
-    fn leave(&self, inbox: &mut mpsc::UnboundedReceiver<Box<Input>>) -> bool {
+    fn leave(&self, inbox: &mpsc::UnboundedReceiver<Box<Input>>) -> bool {
         let mut runs = self.engine.runs();
         if !inbox.is_empty() {
             return false;
@@ -192,7 +137,7 @@ impl Task {
             if let Err(error) = self.load(&mut inputs).await {
                 return self.cannot(inputs, error).await;
             }
-            let draft = match self.draft(&mut inputs).await {
+            let draft = match self.draft(&mut inputs, attempt == 0).await {
                 Ok(draft) => draft,
                 Err(error) => return self.cannot(inputs, error).await,
             };
@@ -236,7 +181,7 @@ impl Task {
             // Ended by another than this task: nobody waits for its steps.
             WorkflowError::Ended { .. } => {
                 self.performing.clear();
-                for done in std::mem::take(&mut self.updates).into_values() {
+                for done in std::mem::take(&mut self.updates).into_values().flatten() {
                     // Who asked may have gone away.
                     let _ = done.send(Err(error.clone()));
                 }
@@ -309,8 +254,9 @@ impl Task {
         Ok(())
     }
 
-    /// What the inputs lead to. Inputs that are answered without it, or mean nothing any more, are taken out.
-    async fn draft(&mut self, inputs: &mut Vec<Input>) -> Result<Draft, WorkflowError> {
+    /// What the inputs lead to. Inputs that are answered without it, or mean nothing any more, are taken out. With `is_new` their names are taken
+    /// for new ones: the append knows better.
+    async fn draft(&mut self, inputs: &mut Vec<Input>, is_new: bool) -> Result<Draft, WorkflowError> {
         let engine = self.engine.clone();
         let run = self.loaded.as_mut().expect("a run is loaded before it is asked");
         let now = (engine.world.clock)().max(run.stamp.after(1));
@@ -327,7 +273,7 @@ impl Task {
             }
             let run = self.loaded.as_mut().expect("a run is loaded before it is asked");
             let (event, id, origin) = match &input {
-                Input::Wake | Input::Query { .. } => {
+                Input::Wake | Input::Leave | Input::Query { .. } => {
                     kept.push(input);
                     continue;
                 }
@@ -339,7 +285,7 @@ impl Task {
                     continue;
                 }
                 Input::Happened { event, id, .. } => {
-                    if !run.pendings.awaits(event) || known(&engine, *id).await? {
+                    if !run.pendings.awaits(event) || (!is_new && known(&engine, *id).await?) {
                         if let Input::Happened { done: Some(done), .. } = input {
                             let _ = done.send(Ok(()));
                         }
@@ -348,16 +294,20 @@ impl Task {
                     (event.clone(), *id, Origin::default())
                 }
                 Input::Update { id, name, payload, .. } => {
-                    if let Some(answer) = answered(&engine, &self.stream, *id).await? {
+                    let refused = run.machine.validate(name, payload).err();
+                    // One that was accepted before is not refused now.
+                    if (!is_new || refused.is_some())
+                        && let Some(answer) = answered(&engine, &self.stream, *id).await?
+                    {
                         if let Input::Update { id, done, .. } = input {
                             match answer {
                                 Some(outcome) => _ = done.send(outcome.map_err(WorkflowError::from)),
-                                None => _ = self.updates.insert(id.to_string(), done),
+                                None => self.updates.entry(id.to_string()).or_default().push(done),
                             }
                         }
                         continue;
                     }
-                    if let Err(failure) = run.machine.validate(name, payload) {
+                    if let Some(failure) = refused {
                         input.refuse(&failure.into());
                         continue;
                     }
@@ -384,8 +334,9 @@ impl Task {
             kept.push(input);
         }
         if let Some(HistoryEvent::ContinuedAsNew { input }) = draft.entries.last().map(|entry| &entry.event) {
-            let (input, parent) = (input.clone(), self.loaded.as_ref().and_then(|run| run.parent.clone()));
-            draft.go_on(&engine, &self.stream, parent, input).await?;
+            let run = self.loaded.as_ref().expect("a run is loaded before it is asked");
+            let (input, parent, attributes) = (input.clone(), run.parent.clone(), run.pendings.attributes.clone());
+            draft.go_on(&engine, &self.stream, parent, input, attributes).await?;
         }
         *inputs = kept;
         Ok(draft)
@@ -424,11 +375,11 @@ impl Task {
         for input in inputs {
             // Who asked may have gone away, each time.
             match input {
-                Input::Start { done, .. } => _ = done.send(Ok(())),
+                Input::Start { done, .. } => _ = done.send(Ok(true)),
                 Input::Happened { done, .. } | Input::Terminate { done, .. } => {
                     done.into_iter().for_each(|done| _ = done.send(Ok(())));
                 }
-                Input::Update { id, done, .. } => _ = self.updates.insert(id.to_string(), done),
+                Input::Update { id, done, .. } => self.updates.entry(id.to_string()).or_default().push(done),
                 Input::Query { name, input, done } => {
                     let answer = match &self.loaded {
                         Some(run) => run.machine.query(&name, &input).map_err(WorkflowError::from),
@@ -436,19 +387,21 @@ impl Task {
                     };
                     let _ = done.send(answer);
                 }
-                Input::Wake => {}
+                Input::Wake | Input::Leave => {}
             }
         }
         for event in decided {
             if let HistoryEvent::UpdateCompleted { id, outcome } = event
-                && let Some(done) = self.updates.remove(id)
+                && let Some(waiting) = self.updates.remove(id)
             {
-                let _ = done.send(outcome.clone().map_err(WorkflowError::from));
+                for done in waiting {
+                    let _ = done.send(outcome.clone().map_err(WorkflowError::from));
+                }
             }
         }
         if has_ended {
             let id = self.id().to_owned();
-            for done in std::mem::take(&mut self.updates).into_values() {
+            for done in std::mem::take(&mut self.updates).into_values().flatten() {
                 let _ = done.send(Err(WorkflowError::Ended { id: id.clone(), how: "before it answered".into() }));
             }
         }
@@ -524,156 +477,5 @@ impl Task {
         self.performing.insert(seq, cancel);
         let work = perform::perform(self.engine.clone(), self.stream.clone(), seq, step, cancelled);
         self.engine.world.spawn.spawn(Box::pin(work));
-    }
-}
-
-/// Answers who would start a run that is there: the same request has done it.
-async fn exists(engine: &Shared, stream: &str, starts: Vec<Input>) -> Result<(), WorkflowError> {
-    for input in starts {
-        if let Input::Start { id, done, .. } = input {
-            let is_same = known(engine, id).await?;
-            let error = || WorkflowError::Exists { id: of_stream(stream).0.to_owned() };
-            // Who asked may have gone away.
-            let _ = done.send(if is_same { Ok(()) } else { Err(error()) });
-        }
-    }
-    Ok(())
-}
-
-/// Whether an event of this name is in the log.
-async fn known(engine: &Shared, id: Option<EventId>) -> Result<bool, WorkflowError> {
-    let Some(id) = id else { return Ok(false) };
-    Ok(!engine.log.read(Read::named(id)).await?.events.is_empty())
-}
-
-/// What is known of an update: nothing, that it was accepted, or its answer.
-async fn answered(
-    engine: &Shared,
-    stream: &str,
-    id: EventId,
-) -> Result<Option<Option<Result<Json, Failure>>>, WorkflowError> {
-    let named = engine.log.read(Read::named(id)).await?.events;
-    let Some(accepted) = named.first() else { return Ok(None) };
-    let update = id.to_string();
-    let answer = engine.history(&accepted.stream).await?.into_iter().find_map(|entry| match entry.event {
-        HistoryEvent::UpdateCompleted { id, outcome } if id == update => Some(outcome),
-        _ => None,
-    });
-    if answer.is_none() && accepted.stream != stream {
-        let (id, how) = (of_stream(stream).0.to_owned(), "before it answered".to_owned());
-        return Err(WorkflowError::Ended { id, how });
-    }
-    Ok(Some(answer))
-}
-
-/// An entry that is to be appended.
-struct Entry {
-    event: HistoryEvent,
-    id: Option<EventId>,
-    origin: Origin,
-}
-
-/// A run that begins in the same append.
-struct Begun {
-    stream: String,
-    started: HistoryEvent,
-}
-
-/// What is to be appended at once.
-#[derive(Default)]
-struct Draft {
-    now: Stamp,
-    author: String,
-    entries: Vec<Entry>,
-    /// Children that were decided and not looked at yet: step, id and start.
-    unchecked: Vec<(u32, String, HistoryEvent)>,
-    begun: Vec<Begun>,
-    /// Timers nobody waits for any more.
-    cleared: Vec<(Stamp, u32)>,
-}
-
-impl Draft {
-    fn has_ended(&self) -> bool {
-        self.entries.last().is_some_and(|entry| entry.event.is_end())
-    }
-
-    fn begins(&self, stream: &str) -> bool {
-        self.begun.iter().any(|begun| begun.stream == stream)
-    }
-
-    /// Something happened, and what the code decides then.
-    fn happened(&mut self, run: &mut Loaded, event: HistoryEvent, id: Option<EventId>, origin: Origin) {
-        let is_input = event.role() == crate::history::Role::Input;
-        let decisions = if is_input { run.machine.input(&event, self.now) } else { Vec::new() };
-        let own = Origin { author: Some(self.author.clone()), ..Origin::default() };
-        let origin = if origin.is_empty() { own } else { origin };
-        self.push(run, Entry { event, id, origin });
-        self.decided(run, decisions);
-    }
-
-    fn decided(&mut self, run: &mut Loaded, decisions: Vec<HistoryEvent>) {
-        for event in decisions {
-            let origin = Origin { author: Some(self.author.clone()), ..Origin::default() };
-            self.push(run, Entry { event, id: None, origin });
-        }
-    }
-
-    fn push(&mut self, run: &mut Loaded, entry: Entry) {
-        match &entry.event {
-            HistoryEvent::TimerCancelled { seq } | HistoryEvent::TimerFired { seq } => {
-                self.cleared.extend(run.pendings.timers.get(seq).map(|at| (*at, *seq)));
-            }
-            HistoryEvent::ChildStarted { seq, id, workflow, input, .. } => {
-                let (workflow, input) = (workflow.clone(), input.clone());
-                let (parent, resets) = (None, Vec::new());
-                let started = HistoryEvent::Started { workflow, input, run: 0, parent, deadline: None, resets };
-                self.unchecked.push((*seq, id.clone(), started));
-            }
-            _ => {}
-        }
-        run.pendings.take(&entry.event, self.now);
-        self.entries.push(entry);
-    }
-
-    /// The run goes on as the next one of its id.
-    async fn go_on(
-        &mut self,
-        engine: &Shared,
-        stream: &str,
-        parent: Option<Parent>,
-        input: Json,
-    ) -> Result<(), WorkflowError> {
-        let (id, run) = of_stream(stream);
-        let first = engine.log.read(Read::stream(stream).limit(1)).await?.events;
-        let workflow = match first.first().map(|event| event.parse()) {
-            Some(Ok(HistoryEvent::Started { workflow, .. })) => workflow,
-            _ => match self.entries.first().map(|entry| &entry.event) {
-                Some(HistoryEvent::Started { workflow, .. }) => workflow.clone(),
-                _ => return Err(WorkflowError::UnknownRun { id: id.to_owned() }),
-            },
-        };
-        let resets = Vec::new();
-        let started = HistoryEvent::Started { workflow, input, run: run + 1, parent, deadline: None, resets };
-        self.begun.push(Begun { stream: stream_of(id, run + 1), started });
-        Ok(())
-    }
-
-    /// Everything in one append; `None` when there is nothing.
-    fn append(&self, stream: &str, version: u64) -> Option<Append> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        let event = |stream: &str, event: &HistoryEvent| {
-            let data = Json::of(event).expect("an entry has a JSON form");
-            NewEvent::new(stream, event.kind(), self.now, data)
-        };
-        let own = self.entries.iter().map(|entry| {
-            let new = event(stream, &entry.event).with_origin(entry.origin.clone());
-            NewEvent { id: entry.id, ..new }
-        });
-        let begun = self.begun.iter().map(|begun| event(&begun.stream, &begun.started));
-        let append = Append::events(own.chain(begun).collect::<Vec<_>>());
-        let append = append.expecting(stream, ExpectedVersion::Exactly(version));
-        Some(self.begun.iter().fold(append, |append, begun| append.expecting(&begun.stream, ExpectedVersion::NoStream)))
     }
 }

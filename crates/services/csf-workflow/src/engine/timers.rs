@@ -9,8 +9,8 @@ use csf_core::port::{Timer, within};
 use tokio::sync::{Notify, watch};
 
 use super::Shared;
+use super::input::Input;
 use super::names::{Name, Names};
-use super::task::Input;
 use crate::history::HistoryEvent;
 use crate::{Failure, TimeoutKind};
 

@@ -1,5 +1,6 @@
 //! What workflow code may do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::Saga;
 use super::state::{Shared, State, StepKind, Update};
+use crate::attributes::{self, Attribute, Attributes};
 use crate::history::HistoryEvent;
 use crate::{ActivityOptions, Failure, FailureKind, ParentClosePolicy};
 
@@ -220,6 +222,34 @@ impl WorkflowContext {
         };
         self.shared.lock().decisions.push(HistoryEvent::SideEffect { value: value.clone() });
         parse("side effect", &value)
+    }
+
+    /// What the run is found by.
+    #[must_use]
+    pub fn attributes(&self) -> Attributes {
+        self.shared.lock().attributes.clone()
+    }
+
+    /// Changes what the run is found by; nothing removes an attribute.
+    ///
+    /// # Errors
+    /// An application failure `attributes` that names the limit. Nothing is changed then.
+    pub fn upsert_attributes<N: Into<String>>(
+        &self,
+        changes: impl IntoIterator<Item = (N, Option<Attribute>)>,
+    ) -> Result<(), Failure> {
+        let changes: BTreeMap<String, Option<Attribute>> =
+            changes.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let mut state = self.shared.lock();
+        let mut attributes = state.attributes.clone();
+        attributes::upsert(&mut attributes, &changes);
+        let checked = attributes::check(changes.iter().map(|(name, value)| (name, value.as_ref())));
+        let checked =
+            checked.and_then(|()| attributes::check(attributes.iter().map(|(name, value)| (name, Some(value)))));
+        checked.map_err(|reason| Failure::fatal("attributes", reason))?;
+        state.attributes = attributes;
+        state.decisions.push(HistoryEvent::AttributesUpserted { attributes: changes });
+        Ok(())
     }
 
     /// Whether the run has been asked to end.

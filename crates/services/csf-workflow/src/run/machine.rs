@@ -10,7 +10,8 @@ use csf_core::Stamp;
 use csf_core::port::Json;
 
 use super::WorkflowContext;
-use super::state::{Coded, Shared};
+use super::state::{Coded, Shared, Update};
+use crate::attributes::{self, Attributes};
 use crate::definition::Code;
 use crate::history::{HistoryEntry, HistoryEvent, Reset, Role};
 use crate::{ActivityOptions, Failure, FailureKind, NonDeterminism};
@@ -23,6 +24,8 @@ pub(crate) struct Pendings {
     /// Ids of children by step.
     pub(crate) children: BTreeMap<u32, (String, crate::ParentClosePolicy)>,
     pub(crate) has_ended: bool,
+    /// What it is found by.
+    pub(crate) attributes: Attributes,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +69,8 @@ impl Pendings {
                 self.children.insert(*seq, (id.clone(), *policy));
             }
             HistoryEvent::ChildCompleted { seq, .. } => _ = self.children.remove(seq),
+            HistoryEvent::Started { attributes, .. } => self.attributes.clone_from(attributes),
+            HistoryEvent::AttributesUpserted { attributes } => attributes::upsert(&mut self.attributes, attributes),
             other if other.is_end() => self.has_ended = true,
             _ => {}
         }
@@ -175,8 +180,9 @@ impl Machine {
             let mut state = self.shared.lock();
             state.now = state.now.max(stamp);
             match event {
-                HistoryEvent::Started { input, run, .. } => {
+                HistoryEvent::Started { input, run, attributes, .. } => {
                     state.run = *run;
+                    state.attributes.clone_from(attributes);
                     let cx = WorkflowContext::new(self.shared.clone());
                     self.waker.0.store(true, Ordering::Relaxed);
                     drop(state);
@@ -195,11 +201,14 @@ impl Machine {
                 }
                 HistoryEvent::UpdateAccepted { id, name, payload } => {
                     let handle = state.updates.get(name).map(|update| update.handle.clone());
-                    drop(state);
                     let answer = match handle {
-                        Some(handle) => handle(payload.clone()),
+                        Some(handle) => {
+                            drop(state);
+                            handle(payload.clone())
+                        }
                         None => {
-                            let unknown = unknown_update(name);
+                            let unknown = unknown_update(name, &state.updates);
+                            drop(state);
                             Box::pin(async move { Err(unknown) })
                         }
                     };
@@ -288,14 +297,18 @@ impl Machine {
 
     /// Whether the run takes this update now.
     pub(crate) fn validate(&self, name: &str, payload: &Json) -> Result<(), Failure> {
-        let validate = self.shared.lock().updates.get(name).map(|update| update.validate.clone());
-        let Some(validate) = validate else { return Err(unknown_update(name)) };
+        let validate = {
+            let state = self.shared.lock();
+            let update = state.updates.get(name).ok_or_else(|| unknown_update(name, &state.updates))?;
+            update.validate.clone()
+        };
         catch_unwind(AssertUnwindSafe(|| validate(payload))).unwrap_or_else(|panic| Err(Failure::panic(&*panic)))
     }
 }
 
-fn unknown_update(name: &str) -> Failure {
-    Failure::of(FailureKind::Unknown, format!("the workflow takes no update `{name}`"))
+fn unknown_update(name: &str, known: &BTreeMap<String, Update>) -> Failure {
+    let known: Vec<&str> = known.keys().map(String::as_str).collect();
+    Failure::of(FailureKind::Unknown, format!("the workflow takes no update `{name}`; it takes {known:?}"))
 }
 
 impl Drop for Machine {

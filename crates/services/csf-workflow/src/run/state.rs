@@ -9,6 +9,7 @@ use csf_core::Stamp;
 use csf_core::port::Json;
 
 use crate::Failure;
+use crate::attributes::Attributes;
 use crate::history::HistoryEvent;
 
 pub(super) type Coded<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -63,6 +64,8 @@ pub(super) struct State {
     pub(super) side_effects: VecDeque<Json>,
     pub(super) queries: BTreeMap<String, Query>,
     pub(super) updates: BTreeMap<String, Update>,
+    /// What the run is found by.
+    pub(super) attributes: Attributes,
     pub(super) randoms: u64,
     /// Set before the code is dropped: what it drops then decides nothing.
     pub(super) is_closed: bool,

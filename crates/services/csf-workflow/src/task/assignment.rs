@@ -13,6 +13,19 @@ use crate::{Failure, Workflow, WorkflowContext};
 /// The update by which a task changes hands.
 pub(super) const MOVE: &str = "move";
 
+/// The query by which an agent that has taken a task learns what it is.
+pub(super) const SEEN: &str = "task";
+
+/// A task as its run sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub(super) request: TaskRequest,
+    /// Of the agent that has it.
+    pub(super) token: Option<String>,
+    /// Agents that have had it.
+    pub(super) attempt: u32,
+}
+
 /// A change of hands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -123,6 +136,12 @@ pub fn task_workflow() -> Workflow {
                 }
             },
         );
+        let shown = assignment.clone();
+        cx.on_query(SEEN, move |(): ()| {
+            let shown = lock(&shown);
+            let token = shown.holder.as_ref().map(|holder| holder.token.clone());
+            Ok(Seen { request: request.clone(), token, attempt: shown.attempt })
+        });
         // Code is asked again after every update.
         let over = poll_fn(|_| lock(&assignment).outcome.take().map_or(Poll::Pending, Poll::Ready));
         tokio::select! {

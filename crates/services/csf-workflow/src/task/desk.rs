@@ -2,7 +2,6 @@
 //!
 //! What it holds is what the histories say, and when agents were last heard of. After a restart every agent has its whole lease to be heard again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -10,9 +9,10 @@ use std::time::Duration;
 use csf_core::port::{EventId, Json, Origin, Timer, within};
 use futures_util::future::join_all;
 use serde::Serialize;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
-use super::assignment::{MOVE, Move, Then};
+use super::assignment::{MOVE, Move, SEEN, Seen, Then};
+use super::book::{Book, Held};
 use super::{TASK_WORKFLOW, Task, TaskError, TaskRequest, TaskState, check_word};
 use crate::{Engine, Failure, RunStatus, StartOptions, WorkflowError, World};
 
@@ -48,54 +48,9 @@ struct Desk {
     seed: EventId,
     drawn: AtomicU64,
     book: Mutex<Book>,
-    /// A task waits.
-    work: Notify,
-    /// A lease was given.
+    /// A lease was given that ends before all others.
     leased: Notify,
     closed: watch::Sender<bool>,
-}
-
-#[derive(Default)]
-struct Book {
-    /// Tasks that wait by kind, oldest first, with numbers that order all of them.
-    queues: BTreeMap<String, VecDeque<(u64, String)>>,
-    waiting: BTreeSet<String>,
-    numbered: u64,
-    leases: HashMap<String, Held>,
-}
-
-struct Held {
-    agent: String,
-    token: String,
-    lease: Duration,
-    /// On the timer.
-    until: Duration,
-    progress: Option<Json>,
-}
-
-impl Book {
-    fn enqueue(&mut self, id: &str, kind: &str) {
-        if self.waiting.insert(id.to_owned()) {
-            self.numbered += 1;
-            self.queues.entry(kind.to_owned()).or_default().push_back((self.numbered, id.to_owned()));
-        }
-    }
-
-    /// Takes the tasks out that have waited longest for an agent of these kinds.
-    fn dequeue(&mut self, kinds: &[String], most: usize) -> Vec<String> {
-        let mut taken = Vec::new();
-        while taken.len() < most {
-            let first = kinds.iter().filter_map(|kind| Some((self.queues.get(kind)?.front()?.0, kind))).min();
-            let Some((_, kind)) = first else { break };
-            let Some((_, id)) = self.queues.get_mut(kind).and_then(VecDeque::pop_front) else { break };
-            if self.queues.get(kind).is_some_and(VecDeque::is_empty) {
-                self.queues.remove(kind);
-            }
-            self.waiting.remove(&id);
-            taken.push(id);
-        }
-        taken
-    }
 }
 
 impl TaskDesk {
@@ -110,13 +65,18 @@ impl TaskDesk {
             seed,
             drawn: AtomicU64::new(0),
             book: Mutex::default(),
-            work: Notify::new(),
             leased: Notify::new(),
             closed: watch::Sender::new(false),
         });
         for run in desk.engine.list().await? {
             if run.workflow == TASK_WORKFLOW && run.status == RunStatus::Running {
-                desk.refresh(&run.id).await?;
+                match desk.refresh(&run.id).await {
+                    Ok(()) => {}
+                    Err(TaskError::Workflow(error @ WorkflowError::BadHistory { .. })) => {
+                        tracing::error!(task = run.id, %error, "a task is set aside");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         let watched = watch_leases(Arc::downgrade(&desk), desk.world.clone(), desk.closed.subscribe());
@@ -127,7 +87,7 @@ impl TaskDesk {
     /// Agents that wait are told that there is nothing; leases are not watched any more.
     pub fn close(&self) {
         self.0.closed.send_replace(true);
-        self.0.work.notify_waiters();
+        self.0.book().wake_all();
     }
 
     /// Submits a task. Back when it is as durable as the log makes it. Under the same id it is submitted once; without one it gets a new id.
@@ -143,9 +103,13 @@ impl TaskDesk {
     ) -> Result<String, TaskError> {
         request.check()?;
         let id = id.map_or_else(|| self.0.draw("task").to_string(), str::to_owned);
-        let options = StartOptions { timeout, request: Some(EventId::from_u128(2).derive(&id)), origin };
-        self.0.engine.start(TASK_WORKFLOW, &id, request, options).await?;
-        self.0.refresh(&id).await?;
+        let request_id = Some(EventId::from_u128(2).derive(&id));
+        let options = StartOptions { timeout, request: request_id, origin, ..StartOptions::default() };
+        if self.0.engine.begin(TASK_WORKFLOW, &id, request, options).await? {
+            self.0.book().enqueue(&id, &request.kind, &request.precedence());
+        } else {
+            self.0.refresh(&id).await?;
+        }
         Ok(id)
     }
 
@@ -154,11 +118,11 @@ impl TaskDesk {
     /// # Errors
     /// [`TaskError::Workflow`].
     pub async fn notice(&self, id: &str) -> Result<(), TaskError> {
-        self.0.book().leases.remove(id);
+        self.0.book().drop_lease(id);
         self.0.refresh(id).await
     }
 
-    /// Tasks for an agent, of these kinds and at most `most` (100) of them; those that have waited longest first. Waits up to `wait` for one; empty when
+    /// Tasks for an agent, of these kinds and at most `most` (100) of them: by priority, by shares of their fairness keys, and those that have waited longest first. Waits up to `wait` for one; empty when
     /// there is none. What it gets is durably its own. Dropped, it may have taken tasks; their leases end.
     ///
     /// # Errors
@@ -178,22 +142,18 @@ impl TaskDesk {
         }
         let until = self.0.world.timer.now() + wait;
         loop {
-            let news = self.0.work.notified();
-            tokio::pin!(news);
-            // Before the look, so that what comes after it is told.
-            news.as_mut().enable();
-            let ids = self.0.book().dequeue(kinds, most);
+            let (ids, waits) = self.0.look(kinds, most);
             let is_some = !ids.is_empty();
             let taken = join_all(ids.into_iter().map(|id| self.0.take(id, agent))).await;
             let taken: Vec<TaskLease> = taken.into_iter().flatten().collect();
-            if !taken.is_empty() || *self.0.closed.borrow() {
+            if !taken.is_empty() || self.is_closed() {
                 return Ok(taken);
             }
             if is_some {
                 continue;
             }
-            let left = until.saturating_sub(self.0.world.timer.now());
-            if left.is_zero() || within(&*self.0.world.timer, left, news).await.is_none() {
+            let (Some(waits), left) = (waits, until.saturating_sub(self.0.world.timer.now())) else { continue };
+            if left.is_zero() || !waits.woken(&*self.0.world.timer, left).await {
                 return Ok(taken);
             }
         }
@@ -206,11 +166,12 @@ impl TaskDesk {
     pub fn heartbeat(&self, id: &str, token: &str, progress: Option<Json>) -> Result<u64, TaskError> {
         let now = self.0.world.timer.now();
         let mut book = self.0.book();
-        let held = book.leases.get_mut(id).ok_or_else(|| stale(id, "nobody has it"))?;
+        let held = book.lease(id).ok_or_else(|| stale(id, "nobody has it"))?;
         if held.token != token {
             return Err(stale(id, format!("agent `{}` has it now", held.agent)));
         }
-        held.until = now + held.lease;
+        let until = now + held.lease;
+        let held = book.prolong(id, token, until).ok_or_else(|| stale(id, "nobody has it"))?;
         if progress.is_some() {
             held.progress = progress;
         }
@@ -262,7 +223,7 @@ impl TaskDesk {
     pub async fn show(&self, id: &str) -> Result<Task, TaskError> {
         let unknown = || TaskError::Unknown { id: id.to_owned() };
         let mut task = self.0.read(id).await?.ok_or_else(unknown)?;
-        task.progress = self.0.book().leases.get(id).and_then(|held| held.progress.clone());
+        task.progress = self.0.book().lease(id).and_then(|held| held.progress.clone());
         Ok(task)
     }
 
@@ -306,7 +267,7 @@ impl TaskDesk {
 
 impl std::fmt::Debug for TaskDesk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TaskDesk").field("leases", &self.0.book().leases.len()).finish_non_exhaustive()
+        f.debug_struct("TaskDesk").field("leases", &self.0.book().leases()).finish_non_exhaustive()
     }
 }
 
@@ -323,7 +284,44 @@ fn stale(id: &str, reason: impl Into<String>) -> TaskError {
     TaskError::Stale { id: id.to_owned(), reason: reason.into() }
 }
 
+/// An agent that waits. Dropped, it does not any more, and passes on what it was told of and has not looked for.
+struct Waits<'a> {
+    desk: &'a Desk,
+    kinds: &'a [String],
+    number: u64,
+    woken: oneshot::Receiver<()>,
+    has_looked: bool,
+}
+
+impl Waits<'_> {
+    /// Whether there may be something before the time is over.
+    async fn woken(mut self, timer: &dyn Timer, limit: Duration) -> bool {
+        // An error says that the desk is closed.
+        let is_woken = within(timer, limit, &mut self.woken).await.is_some();
+        // Who is told looks; who is not looks no more.
+        self.has_looked = is_woken;
+        is_woken
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.desk.book().leave(self.number, self.kinds, self.has_looked);
+    }
+}
+
 impl Desk {
+    /// Tasks for an agent, or its place among those that wait for some.
+    fn look<'a>(&'a self, kinds: &'a [String], most: usize) -> (Vec<String>, Option<Waits<'a>>) {
+        let mut book = self.book();
+        let ids = book.dequeue(kinds, most);
+        if !ids.is_empty() || *self.closed.borrow() {
+            return (ids, None);
+        }
+        let (number, woken) = book.wait(kinds);
+        (ids, Some(Waits { desk: self, kinds, number, woken, has_looked: false }))
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -331,6 +329,11 @@ impl Desk {
     /// A name nobody else has.
     fn draw(&self, what: &str) -> EventId {
         self.seed.derive(&format!("{what}/{}", self.drawn.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Has a task change hands. Its histories are short, and few are ever reset.
+    async fn change(&self, id: &str, change: &Move) -> Result<(), WorkflowError> {
+        self.engine.update_first(id, true, MOVE, change, self.draw("move")).await
     }
 
     async fn read(&self, id: &str) -> Result<Option<Task>, TaskError> {
@@ -347,28 +350,24 @@ impl Desk {
         let now = self.world.timer.now();
         let mut book = self.book();
         match task {
-            Some(task) if task.state.is_end() => _ = book.leases.remove(id),
-            None => _ = book.leases.remove(id),
-            Some(_) if book.leases.contains_key(id) => {}
+            Some(task) if task.state.is_end() => book.drop_lease(id),
+            None => book.drop_lease(id),
+            Some(_) if book.lease(id).is_some() => {}
             Some(Task { assigned_agent: Some(agent), token: Some(token), request, .. }) => {
                 let lease = Duration::from_millis(request.lease_ms);
-                book.leases.insert(id.to_owned(), Held { agent, token, lease, until: now + lease, progress: None });
-                drop(book);
-                self.leased.notify_one();
+                if book.hold(id, Held { agent, token, lease, until: now + lease, progress: None }) {
+                    self.leased.notify_one();
+                }
             }
-            Some(Task { request, .. }) => {
-                book.enqueue(id, &request.kind);
-                drop(book);
-                self.work.notify_waiters();
-            }
+            Some(Task { request, .. }) => book.enqueue(id, &request.kind, &request.precedence()),
         }
         Ok(())
     }
 
     fn forget(&self, id: &str, token: &str) {
         let mut book = self.book();
-        if book.leases.get(id).is_some_and(|held| held.token == token) {
-            book.leases.remove(id);
+        if book.lease(id).is_some_and(|held| held.token == token) {
+            book.drop_lease(id);
         }
     }
 
@@ -382,10 +381,11 @@ impl Desk {
             until: self.world.timer.now() + PAUSE,
             progress: None,
         };
-        self.book().leases.insert(id.clone(), held);
-        self.leased.notify_one();
+        if self.book().hold(&id, held) {
+            self.leased.notify_one();
+        }
         let change = Move::Take { agent, token: token.clone() };
-        let moved = self.engine.update::<_, ()>(&id, MOVE, &change, self.draw("move")).await;
+        let moved = self.change(&id, &change).await;
         match moved {
             Ok(()) => {}
             Err(error) => {
@@ -405,18 +405,21 @@ impl Desk {
                 return None;
             }
         }
-        let task = self.read(&id).await.ok().flatten().filter(|task| task.token.as_ref() == Some(&token))?;
-        let lease = Duration::from_millis(task.request.lease_ms);
-        if let Some(held) = self.book().leases.get_mut(&id).filter(|held| held.token == token) {
-            (held.lease, held.until) = (lease, self.world.timer.now() + lease);
+        let seen = self.engine.query::<_, Seen>(&id, SEEN, &()).await.ok();
+        let Seen { request, attempt, .. } = seen.filter(|seen| seen.token.as_ref() == Some(&token))?;
+        let lease = Duration::from_millis(request.lease_ms);
+        let until = self.world.timer.now() + lease;
+        if let Some(held) = self.book().prolong(&id, &token, until) {
+            held.lease = lease;
         }
-        let Task { request: TaskRequest { kind, input, lease_ms, .. }, attempt, .. } = task;
+        let TaskRequest { kind, input, lease_ms, .. } = request;
         Some(TaskLease { id, kind, input, token, attempt, lease_ms })
     }
 
     /// What the holder of a lease says about the end of it.
     async fn hand_in(&self, id: &str, token: &str, change: Move) -> Result<(), TaskError> {
-        let moved = self.engine.update::<_, ()>(id, MOVE, &change, self.draw("move")).await;
+        let moved = self.change(id, &change).await;
+        let is_complete = matches!(change, Move::Complete { .. });
         let moved = match moved {
             Err(WorkflowError::UnknownRun { .. } | WorkflowError::BadId { .. }) => {
                 return Err(TaskError::Unknown { id: id.to_owned() });
@@ -436,8 +439,12 @@ impl Desk {
             }
             other => other.map_err(TaskError::from),
         };
-        if !matches!(moved, Err(TaskError::Workflow(_))) {
-            self.forget(id, token);
+        if matches!(moved, Err(TaskError::Workflow(_))) {
+            return moved;
+        }
+        self.forget(id, token);
+        // A task that is done is nobody's; any other may wait for an agent now.
+        if !is_complete || moved.is_err() {
             self.refresh(id).await?;
         }
         moved
@@ -452,7 +459,7 @@ impl Desk {
             Err(TaskError::Workflow(WorkflowError::Log(error))) => {
                 tracing::warn!(task = id, %error, "a lease cannot be ended yet");
                 let until = self.world.timer.now() + PAUSE;
-                self.book().leases.entry(id).and_modify(|held| held.until = until);
+                self.book().prolong(&id, &token, until);
             }
             Err(error) => {
                 tracing::error!(task = id, %error, "a task cannot go on");
@@ -470,16 +477,7 @@ async fn watch_leases(desk: Weak<Desk>, world: World, mut closed: watch::Receive
             return;
         }
         let now = world.timer.now();
-        let (over, next) = {
-            let book = open.book();
-            let over: Vec<(String, String, String)> = book
-                .leases
-                .iter()
-                .filter(|(_, held)| held.until <= now)
-                .map(|(id, held)| (id.clone(), held.token.clone(), held.agent.clone()))
-                .collect();
-            (over, book.leases.values().map(|held| held.until).filter(|until| *until > now).min())
-        };
+        let (over, next) = open.book().over(now);
         if !over.is_empty() {
             join_all(over.into_iter().map(|(id, token, agent)| open.expire(id, token, agent))).await;
             continue;

@@ -6,6 +6,7 @@
 //! Invariant: a task ends once, by the agent that holds it.
 
 mod assignment;
+mod book;
 mod desk;
 mod error;
 mod view;
@@ -13,6 +14,8 @@ mod worker;
 
 use csf_core::port::Json;
 use serde::{Deserialize, Serialize};
+
+use crate::fair::{Priority, is_one};
 
 pub use assignment::task_workflow;
 pub use desk::{TaskDesk, TaskLease};
@@ -28,7 +31,7 @@ pub const TASK_WORD_BYTES_MAX: usize = 128;
 const LEASE_MS: std::ops::RangeInclusive<u64> = 100..=86_400_000;
 
 /// What is asked of an agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskRequest {
     /// What agents ask for: 1 to [`TASK_WORD_BYTES_MAX`] bytes without control characters.
@@ -42,6 +45,15 @@ pub struct TaskRequest {
     /// Agents that may have it, one after the other; 0 means any number.
     #[serde(default = "five")]
     pub attempts: u32,
+    /// 1 to 5; the lower goes first.
+    #[serde(default = "three", skip_serializing_if = "is_three")]
+    pub priority: u8,
+    /// Tasks of one key share an agent's time with those of others by weight, such as a tenant's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fairness_key: String,
+    /// The key's share beside others of its kind and priority: 0.001 to 1000.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub fairness_weight: f64,
 }
 
 fn nothing() -> Json {
@@ -56,11 +68,32 @@ const fn five() -> u32 {
     5
 }
 
+const fn three() -> u8 {
+    3
+}
+
+const fn one() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+const fn is_three(priority: &u8) -> bool {
+    *priority == three()
+}
+
 impl TaskRequest {
     /// A task under the default lease and number of attempts.
     #[must_use]
     pub fn new(kind: impl Into<String>, input: impl Into<Json>) -> Self {
-        Self { kind: kind.into(), input: input.into(), lease_ms: half_a_minute(), attempts: five() }
+        Self {
+            kind: kind.into(),
+            input: input.into(),
+            lease_ms: half_a_minute(),
+            attempts: five(),
+            priority: three(),
+            fairness_key: String::new(),
+            fairness_weight: one(),
+        }
     }
 
     /// Checks names and limits.
@@ -75,7 +108,13 @@ impl TaskRequest {
                 reason: format!("`lease_ms` = {} is outside {least}..={most}", self.lease_ms),
             });
         }
-        Ok(())
+        self.precedence().check().map_err(|reason| TaskError::Bad { reason })
+    }
+
+    /// Where it stands among those that wait.
+    pub(crate) fn precedence(&self) -> Priority {
+        let (fairness_key, fairness_weight) = (self.fairness_key.clone(), self.fairness_weight);
+        Priority { priority: self.priority, fairness_key, fairness_weight }
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use csf_core::port::{Append, Appended, EventLog, LogFuture, Page, Read, StreamHead, Timer};
+use csf_core::Stamp;
+use csf_core::port::{Append, Appended, EventLog, LogFuture, NewEvent, Page, Read, StreamHead, Timer};
 use csf_sim::{SimDisk, SimExecutor, SimLog};
-use csf_workflow::{Engine, EngineOptions, StartOptions, Workflow, WorkflowContext};
+use csf_workflow::task::task_workflow;
+use csf_workflow::{Engine, EngineOptions, RunStatus, StartOptions, Workflow, WorkflowContext, WorkflowError};
 use futures_util::future;
 
-use crate::world;
+use crate::{EPOCH, world};
 
 const RUNS: u32 = 600;
 
@@ -115,4 +117,56 @@ fn a_signal_that_was_not_heard_outlives_checkpoints() {
     live(&disk, 1, vec![hear(), tell()], async |engine| {
         assert_eq!(engine.result::<u32>("h").await.unwrap(), 7);
     });
+}
+
+/// A sleeping run whose history another version has written on. Whether before or after a checkpoint, the others go on without it.
+#[test]
+fn a_history_that_cannot_be_read_sets_its_run_aside_and_no_other() {
+    for checkpoint_every in [1, u64::MAX] {
+        for broken in ["future_event", "started"] {
+            let disk = SimDisk::new();
+            let naps = |engine: Engine| async move {
+                for id in ["good", "bad"] {
+                    engine.start("nap", id, &100, StartOptions::default()).await.unwrap();
+                }
+            };
+            live(&disk, checkpoint_every, vec![nap()], async |engine| {
+                if broken == "future_event" {
+                    naps(engine).await;
+                } else {
+                    engine.start("nap", "good", &100, StartOptions::default()).await.unwrap();
+                }
+            });
+            write_on(&disk, "workflow-bad", broken);
+            // Twice: what stands in a checkpoint is as good as what stands in the log.
+            for _ in 0..2 {
+                live(&disk, checkpoint_every, vec![nap(), task_workflow()], async |engine| {
+                    let bad = engine.describe("bad").await.unwrap();
+                    let RunStatus::Blocked { reason } = &bad.status else { panic!("{bad:?}") };
+                    assert!(reason.contains("`bad` cannot be read at entry"), "{reason}");
+                    let listed = engine.list().await.unwrap();
+                    let listed = listed.iter().find(|run| run.id == "bad").unwrap();
+                    assert!(matches!(listed.status, RunStatus::Blocked { .. }), "{listed:?}");
+                    let told = engine.signal("bad", "word", &1, None).await;
+                    assert!(matches!(told, Err(WorkflowError::BadHistory { .. })), "{told:?}");
+                });
+            }
+            live(&disk, checkpoint_every, vec![nap()], async |engine| {
+                assert_eq!(engine.result::<u32>("good").await.unwrap(), 100);
+                engine.start("nap", "new", &1, StartOptions::default()).await.unwrap();
+                assert_eq!(engine.result::<u32>("new").await.unwrap(), 1);
+            });
+        }
+    }
+}
+
+/// Appends to a run's stream what no engine here can read.
+fn write_on(disk: &SimDisk, stream: &str, kind: &str) {
+    let executor = SimExecutor::new(2);
+    let log = SimLog::start(&executor, Box::new(disk.open().unwrap()), 2);
+    let data = serde_json::json!({"type": kind, "means": "nothing yet"});
+    let event = NewEvent::new(stream, kind, Stamp(EPOCH + 1), data);
+    let written = executor.block_on(log.append(Append::events([event]))).unwrap_or_else(|stalled| panic!("{stalled}"));
+    written.unwrap();
+    executor.drop_tasks();
 }

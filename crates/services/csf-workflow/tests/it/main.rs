@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may fail as the tests do")]
 
 mod activities;
+mod attributes;
 mod checkpoints;
 mod crashes;
 mod durable;

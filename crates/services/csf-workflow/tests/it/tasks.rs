@@ -139,6 +139,47 @@ fn leases_and_queues_last_over_a_restart() {
     });
 }
 
+#[test]
+fn the_urgent_goes_first_and_tenants_share_by_weight_over_a_restart_too() {
+    let disk = SimDisk::new();
+    let of = |priority: u8, key: &str, weight: f64| TaskRequest {
+        priority,
+        fairness_key: key.into(),
+        fairness_weight: weight,
+        ..request(10_000, 5)
+    };
+    // The small tenant comes last, with a quarter of the large one's weight.
+    on_disk(1, &disk, vec![task_workflow()], vec![], async |engine, executor, _| {
+        let desk = desk(&engine, &executor, 1).await;
+        for n in 0..20 {
+            desk.submit(Some(&format!("large-{n}")), &of(3, "large", 4.0), None, Origin::default()).await.unwrap();
+        }
+        for n in 0..5 {
+            desk.submit(Some(&format!("small-{n}")), &of(3, "small", 1.0), None, Origin::default()).await.unwrap();
+        }
+        desk.submit(Some("urgent"), &of(1, "", 1.0), None, Origin::default()).await.unwrap();
+        for bad in [of(0, "", 1.0), of(6, "", 1.0), of(3, &"k".repeat(65), 1.0), of(3, "", 0.0)] {
+            assert!(matches!(desk.submit(None, &bad, None, Origin::default()).await, Err(TaskError::Bad { .. })));
+        }
+        assert_eq!(poll(&desk, "a", 0).await.unwrap().id, "urgent");
+    });
+    on_disk(2, &disk, vec![task_workflow()], vec![], async |engine, executor, _| {
+        let desk = desk(&engine, &executor, 2).await;
+        let mut order = Vec::new();
+        for _ in 0..25 {
+            let lease = poll(&desk, "a", 0).await.unwrap();
+            desk.complete(&lease.id, &lease.token, json(1.into())).await.unwrap();
+            order.push(lease.id);
+        }
+        let small: Vec<usize> =
+            order.iter().zip(1..).filter(|(id, _)| id.starts_with("small")).map(|(_, at)| at).collect();
+        assert!(small.iter().zip(1..).all(|(at, n)| (5 * n - 4..=5 * n + 1).contains(at)), "{order:?}");
+        let large: Vec<&String> = order.iter().filter(|id| id.starts_with("large")).collect();
+        assert!(large.iter().zip(0..).all(|(id, n)| **id == format!("large-{n}")), "first in, first out: {order:?}");
+        desk.close();
+    });
+}
+
 /// One life with an agent in the process, which counts what it does. Whether it was killed before its step `kill`.
 fn is_killed(disk: &SimDisk, seed: u64, done: &Arc<Mutex<Vec<String>>>, kill: u64) -> bool {
     let executor = SimExecutor::new(seed);

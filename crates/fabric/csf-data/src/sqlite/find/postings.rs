@@ -14,6 +14,7 @@ use crate::packed::varint;
 use crate::sqlite::error::{Action, from_io, from_sqlite};
 use crate::sqlite::journal::signed;
 use crate::sqlite::reader::ReadError;
+use crate::sqlite::schema::keep_plans;
 
 /// What this build reads and writes; another one is made anew.
 const FORMAT: i64 = 1;
@@ -112,6 +113,7 @@ pub(super) fn open_reader(directory: &Path) -> Option<Connection> {
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let index = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     index.busy_timeout(BUSY_TIMEOUT)?;
+    keep_plans(&index)?;
     Ok(index)
 }
 
