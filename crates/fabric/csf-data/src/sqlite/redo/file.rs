@@ -15,7 +15,7 @@ use crate::sqlite::error::{Action, from_io};
 use crate::sqlite::schema::sync_directory;
 
 /// What is written into a file to make room in it, at a time.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// The disk is asked for its room each time so many bytes were written.
 const ROOM_EVERY: u64 = 1 << 20;
 /// Below this the redo log is left aside: what it acknowledges must find room in SQLite's files.
