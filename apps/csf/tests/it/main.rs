@@ -18,6 +18,8 @@ mod reload;
 mod resilience;
 mod schema;
 mod scratch;
+mod simulation;
 mod stores;
 mod tasks;
+mod words;
 mod world;
