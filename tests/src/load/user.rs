@@ -10,7 +10,7 @@ use super::User;
 /// Where users publish: a topic of `avionics.land` that nothing else writes.
 pub const TOPIC: &str = "client.land";
 /// A user gives up after this.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a node is found and what is shown to it.
 #[derive(Clone, Debug)]
