@@ -1,7 +1,7 @@
 //! Tasks over gRPC, on the address of the HTTP API and behind the same guard. The service is `proto/csf/tasks/v1/tasks.proto`.
 
 #[rustfmt::skip]
-#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, unused_qualifications, reason = "generated: see tests/generated.rs")]
+#[allow(clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, missing_docs, unreachable_pub, unused_qualifications, reason = "generated: see tests/generated.rs")]
 mod generated;
 mod tasks;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use csf_core::port::{EventId, EventLog, Rng, Timer};
 use csf_sim::{NextWrite, SeededRng, SimDisk, SimExecutor, SimLog};
 use csf_workflow::{
-    Activity, ActivityContext, Engine, EngineOptions, Failure, ParentClosePolicy, RetryPolicy, StartOptions, Workflow,
-    WorkflowContext, WorkflowError,
+    Activity, ActivityContext, Engine, EngineOptions, Failure, FailureKind, ParentClosePolicy, RetryPolicy,
+    StartOptions, Workflow, WorkflowContext, WorkflowError,
 };
 
 use crate::{killed_before, world};
@@ -217,4 +217,53 @@ fn is_killed(seed: u64, disk: &SimDisk, outside: &Outside, order: u32, kill: u64
         engine.close();
     };
     killed_before(&executor, kill, main)
+}
+
+/// A parent that ends while its children sleep; whether the life was killed before its step of this number.
+fn is_left(disk: &SimDisk, kill: u64) -> bool {
+    let executor = SimExecutor::new(1);
+    let log: Arc<dyn EventLog> = SimLog::start(&executor, Box::new(disk.open().unwrap()), 1);
+    let parent = Workflow::new("parent", |cx: WorkflowContext, (): ()| async move {
+        let (asked, ended) = (
+            cx.child::<_, ()>("sleeper", "asked", &(), ParentClosePolicy::Cancel),
+            cx.child::<_, ()>("sleeper", "ended", &(), ParentClosePolicy::Terminate),
+        );
+        cx.sleep(Duration::from_millis(10)).await?;
+        // They are not waited for, and not given up either.
+        std::mem::forget((asked, ended));
+        Ok(())
+    });
+    let sleeper =
+        Workflow::new(
+            "sleeper",
+            |cx: WorkflowContext, (): ()| async move { cx.sleep(Duration::from_secs(3600)).await },
+        );
+    let main = async {
+        let options = EngineOptions::default();
+        let engine = Engine::open(log.clone(), world(&executor), [parent, sleeper], [], options).await.unwrap();
+        let request = Some(EventId::from_u128(1));
+        engine.start("parent", "p", &(), StartOptions { request, ..StartOptions::default() }).await.unwrap();
+        engine.result::<()>("p").await.unwrap();
+        for (child, kind) in [("asked", FailureKind::Cancelled), ("ended", FailureKind::Terminated)] {
+            let end = engine.result::<()>(child).await;
+            assert!(matches!(&end, Err(WorkflowError::Refused(failure)) if failure.kind == kind), "{child}: {end:?}");
+        }
+        assert!(executor.now() < Duration::from_secs(60), "nobody slept to the end");
+        engine.close();
+    };
+    killed_before(&executor, kill, main)
+}
+
+#[test]
+fn children_hear_of_their_parents_end_whatever_step_the_node_is_killed_at() {
+    let mut kills = 0;
+    for kill in 0.. {
+        let disk = SimDisk::new();
+        if !is_left(&disk, kill) {
+            break;
+        }
+        assert!(!is_left(&disk, u64::MAX), "killed at step {kill}");
+        kills += 1;
+    }
+    assert!(kills > 30, "{kills} kills");
 }
