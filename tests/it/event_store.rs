@@ -124,7 +124,7 @@ async fn stored_events_are_told_on_the_bus_in_order_and_a_stale_version_is_rejec
         assert_eq!(routing.target_component_mask, TARGETS);
         // What is told is in the log.
         let stored = store.read_events("counter-a", version, 1).await.unwrap();
-        assert_eq!(stored, [packet.payload.clone()]);
+        assert_eq!(stored, std::slice::from_ref(&packet.payload));
     }
     assert!(store.told(last.last).await && store.untold() == 0);
     assert!(others.try_recv().is_none(), "component 9 is none of the first eight");
