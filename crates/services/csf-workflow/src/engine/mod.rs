@@ -54,9 +54,10 @@ pub struct World {
 pub struct EngineOptions {
     /// Activities that run at the same time.
     pub activities_max: usize,
-    /// A run that nothing happens to leaves the memory after this time.
+    /// A run that nothing happens to leaves the memory after this time. One that sleeps leaves it after a second: who wakes it is a timer.
     pub idle: Duration,
-    /// Runs that wait in memory for what comes next; with more, those leave it that nothing has happened to for longest.
+    /// Runs that wait in memory for somebody, at some KiB each; with more, those leave it that nothing has happened to for longest. Of those
+    /// that sleep there are a sixteenth as many.
     pub loaded_max: usize,
     /// Author of what the engine appends.
     pub author: String,
@@ -69,8 +70,8 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             activities_max: 256,
-            idle: Duration::from_millis(500),
-            loaded_max: 1024,
+            idle: Duration::from_secs(60),
+            loaded_max: 16_384,
             author: "workflow".into(),
             checkpoint_every: 250_000,
         }
@@ -157,8 +158,10 @@ struct Shared {
 struct Runs {
     /// Runs in the hands of a task, by stream. A channel takes the room of 32 messages: boxes are small.
     loaded: HashMap<Arc<str>, mpsc::UnboundedSender<Box<Input>>>,
-    /// Those of them that wait, by the order in which they began to.
+    /// Those of them that wait for somebody, by the order in which they began to.
     idle: BTreeMap<u64, Arc<str>>,
+    /// And those that sleep.
+    asleep: BTreeMap<u64, Arc<str>>,
     /// How often a run began to wait.
     waits: u64,
     /// Who waits for the end of a run, by stream.
@@ -448,6 +451,7 @@ impl Engine {
         runs.is_closed = true;
         runs.loaded.clear();
         runs.idle.clear();
+        runs.asleep.clear();
         runs.waiting.clear();
         drop(runs);
         self.shared.timers.close();

@@ -12,6 +12,9 @@ use crate::WorkflowError;
 use crate::definition::Code;
 use crate::history::{HistoryEntry, HistoryEvent};
 
+/// Of runs that may wait in memory, the part that may sleep there.
+const ASLEEP_PART: usize = 16;
+
 impl Shared {
     pub(super) fn runs(&self) -> MutexGuard<'_, Runs> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
@@ -72,20 +75,34 @@ impl Shared {
         answer.await.map_err(|_| WorkflowError::Closed)?
     }
 
-    /// A run in memory has nothing to do from now on; the number to end that under. When too many wait, the one that waits longest is asked to leave.
-    pub(super) fn begin_waiting(&self, stream: &Arc<str>) -> u64 {
+    /// A run in memory has nothing to do from now on but to sleep or to wait for somebody; the number to end that under. When too many do, the
+    /// one that does so for longest is asked to leave.
+    pub(super) fn begin_waiting(&self, stream: &Arc<str>, is_asleep: bool) -> u64 {
         let mut runs = self.runs();
+        let runs = &mut *runs;
         runs.waits += 1;
         let wait = runs.waits;
-        runs.idle.insert(wait, stream.clone());
-        if runs.idle.len() > self.options.loaded_max
-            && let Some((_, longest)) = runs.idle.pop_first()
+        let (waiting, most) = match is_asleep {
+            true => (&mut runs.asleep, self.options.loaded_max / ASLEEP_PART),
+            false => (&mut runs.idle, self.options.loaded_max),
+        };
+        waiting.insert(wait, stream.clone());
+        if waiting.len() > most
+            && let Some((_, longest)) = waiting.pop_first()
             && let Some(task) = runs.loaded.get(&longest)
         {
             // It may have just ended.
             let _ = task.send(Box::new(Input::Leave));
         }
         wait
+    }
+
+    pub(super) fn end_waiting(&self, wait: u64) {
+        let mut runs = self.runs();
+        let runs = &mut *runs;
+        if runs.idle.remove(&wait).is_none() {
+            runs.asleep.remove(&wait);
+        }
     }
 
     pub(super) async fn newest(&self, id: &str) -> Result<Option<String>, WorkflowError> {

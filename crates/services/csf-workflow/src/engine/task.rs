@@ -18,6 +18,8 @@ use crate::{Failure, FailureKind, ParentClosePolicy, WorkflowError};
 
 /// Inputs taken into one append.
 const INPUTS_MAX: usize = 64;
+/// How long a run sleeps in memory.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Appends of one set of inputs; others write into the run's stream only when two engines share a log.
 const ATTEMPTS_MAX: u32 = 16;
 /// Pause after a journal that failed.
@@ -96,10 +98,12 @@ impl Task {
 
     /// Waits in memory for what comes next, for a time and while there is room.
     async fn next(&mut self, timer: &dyn Timer, inbox: &mut mpsc::UnboundedReceiver<Box<Input>>) -> Next {
-        if self.loaded.is_some() {
-            let wait = self.engine.begin_waiting(&self.stream);
-            let first = within(timer, self.engine.options.idle, inbox.recv()).await;
-            self.engine.runs().idle.remove(&wait);
+        if let Some(loaded) = &self.loaded {
+            let is_asleep = !loaded.pendings.timers.is_empty();
+            let wait = self.engine.begin_waiting(&self.stream, is_asleep);
+            let limit = if is_asleep { self.engine.options.idle.min(SLEEP_MAX) } else { self.engine.options.idle };
+            let first = within(timer, limit, inbox.recv()).await;
+            self.engine.end_waiting(wait);
             if let Some(first) = first {
                 return Next::Input(first);
             }
