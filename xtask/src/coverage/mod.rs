@@ -96,6 +96,8 @@ pub(crate) fn check(tools: &Tools) -> Outcome {
 struct Limits {
     above_percent: f64,
     groups: Vec<(String, Vec<String>)>,
+    /// Files that a tool has written.
+    generated: Vec<String>,
 }
 
 impl Limits {
@@ -113,7 +115,8 @@ impl Limits {
         };
         let groups = groups.iter().map(|(name, folders)| Some((name.clone(), strings(folders)?)));
         let groups = groups.collect::<Option<Vec<_>>>().ok_or_else(|| bad(&"a group is a list of folders"))?;
-        Ok(Self { above_percent, groups })
+        let generated = table.get("generated").and_then(strings).ok_or_else(|| bad(&"no list `generated`"))?;
+        Ok(Self { above_percent, groups, generated })
     }
 }
 
@@ -172,7 +175,7 @@ impl Report {
         let mut groups = Vec::new();
         for (name, folders) in limits.groups.into_iter().filter(|(name, _)| only.is_none_or(|only| only == name)) {
             let is_in = |file: &str| folders.iter().any(|f| file.strip_prefix(f).is_some_and(is_product));
-            let files = integration.iter().filter(|(file, _)| is_in(file));
+            let files = integration.iter().filter(|(file, _)| is_in(file) && !limits.generated.contains(file));
             let files: BTreeMap<_, _> =
                 files.map(|(file, lines)| (file.clone(), share(lines, unit.get(file)))).collect();
             if files.is_empty() {
