@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use csf_core::Stamp;
 use csf_core::port::{
-    Append, Batch, Durability, EventId, ExpectedVersion, Filter, Journal, JournalError, NewEvent, Read, StoredEvent,
-    StreamChange,
+    Append, Batch, Durability, EventId, ExpectedVersion, Filter, Journal, JournalError, NewEvent, Read, StreamChange,
 };
 use csf_data::{JetStreamOptions, MirroredJournal, PostgresOptions, PostgresReader};
 use csf_sim::conformance;
@@ -18,6 +17,7 @@ use csf_tests::{Answers, Backing, NatsServer, PostgresServer, Proxy};
 use serde_json::json;
 
 use crate::backings;
+use crate::journal_jetstream::{assert_holds, events, one};
 
 const SPOOL: u64 = 1 << 20;
 /// Nothing takes longer, on any machine that is not broken.
@@ -123,12 +123,6 @@ impl Drop for Place {
     }
 }
 
-fn one(n: u64) -> Batch {
-    let event = NewEvent::new(format!("order-{}", n % 7), "placed", Stamp(n), json!({ "n": n }));
-    let append = Append::events([event.with_id(EventId::from_u128(u128::from(n))).with_tag(format!("n:{}", n % 3))]);
-    Batch { appends: vec![append], ..Batch::default() }
-}
-
 /// Appends them; how safe each was.
 #[track_caller]
 fn append(journal: &mut dyn Journal, numbers: impl IntoIterator<Item = u64>) -> BTreeSet<Durability> {
@@ -138,20 +132,6 @@ fn append(journal: &mut dyn Journal, numbers: impl IntoIterator<Item = u64>) -> 
         receipt.durability
     });
     each.collect()
-}
-
-fn events(journal: &dyn Journal) -> Vec<StoredEvent> {
-    journal.reader().unwrap().read(&Read::log(Filter::all())).unwrap().events
-}
-
-/// Every number once, in order, at gap-free positions.
-#[track_caller]
-fn assert_holds(journal: &dyn Journal, numbers: std::ops::Range<u64>) {
-    let found = events(journal);
-    let ids: Vec<u128> = found.iter().filter_map(|event| event.id.map(EventId::as_u128)).collect();
-    assert_eq!(ids, numbers.map(u128::from).collect::<Vec<_>>());
-    assert!(found.iter().map(|event| event.position).eq(1..=found.len() as u64), "positions have no gap");
-    assert_eq!(journal.position(), found.len() as u64);
 }
 
 /// Looks until it holds.

@@ -64,7 +64,7 @@ impl Drop for World {
     }
 }
 
-fn one(n: u64) -> Batch {
+pub(crate) fn one(n: u64) -> Batch {
     let event = NewEvent::new(format!("order-{}", n % 7), "placed", Stamp(n), json!({ "n": n }));
     let append = Append::events([event.with_id(EventId::from_u128(u128::from(n))).with_tag(format!("n:{}", n % 3))]);
     Batch { appends: vec![append], ..Batch::default() }
@@ -77,13 +77,13 @@ fn append(journal: &mut dyn Journal, numbers: impl IntoIterator<Item = u64>) {
     }
 }
 
-fn events(journal: &dyn Journal) -> Vec<StoredEvent> {
+pub(crate) fn events(journal: &dyn Journal) -> Vec<StoredEvent> {
     journal.reader().unwrap().read(&Read::log(Filter::all())).unwrap().events
 }
 
 /// Every number once, in order, at gap-free positions.
 #[track_caller]
-fn assert_holds(journal: &dyn Journal, numbers: std::ops::Range<u64>) {
+pub(crate) fn assert_holds(journal: &dyn Journal, numbers: std::ops::Range<u64>) {
     let found = events(journal);
     let ids: Vec<u128> = found.iter().filter_map(|event| event.id.map(EventId::as_u128)).collect();
     assert_eq!(ids, numbers.map(u128::from).collect::<Vec<_>>());
