@@ -46,7 +46,7 @@ impl Spool {
         Ok(Self { directory: directory.to_owned(), connection, bytes, count, limit })
     }
 
-    /// Whether there is one with commits in it, in a directory that nobody has open.
+    /// The spool of the directory; none when nothing may wait (`limit` 0) and no earlier start has left one to be sent.
     pub(crate) fn open_if_any(directory: &Path, limit: u64) -> Result<Option<Self>, JournalError> {
         if limit == 0 && !directory.join(FILE).exists() {
             return Ok(None);
